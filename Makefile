@@ -1,0 +1,69 @@
+# The commands of a clone. Needs Python 3.11 or later and, the first time, PyPI.
+#   make demo    the example site and its own identity provider, ready to sign in
+#   make test    every check that needs no server
+PYTHON ?= python3
+VENV ?= .venv
+# More words for pytest: make test PYTEST_ARGS="-k rotate -x"
+PYTEST_ARGS ?=
+
+bin := $(VENV)/bin
+chromium := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+# What needs a database server runs in .ci/run.
+markers := not servers and not postgres and not redis
+# The browser tests drop out only where there is no browser and nobody called this CI.
+ifeq ($(chromium)$(CI),)
+markers += and not browser
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+	@echo "make lint    ruff, mypy and the import contracts"
+	@echo "make format  let ruff rewrite what it can"
+	@echo "make clean   remove $(VENV), builds and caches"
+
+demo: $(VENV)/.installed-demo
+	@exec $(bin)/python -m example_project.demo
+
+test: lint
+	$(bin)/python -m django makemigrations authmodes --check --dry-run --settings=tests.settings
+ifeq ($(chromium)$(CI),)
+	@echo "No Chromium found: the browser tests are left out. Install chromium to run them."
+endif
+	$(bin)/python -m pytest -m "$(markers)" $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+format: $(VENV)/.installed-test
+	$(bin)/ruff check --fix
+	$(bin)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps keep a second run quick and offline.
+$(VENV)/.installed-demo: setup.cfg pyproject.toml | $(bin)/python
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]"
+	@touch $@
+
+$(VENV)/.installed-test: setup.cfg pyproject.toml | $(bin)/python
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,demo,redis,spectacular]"
+	@touch $@ $(VENV)/.installed-demo
+
+$(bin)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "$(PYTHON) was not found. Python 3.11 or later is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	    echo "Name another: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "$(PYTHON) cannot create a virtual environment; on Debian, install python3-venv." >&2; exit 1; }

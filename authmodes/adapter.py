@@ -1,0 +1,85 @@
+"""The browser door: allauth decides whether a user may sign in, this what it becomes."""
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.signals import user_logged_in
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.core.internal.httpkit import is_headless_request
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+
+from . import handoff, intent, registry, tokens, transport
+from .conf import Mode, conf
+from .models import LoginMode
+
+
+class AuthModesAdapterMixin:
+    """Mix into an account adapter of your own, before `DefaultAccountAdapter`."""
+
+    def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
+        sociallogin = (kwargs.get("signal_kwargs") or {}).get("sociallogin")
+        intent.settle(request, sociallogin.state if sociallogin else None)
+        return super().pre_login(request, user, **kwargs)  # type: ignore[misc]
+
+    def login(self, request: HttpRequest, user: Any) -> None:
+        """Called by allauth when its last stage is done; nothing is minted before."""
+        wanted = intent.take(request)
+        if not conf.MODE.allows(wanted.mode):
+            raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
+        # A headless client carries on with a Django session of its own.
+        if wanted.mode == LoginMode.SESSION or is_headless_request(request):
+            super().login(request, user)  # type: ignore[misc]
+        elif _is_rest_login(request):
+            registry.start(request, user, LoginMode.JWT)
+        elif wanted.is_handoff:
+            request._authmodes_redirect = handoff.issue(request, user, wanted)  # type: ignore[attr-defined]
+            request.session.flush()
+        elif transport.in_use():
+            started = registry.start(request, user, LoginMode.JWT)
+            request._authmodes_pair = tokens.mint(started)  # type: ignore[attr-defined]
+            request.session.flush()
+        else:
+            raise ImmediateHttpResponse(_refuse(request, "nowhere_to_send_tokens"))
+
+    def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
+        if url := getattr(request, "_authmodes_redirect", None):
+            return _announced(request, user, HttpResponseRedirect(url), kwargs)
+        if _is_rest_login(request):
+            return _announced(request, user, HttpResponse(status=204), kwargs)
+        response = super().post_login(request, user, **kwargs)  # type: ignore[misc]
+        if pair := getattr(request, "_authmodes_pair", None):
+            transport.set_cookies(response, pair)
+        return response
+
+
+class AuthModesAccountAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):
+    """`ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"`."""
+
+
+def _is_rest_login(request: HttpRequest) -> bool:
+    """Whether a view of ours runs allauth's flow and will answer with tokens itself."""
+    declared = intent.declared(request)
+    return declared is not None and declared.mode == LoginMode.JWT
+
+
+def _announced(
+    request: HttpRequest, user: Any, response: HttpResponse, kwargs: dict[str, Any]
+) -> HttpResponse:
+    # allauth's own post_login also leaves a message in the Django session, which a login
+    # that ends in tokens must not keep alive; its signal is public and still due.
+    user_logged_in.send(
+        user.__class__,
+        request=request,
+        response=response,
+        user=user,
+        **(kwargs.get("signal_kwargs") or {}),
+    )
+    return response
+
+
+def _refuse(request: HttpRequest, code: str) -> HttpResponse:
+    """Make no login, leave no session, and tell a person where to begin instead."""
+    request.session.flush()
+    context = {"code": code, "mode": conf.MODE, "cookies_work": conf.MODE.allows(Mode.SESSION)}
+    return render(request, "authmodes/login_refused.html", context, status=400)

@@ -1,0 +1,16 @@
+"""Wires receivers and checks when Django starts."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AuthModesConfig(AppConfig):
+    name = "authmodes"
+    verbose_name = _("Login sessions")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks, receivers
+
+        receivers.connect()
+        checks.register_all()

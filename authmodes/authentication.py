@@ -1,0 +1,137 @@
+"""DRF authentication for every mode: which credential counts, and nothing about logging in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from rest_framework import HTTP_HEADER_ENCODING
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework_simplejwt.exceptions import TokenError
+
+from . import client, policy, registry, stores, transport
+from .conf import Mode, conf, simple_jwt
+from .models import LoginSession
+from .tokens import AccessToken
+
+REALM = 'Bearer realm="api"'
+
+
+@dataclass
+class LoginAuth:
+    """`request.auth`, of the same shape in every mode.
+
+    `sid` and `mode` ("session" or "jwt") name the login session; `claims` are those of the
+    access token, and for a cookie the same few that every token has.
+    """
+
+    sid: str
+    mode: str
+    claims: Mapping[str, Any]
+
+    @cached_property
+    def login_session(self) -> LoginSession:
+        """The row, loaded when it is first asked for."""
+        return LoginSession.objects.select_related("user").get(sid=self.sid)
+
+
+class AuthModesAuthentication(BaseAuthentication):
+    """A `Bearer` header, else the token cookie, else the Django session.
+
+    A header is judged alone: a bad one is 401 and never falls back to a cookie. Both
+    cookies are subject to CSRF on unsafe methods.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Any, LoginAuth] | None:
+        header = _bearer_token(request)
+        if header is not None:
+            return self._by_token(request, header)
+        cookie = transport.access_token(request._request) if transport.in_use() else None
+        if cookie is None:
+            return self._by_session(request)
+        try:
+            found = self._by_token(request, cookie)
+        except AuthenticationFailed:
+            # A browser keeps stale cookies; one must not shut out a good Django session.
+            by_session = self._by_session(request)
+            if by_session is None:
+                raise
+            return by_session
+        _enforce_csrf(request)
+        return found
+
+    def is_bearer(self, request: Request) -> bool:
+        """Whether the request names a token in its header, be it good or bad."""
+        return _bearer_token(request) is not None
+
+    def authenticate_header(self, request: Request) -> str:
+        # `error` only when a token was sent (RFC 6750, 3.1).
+        failed = getattr(request._request, "_authmodes_bad_token", False)
+        return f'{REALM}, error="invalid_token"' if failed else REALM
+
+    def _by_token(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
+        request._request._authmodes_bad_token = True  # type: ignore[attr-defined]
+        if not conf.MODE.allows(Mode.JWT):
+            raise AuthenticationFailed(_("Tokens are switched off."), "mode_disabled")
+        try:
+            token = AccessToken(raw_token)  # type: ignore[arg-type]
+        except TokenError as error:
+            raise AuthenticationFailed(
+                _("The access token is invalid or expired."), "token_not_valid"
+            ) from error
+        login_session = LoginSession.objects.for_credential().filter(sid=token.sid).first()
+        if login_session is None or not token.is_of(login_session):
+            raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
+        if not registry.is_acceptable(login_session):
+            raise AuthenticationFailed(_("The login session has ended."), "login_session_ended")
+        _touch(request._request, login_session)
+        del request._request._authmodes_bad_token  # type: ignore[attr-defined]
+        auth = LoginAuth(str(login_session.sid), login_session.mode, token.payload)
+        auth.login_session = login_session
+        return login_session.user, auth
+
+    def _by_session(self, request: Request) -> tuple[Any, LoginAuth] | None:
+        if not conf.MODE.allows(Mode.SESSION):
+            return None
+        user = request._request.user
+        # Loaded through the middleware, which has judged the login session.
+        if not user.is_active or not user.is_authenticated:
+            return None
+        memory = stores.recall(request._request.session)
+        if memory is None:
+            return None
+        _enforce_csrf(request)
+        claims = {
+            simple_jwt().USER_ID_CLAIM: str(getattr(user, simple_jwt().USER_ID_FIELD)),
+            "sid": memory.sid,
+            "auth_time": int(memory.created_at.timestamp()),
+        }
+        return user, LoginAuth(memory.sid, str(Mode.SESSION), claims)
+
+
+def _bearer_token(request: Request) -> str | None:
+    """The token of a Bearer header; "" for one that is malformed, None for any other scheme."""
+    jwt_settings = simple_jwt()
+    header = request.META.get(jwt_settings.AUTH_HEADER_NAME, b"")
+    if isinstance(header, bytes):
+        header = header.decode(HTTP_HEADER_ENCODING)
+    scheme, _space, credentials = header.strip().partition(" ")
+    known = jwt_settings.AUTH_HEADER_TYPES
+    types = [known] if isinstance(known, str) else known
+    if scheme.lower() not in {name.lower() for name in types}:
+        return None
+    return credentials.strip()
+
+
+def _enforce_csrf(request: Request) -> None:
+    SessionAuthentication().enforce_csrf(request)
+
+
+def _touch(request: HttpRequest, login_session: LoginSession) -> None:
+    if policy.needs_touch(login_session.last_seen_at, conf.TOUCH_INTERVAL, timezone.now()):
+        registry.touch(str(login_session.sid), client.ip_address(request))

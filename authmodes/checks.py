@@ -1,0 +1,5 @@
+"""System checks: one small function per check id."""
+
+
+def register_all() -> None:
+    pass

@@ -1,0 +1,170 @@
+"""The `AUTHMODES_*` settings as typed properties; it decides nothing with them.
+
+Every property is a live read, so `override_settings` and a changed setting take effect
+on the next access. Nothing here is cached.
+"""
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+from rest_framework_simplejwt import settings as simplejwt_settings
+
+__all__ = ["AccessTokenCheck", "LimitPolicy", "Mode", "Transport", "conf", "simple_jwt"]
+
+
+class Mode(enum.StrEnum):
+    """What a login may become; `AUTHMODES_MODE` takes any, a login session has one of two."""
+
+    SESSION = "session"
+    JWT = "jwt"
+    BOTH = "both"
+
+    def allows(self, mode: str) -> bool:
+        """Whether logins of `mode` are switched on."""
+        return self is Mode.BOTH or self == mode
+
+
+class Transport(enum.StrEnum):
+    """How tokens reach a client: in the body of an answer, or in `HttpOnly` cookies."""
+
+    BODY = "body"
+    COOKIE = "cookie"
+
+
+class AccessTokenCheck(enum.StrEnum):
+    """How an access token is held against the login sessions that ended."""
+
+    DATABASE = "database"
+    SNAPSHOT = "snapshot"
+    NONE = "none"
+
+
+class LimitPolicy(enum.StrEnum):
+    """What happens to a login over `AUTHMODES_MAX_LOGIN_SESSIONS`."""
+
+    END_OLDEST = "end_oldest"
+    REFUSE = "refuse"
+
+
+Choice = TypeVar("Choice", bound=enum.StrEnum)
+
+
+def simple_jwt() -> Any:
+    """Return simplejwt's settings as they are now.
+
+    simplejwt rebinds its `api_settings` when `SIMPLE_JWT` changes, so a name imported
+    from it goes stale; every reader asks here instead.
+    """
+    return simplejwt_settings.api_settings
+
+
+def _get(name: str, default: Any) -> Any:
+    return getattr(settings, f"AUTHMODES_{name}", default)
+
+
+def _choice(name: str, default: Choice) -> Choice:
+    value = _get(name, default)
+    try:
+        return type(default)(value)
+    except ValueError:
+        known = ", ".join(repr(str(member)) for member in type(default))
+        raise ImproperlyConfigured(
+            f"AUTHMODES_{name} is {value!r}; it must be one of {known}."
+        ) from None
+
+
+def _optional_duration(name: str, default: timedelta | None = None) -> timedelta | None:
+    value = _get(name, default)
+    if value is None or isinstance(value, timedelta):
+        return value
+    raise ImproperlyConfigured(f"AUTHMODES_{name} must be a timedelta, not {value!r}.")
+
+
+def _duration(name: str, default: timedelta) -> timedelta:
+    value = _optional_duration(name, default)
+    if value is None:
+        raise ImproperlyConfigured(f"AUTHMODES_{name} must be a timedelta, not None.")
+    return value
+
+
+class Settings:
+    """One property per setting, named as in the reference (`docs/settings.md`)."""
+
+    @property
+    def MODE(self) -> Mode:
+        return _choice("MODE", Mode.SESSION)
+
+    @property
+    def DEFAULT_MODE(self) -> Mode:
+        """The mode of a login that names none; where one mode is off, the other one."""
+        if self.MODE is not Mode.BOTH:
+            return self.MODE
+        default = _choice("DEFAULT_MODE", Mode.SESSION)
+        if default is Mode.BOTH:
+            raise ImproperlyConfigured("AUTHMODES_DEFAULT_MODE must be 'session' or 'jwt'.")
+        return default
+
+    @property
+    def REDIRECT_URIS(self) -> Sequence[str]:
+        value = _get("REDIRECT_URIS", [])
+        if isinstance(value, str) or not all(isinstance(uri, str) for uri in value):
+            raise ImproperlyConfigured("AUTHMODES_REDIRECT_URIS must be a list of strings.")
+        return list(value)
+
+    @property
+    def IDLE_TIMEOUT(self) -> timedelta | None:
+        return _optional_duration("IDLE_TIMEOUT")
+
+    @property
+    def ABSOLUTE_LIFETIME(self) -> timedelta:
+        return _duration("ABSOLUTE_LIFETIME", timedelta(days=30))
+
+    @property
+    def TOUCH_INTERVAL(self) -> timedelta:
+        return _duration("TOUCH_INTERVAL", timedelta(minutes=1))
+
+    @property
+    def REFRESH_GRACE(self) -> timedelta:
+        return _duration("REFRESH_GRACE", timedelta(seconds=10))
+
+    @property
+    def TOKEN_TRANSPORT(self) -> Transport:
+        return _choice("TOKEN_TRANSPORT", Transport.BODY)
+
+    @property
+    def COOKIE_SECURE(self) -> bool:
+        return bool(_get("COOKIE_SECURE", not settings.DEBUG))
+
+    @property
+    def COOKIE_SAMESITE(self) -> str:
+        return str(_get("COOKIE_SAMESITE", "Lax"))
+
+    @property
+    def ACCESS_COOKIE_NAME(self) -> str:
+        return str(_get("ACCESS_COOKIE_NAME", self._cookie_name("authmodes_access")))
+
+    @property
+    def REFRESH_COOKIE_NAME(self) -> str:
+        return str(_get("REFRESH_COOKIE_NAME", self._cookie_name("authmodes_refresh")))
+
+    @property
+    def CLAIMS(self) -> Callable[[Any, Any], Mapping[str, Any]] | None:
+        path = _get("CLAIMS", None)
+        return import_string(path) if isinstance(path, str) else path
+
+    @property
+    def RETENTION(self) -> timedelta:
+        return _duration("RETENTION", timedelta(days=90))
+
+    def _cookie_name(self, name: str) -> str:
+        # A browser refuses a `__Host-` cookie that is not Secure, so plain-http
+        # development gets the bare name (RFC 6265bis, 4.1.3.2).
+        return f"__Host-{name}" if self.COOKIE_SECURE else name
+
+
+conf = Settings()

@@ -1,0 +1,202 @@
+"""The two tables and how to query them; `registry.py` and `handoff.py` write them."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+import ua_parser
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
+
+from . import policy
+
+USER_AGENT_MAX_LENGTH = 512
+
+
+def client_label(user_agent: str) -> str:
+    """Name a client for people, such as "Chrome on macOS". Never decide anything by it."""
+    parsed = ua_parser.parse(user_agent)
+    browser = parsed.user_agent.family if parsed.user_agent else ""
+    system = parsed.os.family.replace("Mac OS X", "macOS") if parsed.os else ""
+    if browser and system:
+        return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+    # Command-line clients and apps have no browser family: "my-app/1.2 (…)" is "my-app".
+    return browser or system or user_agent.split("/")[0][:40] or gettext("Unknown client")
+
+
+class LoginMode(models.TextChoices):
+    """What the client signed in for."""
+
+    SESSION = "session", _("session")
+    JWT = "jwt", _("jwt")
+
+
+class EndReason(models.TextChoices):
+    """Why a login session ended."""
+
+    LOGOUT = "logout", _("logged out")
+    REVOKED = "revoked", _("revoked by an administrator")
+    REVOKED_BY_USER = "revoked_by_user", _("revoked by the user")
+    REUSE = "reuse", _("refresh token reused")
+    EXPIRED = "expired", _("expired")
+    LIMIT = "limit", _("limit of login sessions")
+    PASSWORD_CHANGED = "password_changed", _("password changed")
+    USER_DISABLED = "user_disabled", _("user disabled")
+    UPSTREAM_LOGOUT = "upstream_logout", _("logged out at the provider")
+
+
+class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
+    """Login sessions by what has become of them."""
+
+    def active(self) -> "LoginSessionQuerySet":
+        """Neither ended nor past their absolute end."""
+        return self.filter(ended_at__isnull=True, expires_at__gt=timezone.now())
+
+    def ended(self) -> "LoginSessionQuerySet":
+        return self.filter(ended_at__isnull=False)
+
+    def expired(self) -> "LoginSessionQuerySet":
+        """Past their absolute end, and nobody has ended them yet."""
+        return self.filter(ended_at__isnull=True, expires_at__lte=timezone.now())
+
+    def for_user(self, user: Any) -> "LoginSessionQuerySet":
+        return self.filter(user=user)
+
+    def for_credential(self) -> "LoginSessionQuerySet":
+        """All that judging a credential needs, in one query.
+
+        A `BlacklistedToken` made by `bulk_create` sends no signal, so the blacklist is
+        asked here and not only listened to.
+        """
+        blacklisted = BlacklistedToken.objects.filter(token_id=models.OuterRef("refresh_token_id"))
+        return self.select_related("user", "refresh_token").annotate(
+            is_blacklisted=models.Exists(blacklisted)
+        )
+
+
+class LoginSession(models.Model):
+    """One sign-in by one user on one client, in either mode.
+
+    `ended_at` is the truth about whether it still counts; the Django session and
+    simplejwt's blacklist are mirrors of it.
+    """
+
+    # Set by `for_credential()`.
+    is_blacklisted: bool
+
+    sid = models.UUIDField(
+        _("sid"),
+        default=uuid.uuid4,
+        unique=True,
+        editable=False,
+        help_text=_("Public name of this login session. It identifies and is no credential."),
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        related_name="login_sessions",
+    )
+    mode = models.CharField(_("mode"), max_length=10, choices=LoginMode.choices)
+    # A credential: used to delete the Django session, never shown.
+    session_key = models.CharField(max_length=128, unique=True, null=True, editable=False)  # noqa: DJ001
+    refresh_token = models.OneToOneField(
+        "token_blacklist.OutstandingToken",
+        verbose_name=_("refresh token"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="login_session",
+        editable=False,
+    )
+    previous_jti = models.CharField(max_length=255, default="", editable=False)
+    rotated_at = models.DateTimeField(_("rotated at"), null=True, editable=False)
+    auth_hash = models.CharField(max_length=128, default="", editable=False)
+
+    method = models.CharField(_("method"), max_length=40, default="")
+    provider = models.CharField(_("provider"), max_length=200, default="")
+    provider_uid = models.CharField(_("provider uid"), max_length=255, default="")
+    amr = models.CharField(
+        _("authentication methods"),
+        max_length=100,
+        default="",
+        help_text=_("Space-separated values of RFC 8176, as in the tokens' amr claim."),
+    )
+    ip_address = models.GenericIPAddressField(_("IP address"), null=True)
+    last_ip_address = models.GenericIPAddressField(_("last IP address"), null=True)
+    user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_MAX_LENGTH, default="")
+
+    created_at = models.DateTimeField(_("signed in at"))
+    last_seen_at = models.DateTimeField(_("last seen at"))
+    expires_at = models.DateTimeField(_("expires at"), db_index=True)
+    ended_at = models.DateTimeField(_("ended at"), null=True, db_index=True)
+    end_reason = models.CharField(
+        _("end reason"), max_length=20, choices=EndReason.choices, default=""
+    )
+    ended_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("ended by"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+    )
+
+    objects = LoginSessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("login session")
+        verbose_name_plural = _("login sessions")
+        default_permissions = ("view",)
+        permissions = (("revoke_loginsession", _("Can revoke login session")),)
+        indexes = (
+            models.Index(fields=["user", "ended_at"], name="authmodes_user_ended"),
+            models.Index(fields=["-created_at", "-id"], name="authmodes_created"),
+            models.Index(fields=["provider", "ended_at"], name="authmodes_provider_ended"),
+            models.Index(fields=["ip_address"], name="authmodes_ip"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_mode_display()} {str(self.sid)[:8]}: {self.client_label}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.ended_at is None and not policy.is_over(self.expires_at, timezone.now())
+
+    @property
+    def client_label(self) -> str:
+        return client_label(self.user_agent)
+
+    @property
+    def refreshed_at(self) -> datetime:
+        """When the current refresh token was issued."""
+        return self.rotated_at or self.created_at
+
+
+class HandoffCode(models.Model):
+    """A browser login on its way to a client that will hold the tokens.
+
+    Only the digest of the code is kept (RFC 6749, 10.5 asks for codes that cannot be
+    guessed; a digest means that the table cannot be used either).
+    """
+
+    digest = models.CharField(max_length=64, unique=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    auth_hash = models.CharField(max_length=128, default="")
+    code_challenge = models.CharField(max_length=43)
+    next = models.CharField(max_length=2000)
+    method = models.CharField(max_length=40, default="")
+    provider = models.CharField(max_length=200, default="")
+    provider_uid = models.CharField(max_length=255, default="")
+    amr = models.CharField(max_length=100, default="")
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = _("handoff code")
+        verbose_name_plural = _("handoff codes")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"handoff code {self.pk}"

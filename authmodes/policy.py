@@ -1,0 +1,43 @@
+"""Pure decisions from timestamps and `now`; no database, no request, no clock of its own."""
+
+from datetime import datetime, timedelta
+
+
+def absolute_end(created_at: datetime, lifetime: timedelta) -> datetime:
+    """When a login ends whatever its activity; never extended (ASVS V7.3.2)."""
+    return created_at + lifetime
+
+
+def is_over(expires_at: datetime, now: datetime) -> bool:
+    """Whether the absolute lifetime has passed."""
+    return now >= expires_at
+
+
+def is_idle(last_seen_at: datetime, timeout: timedelta | None, now: datetime) -> bool:
+    """Whether nothing was heard for longer than `timeout`; None means never (ASVS V7.3.1)."""
+    return timeout is not None and now - last_seen_at > timeout
+
+
+def needs_touch(last_seen_at: datetime, interval: timedelta, now: datetime) -> bool:
+    """Whether `last_seen_at` is old enough to be worth a write."""
+    return now - last_seen_at >= interval
+
+
+def is_within_grace(rotated_at: datetime | None, grace: timedelta, now: datetime) -> bool:
+    """Whether the previous refresh token may still be answered with its successor.
+
+    A grace of zero is strict: the previous token is reuse at once.
+    """
+    return rotated_at is not None and grace > timedelta(0) and now - rotated_at <= grace
+
+
+def refresh_deadline(
+    rotated_at: datetime, lifetime: timedelta, idle: timedelta | None, expires_at: datetime
+) -> datetime:
+    """When a refresh token stops working if it is not used before.
+
+    A refresh token idles from its last rotation, and its `exp` claim, the absolute end,
+    never moves (RFC 10017, 6.3.2.3).
+    """
+    unused = lifetime if idle is None else min(lifetime, idle)
+    return min(rotated_at + unused, expires_at)

@@ -1,0 +1,211 @@
+"""What the REST door takes and gives; simplejwt's serializers extended where it has one."""
+
+from typing import Any
+
+from allauth.account.utils import user_display
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework_simplejwt import serializers as simplejwt
+from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
+
+from . import errors, handoff, intent, registry, sign_in, tokens
+from .conf import Mode, conf
+from .models import EndReason, LoginSession
+from .tokens import TokenPair
+
+PASSWORD_MAX_LENGTH = 4096
+LOGIN_MAX_LENGTH = 320
+
+
+class ModeField(serializers.CharField):
+    """The mode a client asks for; refuses one that is unknown or switched off."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_blank=True, write_only=True, **kwargs)
+
+
+def wanted_mode(named: Any) -> str:
+    """Turn what a client said into a mode. Raises `ModeDisabled` or `BadRequest`."""
+    mode = intent.parse_mode(named)
+    if mode is None:
+        raise errors.BadRequest(_("The mode must be 'session' or 'jwt'."), "invalid_mode")
+    if not conf.MODE.allows(mode):
+        raise errors.ModeDisabled
+    return mode
+
+
+class UserSerializer(serializers.Serializer[Any]):
+    """The signed-in user, as little as a client needs to greet one."""
+
+    id = serializers.CharField(source="pk")
+    username = serializers.CharField(source="get_username")
+    email = serializers.SerializerMethodField()
+    display = serializers.SerializerMethodField()
+
+    def get_email(self, user: Any) -> str:
+        return getattr(user, user.get_email_field_name(), "") or ""
+
+    def get_display(self, user: Any) -> str:
+        return str(user_display(user))
+
+
+class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
+    """A login session as its user may see it: nothing in it is a credential."""
+
+    client = serializers.CharField(source="client_label")
+    is_current = serializers.SerializerMethodField()
+
+    class Meta:
+        model = LoginSession
+        fields = (
+            "sid",
+            "mode",
+            "is_current",
+            "client",
+            "method",
+            "provider",
+            "ip_address",
+            "last_ip_address",
+            "created_at",
+            "last_seen_at",
+            "expires_at",
+        )
+        read_only_fields = fields
+
+    def get_is_current(self, login_session: LoginSession) -> bool:
+        return str(login_session.sid) == self.context["request"].auth.sid
+
+
+def login_answer(login_session: LoginSession) -> dict[str, Any]:
+    """The body of a login that ended in a cookie, and the part that both modes share."""
+    return {
+        "mode": login_session.mode,
+        "sid": str(login_session.sid),
+        "user": UserSerializer(login_session.user).data,
+    }
+
+
+def token_answer(pair: TokenPair) -> dict[str, Any]:
+    return {
+        **login_answer(pair.login_session),
+        "access": pair.access,
+        "refresh": pair.refresh,
+        "access_expires_at": pair.access_expires_at,
+        "refresh_expires_at": pair.refresh_expires_at,
+    }
+
+
+class LoginSerializer(serializers.Serializer[Any]):
+    """`login/`: a name or an e-mail address, a password, and perhaps a mode."""
+
+    username = serializers.CharField(required=False, max_length=LOGIN_MAX_LENGTH)
+    email = serializers.CharField(required=False, max_length=LOGIN_MAX_LENGTH)
+    password = serializers.CharField(
+        max_length=PASSWORD_MAX_LENGTH, trim_whitespace=False, style={"input_type": "password"}
+    )
+    mode = ModeField()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs.get("username") and not attrs.get("email"):
+            raise serializers.ValidationError({"username": _("Give a username or an email.")})
+        return attrs
+
+
+class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
+    """simplejwt's contract, run through allauth's login flow."""
+
+    pair: TokenPair
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        mode = wanted_mode(str(Mode.JWT))
+        login_session = sign_in.with_password(
+            _django_request(self.context["request"]),
+            attrs[self.username_field],
+            attrs["password"],
+            mode,
+        )
+        self.user = login_session.user
+        self.pair = tokens.mint(login_session)
+        return token_answer(self.pair)
+
+
+class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
+    """Rotates, always: our refresh tokens are single use."""
+
+    pair: TokenPair
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        outcome = registry.rotate(attrs["refresh"], _django_request(self.context.get("request")))
+        if isinstance(outcome, registry.Refusal):
+            raise refusal(outcome)
+        self.pair = outcome
+        return token_answer(outcome)
+
+
+class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
+    """Tells whether a token of either kind would be accepted now."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
+        login_session = _login_session_of(attrs["token"])
+        if login_session is None or not registry.is_acceptable(login_session):
+            raise InvalidToken
+        return {}
+
+
+class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
+    """Ends the login session of a refresh token, whichever of its family it is."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
+        try:
+            presented = tokens.RefreshToken(attrs["refresh"])
+        except TokenError as error:
+            raise InvalidToken from error
+        of_token = LoginSession.objects.filter(sid=presented.sid)
+        registry.revoke_all(of_token, EndReason.LOGOUT)
+        return {}
+
+
+class TokenExchangeSerializer(serializers.Serializer[Any]):
+    """`token/exchange/`: the one-time code and the verifier of its challenge."""
+
+    code = serializers.CharField(max_length=128)
+    code_verifier = serializers.RegexField(handoff.CODE_VERIFIER)
+
+
+def refusal(refused: registry.Refusal) -> AuthenticationFailed:
+    """The 401 of a refresh token that was not accepted."""
+    details = {
+        "token_reused": _("The refresh token was used before; its login session has ended."),
+        "token_expired": _("The refresh token has expired."),
+        "mode_disabled": _("Tokens are switched off."),
+    }
+    detail = details.get(refused.code, _("The refresh token is invalid."))
+    return AuthenticationFailed({"detail": detail, "code": refused.code})
+
+
+def _login_session_of(raw_token: str) -> LoginSession | None:
+    if not conf.MODE.allows(Mode.JWT):
+        return None
+    for kind in (tokens.AccessToken, tokens.RefreshToken):
+        try:
+            token = kind(raw_token)  # type: ignore[arg-type]
+        except TokenError:
+            continue
+        found = LoginSession.objects.for_credential().filter(sid=token.sid).first()
+        if found is None or not token.is_of(found):
+            return None
+        if kind is tokens.RefreshToken and not _is_current(token, found):
+            return None
+        return found
+    return None
+
+
+def _is_current(token: Any, login_session: LoginSession) -> bool:
+    outstanding = login_session.refresh_token
+    return outstanding is not None and token["jti"] == outstanding.jti
+
+
+def _django_request(request: Request | Any) -> Any:
+    return getattr(request, "_request", request)

@@ -1,0 +1,77 @@
+"""Password sign-in over REST, through allauth's own login flow and all of its stages."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from allauth.account import app_settings
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import LoginForm
+from allauth.account.internal.stagekit import get_pending_stage
+from allauth.core import ratelimit
+from allauth.utils import get_form_class
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
+from rest_framework.exceptions import AuthenticationFailed, Throttled
+
+from . import errors, intent, stores
+from .intent import Intent
+from .models import LoginMode, LoginSession
+
+
+def with_password(request: HttpRequest, login: str, password: str, mode: str) -> LoginSession:
+    """Sign a user in by name or e-mail address; return the new login session.
+
+    Raises `AuthenticationFailed` (wrong password, inactive user), `StagePending` (a stage of
+    allauth's is still to be done; nothing was minted) or `Throttled` (allauth's limits).
+    """
+    intent.declare(request, Intent(mode))
+    if mode == LoginMode.SESSION:
+        return _run(request, login, password)
+    with _detached_session(request):
+        return _run(request, login, password)
+
+
+def _run(request: HttpRequest, login: str, password: str) -> LoginSession:
+    if not ratelimit.consume(request, action="login"):
+        raise Throttled
+    form = _valid_form(request, login, password)
+    if request.user.is_authenticated:
+        # Somebody else's login, or an older one of the same user, in this browser.
+        get_adapter(request).logout(request)
+    form.login(request)
+    started = getattr(request, "_authmodes_login", None)
+    if started is not None:
+        return started
+    stage = get_pending_stage(request)
+    if stage is not None:
+        raise errors.StagePending(stage.key)
+    raise AuthenticationFailed("This account is inactive.", "user_inactive")
+
+
+def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
+    form_class = get_form_class(app_settings.FORMS, "login", LoginForm)
+    # Without "remember" the cookie would end with the browser, unlike Django's own logins.
+    data = {"login": login, "password": password, "remember": True}
+    form = form_class(data, request=request)
+    if form.is_valid():
+        return form
+    codes = {error.code for errors_ in form.errors.as_data().values() for error in errors_}
+    raise Throttled if "too_many_login_attempts" in codes else errors.no_active_account()
+
+
+@contextmanager
+def _detached_session(request: HttpRequest) -> Iterator[None]:
+    """Let allauth work in a session that is thrown away afterwards.
+
+    A login for tokens neither sees nor changes the cookie login that the same browser may
+    hold, and its answer sets no session cookie.
+    """
+    session, user = request.session, request.user
+    request.session, request.user = stores.engine()(), AnonymousUser()
+    try:
+        yield
+    finally:
+        if request.session.session_key:
+            request.session.flush()
+        request.session, request.user = session, user  # type: ignore[assignment]

@@ -1,0 +1,166 @@
+"""The two JWTs: their claims, and minting them from a login session; nothing is stored here."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from rest_framework_simplejwt import tokens as simplejwt
+from rest_framework_simplejwt.exceptions import TokenError
+
+from . import keys, policy
+from .conf import conf, simple_jwt
+from .models import LoginSession
+
+
+class LoginToken(simplejwt.Token):
+    """A token of a login session: signed by the key ring, with a `sid` and a user."""
+
+    typ = "JWT"
+
+    def get_token_backend(self) -> keys.RingBackend:
+        return keys.backend()
+
+    def verify(self) -> None:
+        super().verify()
+        jwt_settings = simple_jwt()
+        if not isinstance(self.payload.get(jwt_settings.JTI_CLAIM), str):
+            raise TokenError("Token has no id")
+        if self.payload.get(jwt_settings.USER_ID_CLAIM) is None:
+            raise TokenError("Token has no user")
+        # Without a login session nobody could revoke it, so it is none of ours.
+        try:
+            self.sid = uuid.UUID(self.payload["sid"])
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise TokenError("Token has no login session") from error
+
+    def is_of(self, login_session: LoginSession) -> bool:
+        """Whether the token names the login session's user."""
+        return str(self.payload[simple_jwt().USER_ID_CLAIM]) == _user_id(login_session)
+
+    def check_exp(self, claim: str = "exp", current_time: datetime | None = None) -> None:
+        try:
+            super().check_exp(claim, current_time)
+        except (TypeError, ValueError, OverflowError, OSError) as error:
+            raise TokenError("Token has no usable expiry") from error
+
+    def __str__(self) -> str:
+        return self.get_token_backend().encode(self.payload, self.typ)
+
+    # simplejwt's __repr__ is the payload; claims do not belong in logs and traces.
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.payload.get('sid')}>"
+
+
+class AccessToken(LoginToken, simplejwt.AccessToken):
+    """simplejwt's access token with a `sid`."""
+
+    typ = "at+jwt"
+
+    @property
+    def lifetime(self) -> timedelta:  # type: ignore[override]
+        return simple_jwt().ACCESS_TOKEN_LIFETIME
+
+
+class RefreshToken(LoginToken, simplejwt.RefreshToken):
+    """simplejwt's refresh token with a `sid`; single use, see `registry.rotate`."""
+
+    access_token_class = AccessToken
+
+    @property
+    def lifetime(self) -> timedelta:  # type: ignore[override]
+        return simple_jwt().REFRESH_TOKEN_LIFETIME
+
+    def check_blacklist(self) -> None:
+        # Rotation reads the blacklist in the query that loads the login session.
+        return None
+
+    @classmethod
+    def for_user(cls, user: Any) -> "RefreshToken":
+        raise TypeError("A refresh token belongs to a login session: call registry.start().")
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """Both tokens of a login session, as text; `expires_at` are aware datetimes."""
+
+    login_session: LoginSession
+    access: str
+    refresh: str
+    access_expires_at: datetime
+    refresh_expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"<TokenPair of {self.login_session.sid}>"
+
+
+def new_jti() -> str:
+    return uuid.uuid4().hex
+
+
+def mint(login_session: LoginSession) -> TokenPair:
+    """Make the pair that belongs to the row as it is.
+
+    The refresh token is a function of the row, so whoever lost the answer of a rotation
+    is given the same successor again without its being stored anywhere.
+    """
+    now = timezone.now()
+    access_expires_at = min(now + simple_jwt().ACCESS_TOKEN_LIFETIME, login_session.expires_at)
+    return TokenPair(
+        login_session=login_session,
+        access=_mint_access(login_session, now, access_expires_at),
+        refresh=_mint_refresh(login_session),
+        access_expires_at=access_expires_at,
+        refresh_expires_at=refresh_deadline(login_session),
+    )
+
+
+def refresh_deadline(login_session: LoginSession) -> datetime:
+    """When the current refresh token stops working unless it is used before."""
+    return policy.refresh_deadline(
+        login_session.refreshed_at,
+        simple_jwt().REFRESH_TOKEN_LIFETIME,
+        conf.IDLE_TIMEOUT,
+        login_session.expires_at,
+    )
+
+
+def _mint_access(login_session: LoginSession, now: datetime, expires_at: datetime) -> str:
+    token = AccessToken()
+    extra = conf.CLAIMS
+    if extra is not None:
+        token.payload = {**extra(login_session.user, login_session), **token.payload}
+    token.payload.update(_shared_claims(login_session))
+    token.payload.update(iat=_epoch(now), exp=_epoch(expires_at), amr=login_session.amr.split())
+    return str(token)
+
+
+def _mint_refresh(login_session: LoginSession) -> str:
+    outstanding = login_session.refresh_token
+    assert outstanding is not None
+    token = RefreshToken()
+    token.payload[simple_jwt().JTI_CLAIM] = outstanding.jti
+    token.payload.update(_shared_claims(login_session))
+    token.payload.update(
+        iat=_epoch(login_session.refreshed_at), exp=_epoch(login_session.expires_at)
+    )
+    return str(token)
+
+
+def _shared_claims(login_session: LoginSession) -> dict[str, Any]:
+    jwt_settings = simple_jwt()
+    return {
+        # simplejwt writes the id as text, and RFC 7519 wants `sub` to be one.
+        jwt_settings.USER_ID_CLAIM: _user_id(login_session),
+        "sid": str(login_session.sid),
+        "auth_time": _epoch(login_session.created_at),
+    }
+
+
+def _user_id(login_session: LoginSession) -> str:
+    return str(getattr(login_session.user, simple_jwt().USER_ID_FIELD))
+
+
+def _epoch(moment: datetime) -> int:
+    return int(moment.timestamp())

@@ -1,0 +1,26 @@
+"""The REST door's URLs: `path("auth/", include("authmodes.urls"))`."""
+
+from django.urls import path
+
+from .views import login, sessions, social, tokens
+
+app_name = "authmodes"
+
+urlpatterns = [
+    path("", login.IndexView.as_view(), name="index"),
+    path("csrf/", login.CsrfView.as_view(), name="csrf"),
+    path("login/", login.LoginView.as_view(), name="login"),
+    path("logout/", login.LogoutView.as_view(), name="logout"),
+    path("user/", login.UserView.as_view(), name="user"),
+    path("social/", social.SocialView.as_view(), name="social"),
+    path(
+        "social/<str:provider>/start/", social.SocialStartView.as_view(), name="social_start"
+    ),
+    path("token/", tokens.TokenObtainPairView.as_view(), name="token_obtain_pair"),
+    path("token/refresh/", tokens.TokenRefreshView.as_view(), name="token_refresh"),
+    path("token/verify/", tokens.TokenVerifyView.as_view(), name="token_verify"),
+    path("token/blacklist/", tokens.TokenBlacklistView.as_view(), name="token_blacklist"),
+    path("token/exchange/", tokens.TokenExchangeView.as_view(), name="token_exchange"),
+    path("sessions/", sessions.SessionListView.as_view(), name="session_list"),
+    path("sessions/<str:sid>/", sessions.SessionDetailView.as_view(), name="session_detail"),
+]

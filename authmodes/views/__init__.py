@@ -1,0 +1,1 @@
+"""The REST door, a module for each subject."""

@@ -1,0 +1,79 @@
+"""What every view of the REST door shares: error shape, caching headers, CSRF, cookies."""
+
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from django.utils.decorators import method_decorator
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from .. import errors, transport
+from ..authentication import REALM, AuthModesAuthentication
+from ..conf import Mode
+from ..serializers import token_answer
+from ..tokens import TokenPair
+
+
+class DoorMixin:
+    """For any DRF view of ours, simplejwt's extended ones included."""
+
+    # A revocation must survive the error it is answered with, so under ATOMIC_REQUESTS
+    # these views stay outside; the registry has transactions of its own.
+    @method_decorator(transaction.non_atomic_requests)
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+
+    def get_exception_handler(self) -> Any:
+        return errors.handle
+
+    def get_authenticate_header(self, request: Request) -> str:
+        header = super().get_authenticate_header(request)  # type: ignore[misc]
+        # Views without authentication classes still answer 401, not DRF's 403.
+        return header if header and header.startswith("Bearer realm") else REALM
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
+        response["Cache-Control"] = "no-store"
+        patch_vary_headers(response, ["Cookie", "Authorization"])
+        return response
+
+
+class PublicView(DoorMixin, APIView):
+    """No login needed, and no stale credential in the way of getting one."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+
+class LoginSessionView(DoorMixin, APIView):
+    """Needs a login of any mode; the project's own default classes do not apply."""
+
+    authentication_classes = (AuthModesAuthentication,)
+
+
+def enforce_csrf(request: Request) -> None:
+    """Refuse a cross-site call. For answers that set a cookie and calls that rely on one."""
+    SessionAuthentication().enforce_csrf(request)
+
+
+def sets_cookie(mode: str) -> bool:
+    """Whether a login of this mode answers with a cookie."""
+    return mode == Mode.SESSION or transport.in_use()
+
+
+def respond_with_tokens(pair: TokenPair) -> Response:
+    """Answer with a pair: in the body, or in cookies and then nowhere in the body."""
+    answer = token_answer(pair)
+    if not transport.in_use():
+        return Response(answer)
+    del answer["access"], answer["refresh"]
+    response = Response(answer)
+    transport.set_cookies(response, pair)
+    return response

@@ -1,0 +1,18 @@
+"""What every page of the site shows: the mode it runs in and where the provider is."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    """Return the template variables common to all pages."""
+    mode = settings.AUTHMODES_MODE
+    return {
+        "mode": mode,
+        "cookies_on": mode in {"session", "both"},
+        "tokens_on": mode in {"jwt", "both"},
+        "transport": settings.AUTHMODES_TOKEN_TRANSPORT,
+        "idp_url": settings.IDP_URL,
+    }

@@ -1,0 +1,256 @@
+"""Runs the whole demo: checks the ports, fills the databases, serves both sites, stops both."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from example_project import environment as env
+from example_project.people import IDP_PEOPLE, SITE_PEOPLE
+
+START_TIMEOUT = 60
+STOP_TIMEOUT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One of the two sites."""
+
+    name: str
+    settings: str
+    seed: str
+    port: int
+    port_variable: str
+    url: str
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes, to keep the terminal readable."""
+        return env.VAR_DIR / f"{self.port_variable.removesuffix('_PORT').lower()}.log"
+
+
+PROVIDER = Server(
+    "identity provider",
+    "example_project.idp.settings",
+    "example_project.idp.seed",
+    env.IDP_PORT,
+    "IDP_PORT",
+    env.IDP_URL,
+)
+SITE = Server(
+    "example site",
+    "example_project.settings",
+    "example_project.seed",
+    env.SITE_PORT,
+    "SITE_PORT",
+    env.SITE_URL,
+)
+SERVERS = (PROVIDER, SITE)
+
+Running = dict[Server, "subprocess.Popen[bytes]"]
+
+
+class DemoFailure(Exception):
+    """Something the person at the terminal must know; `status` is what the demo exits with."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def main() -> int:
+    """Run until Ctrl-C, SIGTERM or the end of either server; return the exit status."""
+    signal.signal(signal.SIGTERM, interrupt)
+    running: Running = {}
+    try:
+        check_ports()
+        fill_databases()
+        for server in SERVERS:
+            running[server] = start(server)
+        wait_until_up(running)
+        print(welcome(), flush=True)
+        watch(running)
+    except KeyboardInterrupt:
+        print("\nStopping both sites.", flush=True)
+    except DemoFailure as failure:
+        print(f"\n{failure}", file=sys.stderr, flush=True)
+        return failure.status
+    finally:
+        stop(running)
+    return 0
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Take SIGTERM for Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def check_ports() -> None:
+    """Refuse to begin where another program would answer in our place."""
+    if env.SITE_PORT == env.IDP_PORT:
+        raise DemoFailure(f"SITE_PORT and IDP_PORT are both {env.SITE_PORT}; they must differ.")
+    taken = [server for server in SERVERS if is_taken(server.port)]
+    if not taken:
+        return
+    lines = [f"Port {server.port}, for the {server.name}, is taken." for server in taken]
+    choice = " ".join(f"{server.port_variable}={server.port + 100}" for server in taken)
+    raise DemoFailure("\n".join([*lines, f"Choose another: {choice} make demo"]))
+
+
+def is_taken(port: int) -> bool:
+    """Whether anything listens on this port of localhost, IPv4 or IPv6."""
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        try:
+            with socket.socket(family) as probe:
+                probe.settimeout(1)
+                if probe.connect_ex((address, port)) == 0:
+                    return True
+        except OSError:
+            continue  # no IPv6 on this machine
+    with socket.socket() as listener:
+        # As Django's server does, or the remains of the last run would count as taken.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def fill_databases() -> None:
+    """Migrate and seed both sites, each under its own settings."""
+    for server in SERVERS:
+        print(f"Preparing the {server.name} …", flush=True)
+        outcome = subprocess.run(
+            [sys.executable, "-m", server.seed], cwd=env.PROJECT_DIR.parent, check=False
+        )
+        if outcome.returncode:
+            raise DemoFailure(f"The {server.name} could not be prepared.", outcome.returncode)
+
+
+def start(server: Server) -> "subprocess.Popen[bytes]":
+    """Start one server; its output goes to its log."""
+    command = ["runserver", "--noreload", f"127.0.0.1:{server.port}"]
+    with server.log.open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", "django", *command],
+            cwd=env.PROJECT_DIR.parent,
+            env=server_environment(server),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C reaches every process of the terminal's group; only the demo stops these.
+            start_new_session=True,
+        )
+
+
+def server_environment(server: Server) -> dict[str, str]:
+    """Return the environment of one server."""
+    # The site fetches the provider's keys and tokens; a proxy does not know our localhost.
+    hosts = ("localhost", "127.0.0.1", os.environ.get("NO_PROXY") or os.environ.get("no_proxy"))
+    no_proxy = ",".join(host for host in hosts if host)
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": server.settings,
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }
+
+
+def wait_until_up(running: Running) -> None:
+    """Return once both servers answer."""
+    deadline = time.monotonic() + START_TIMEOUT
+    for server in running:
+        while not answers(server):
+            fail_if_any_died(running)
+            if time.monotonic() > deadline:
+                raise DemoFailure(f"The {server.name} does not answer; see {server.log}")
+            time.sleep(0.2)
+
+
+def answers(server: Server) -> bool:
+    """Whether the server's first page can be had."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"http://127.0.0.1:{server.port}/", timeout=5) as response:
+            return bool(response.status == 200)
+    except urllib.error.HTTPError as error:
+        raise DemoFailure(f"The {server.name} answers {error.code}; see {server.log}") from None
+    except OSError:
+        return False
+
+
+def watch(running: Running) -> None:
+    """Stay until a server dies or a signal comes."""
+    while True:
+        fail_if_any_died(running)
+        time.sleep(0.5)
+
+
+def fail_if_any_died(running: Running) -> None:
+    """Raise with the status of a server that ended by itself."""
+    for server, process in running.items():
+        status = process.poll()
+        if status is None:
+            continue
+        tail = server.log.read_text(errors="replace").splitlines()[-15:]
+        # A negative status is a signal; a shell says 128 and its number.
+        exit_status = 128 - status if status < 0 else status or 1
+        message = f"The {server.name} ended by itself (status {exit_status}). Its last words:"
+        raise DemoFailure("\n  ".join([message, *tail]), exit_status)
+
+
+def stop(running: Running) -> None:
+    """Stop what still runs, politely and then not."""
+    # A second Ctrl-C must not leave a server behind.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for process in running.values():
+        process.terminate()
+    for process in running.values():
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def welcome() -> str:
+    """Return the block that tells where everything is."""
+    at_provider = [person.username for person in IDP_PEOPLE]
+    people = [
+        f"    {person.username:<8}{person.password:<14}"
+        + ("at Demo ID and on the site" if person.username in at_provider else "Django admin")
+        for person in SITE_PEOPLE
+    ]
+    rule = "─" * 62
+    return "\n".join(
+        [
+            "",
+            rule,
+            f"  The example site     {env.SITE_URL}/",
+            f"  Its Django admin     {env.SITE_URL}/admin/",
+            f"  Demo ID (provider)   {env.IDP_URL}/",
+            "",
+            "  Users and passwords",
+            *people,
+            "",
+            f"  Mode: {os.environ.get('AUTHMODES_MODE') or 'both'}."
+            "  Another: AUTHMODES_MODE=session (or jwt) make demo",
+            f"  Logs: {SITE.log}",
+            f"        {PROVIDER.log}",
+            "  Ctrl-C stops both.",
+            rule,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

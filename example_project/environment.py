@@ -1,0 +1,63 @@
+"""What both sites of the demo take from the environment: addresses, files and kept secrets."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+PROJECT_DIR = Path(__file__).resolve().parent
+VAR_DIR = Path(os.environ.get("DEMO_VAR_DIR") or PROJECT_DIR / "var").resolve()
+
+SITE_PORT = int(os.environ.get("SITE_PORT") or 8000)
+IDP_PORT = int(os.environ.get("IDP_PORT") or 8001)
+SITE_URL = (os.environ.get("SITE_URL") or f"http://localhost:{SITE_PORT}").rstrip("/")
+IDP_URL = (os.environ.get("IDP_URL") or f"http://localhost:{IDP_PORT}").rstrip("/")
+
+# Both sites must agree on these. They guard nothing but two processes on one machine, so
+# constants are fine here; a real site reads them from its provider's console.
+OIDC_PROVIDER_ID = "demo"
+OIDC_CLIENT_ID = os.environ.get("DEMO_OIDC_CLIENT_ID") or "example-site"
+OIDC_CLIENT_SECRET = os.environ.get("DEMO_OIDC_CLIENT_SECRET") or "example-site-demo-secret"
+
+
+def flag(name: str, default: bool) -> bool:
+    """Read a yes-or-no variable; `0`, `false`, `no` and `off` are no."""
+    value = os.environ.get(name, "").strip().lower()
+    if not value:
+        return default
+    return value not in {"0", "false", "no", "off"}
+
+
+def kept_secret(filename: str, make: Callable[[], str]) -> str:
+    """Return the secret kept in the var directory; make it the first time it is asked for."""
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
+    path = VAR_DIR / filename
+    if not path.exists():
+        draft = path.with_name(f"{filename}.{os.getpid()}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(make())
+        # Unlike a rename, a link never replaces: two processes that start at once agree.
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text(encoding="utf-8")
+
+
+def sqlite(path: Path) -> dict[str, Any]:
+    """Return a SQLite database that bears several requests at once.
+
+    IMMEDIATE takes the write lock when a transaction begins; Django's default takes it at
+    the first write and then fails at once where another request came between.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(path),
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }

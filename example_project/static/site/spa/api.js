@@ -1,0 +1,61 @@
+// Talks to the server: one function that sends, one class that also renews credentials.
+
+export class ApiError extends Error {
+  constructor(status, body) {
+    super(typeof body?.detail === "string" ? body.detail : `The server answered ${status}.`);
+    this.status = status;
+    this.code = body?.code ?? "";
+  }
+}
+
+export async function send(method, path, { body, headers = {}, credentials = "omit" } = {}) {
+  const response = await fetch(path, {
+    method,
+    credentials,
+    cache: "no-store",
+    headers: {
+      Accept: "application/json",
+      ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      ...headers,
+    },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const text = await response.text();
+  const answer = parse(text);
+  if (!response.ok) throw new ApiError(response.status, answer);
+  return answer;
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // no body (204), or an error page from something in between
+  }
+}
+
+export class Api {
+  constructor(credentials) {
+    this.credentials = credentials;
+  }
+
+  get = (path) => this.call("GET", path);
+  post = (path, body = {}) => this.call("POST", path, body);
+  delete = (path) => this.call("DELETE", path);
+
+  // A 401 means that the access token is over; whether the login is over too, the refresh
+  // tells. Its error is the one worth showing.
+  async call(method, path, body) {
+    try {
+      return await this.#try(method, path, body);
+    } catch (error) {
+      if (error.status !== 401 || !this.credentials.canRefresh) throw error;
+    }
+    await this.credentials.refresh();
+    return this.#try(method, path, body);
+  }
+
+  async #try(method, path, body) {
+    return send(method, path, { body, ...(await this.credentials.attach(method)) });
+  }
+}

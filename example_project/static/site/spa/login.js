@@ -1,0 +1,60 @@
+// The way out to the provider and back: PKCE and state before, the one-time code after.
+
+import { send } from "./api.js";
+import { csrfToken } from "./credentials.js";
+import { challengeOf, randomText } from "./pkce.js";
+
+const KEY = "authmodes.login";
+const HERE = `${location.origin}/spa/`;
+
+// Leaves this page. allauth begins a social login only on a POST, so that no link can.
+export async function begin(provider) {
+  const attempt = { verifier: randomText(), state: randomText() };
+  sessionStorage.setItem(KEY, JSON.stringify(attempt));
+  const query = new URLSearchParams({
+    mode: "jwt",
+    next: HERE,
+    code_challenge: await challengeOf(attempt.verifier),
+    code_challenge_method: "S256",
+    state: attempt.state,
+  });
+  post(`/auth/social/${encodeURIComponent(provider)}/start/?${query}`, await csrfToken());
+}
+
+export function hasReturned() {
+  const query = new URLSearchParams(location.search);
+  return query.has("code") || query.has("error");
+}
+
+// Returns the server's answer with the tokens.
+export async function complete(credentials) {
+  const query = new URLSearchParams(location.search);
+  // Out of the address bar and the history before anything can fail or be copied.
+  history.replaceState(null, "", HERE);
+  const attempt = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+  sessionStorage.removeItem(KEY);
+  if (query.has("error")) {
+    throw new Error(query.get("error_description") ?? `The sign-in failed: ${query.get("error")}.`);
+  }
+  // Without this, somebody could hand us a code of theirs and sign us in as them.
+  if (!attempt || query.get("state") !== attempt.state) {
+    throw new Error("This sign-in was not begun in this tab. Please begin again.");
+  }
+  return send("POST", "/auth/token/exchange/", {
+    body: { code: query.get("code"), code_verifier: attempt.verifier },
+    ...(await credentials.attach("POST")),
+  });
+}
+
+function post(action, token) {
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = action;
+  const field = document.createElement("input");
+  field.type = "hidden";
+  field.name = "csrfmiddlewaretoken";
+  field.value = token;
+  form.append(field);
+  document.body.append(form);
+  form.submit();
+}

@@ -1,0 +1,153 @@
+// The token app: signs in, shows who is signed in and where, renews in time, signs out.
+
+import { Api, send } from "./api.js";
+import { credentialsFor } from "./credentials.js";
+import * as login from "./login.js";
+import * as view from "./view.js";
+
+const WAYS = {
+  jwt: "You are signed out. Signing in fetches a one-time code from the server; this app swaps it for an access and a refresh token.",
+  session:
+    "Tokens are switched off on this server. The same app works with the cookie: sign in, and come back here.",
+};
+
+const server = await send("GET", "/auth/");
+const way = server.mode === "session" ? "session" : "jwt";
+const credentials = credentialsFor({ mode: way, transport: server.token_transport });
+const api = new Api(credentials);
+let renewal = 0;
+let isSignedIn = false;
+
+view.show("explanation", WAYS[way]);
+view.badge("way", way);
+view.show("carrier", credentials.carrier);
+view.show("storage", credentials.storage);
+showWaysIn();
+
+view.onClick("sign-out", guarded(signOut));
+view.onClick("hello", guarded(hello));
+view.onClick("refresh", guarded(renew));
+setInterval(tick, 500);
+// Whoever comes back to the tab should not look at a login that has ended meanwhile.
+document.addEventListener("visibilitychange", () => {
+  if (isSignedIn && !document.hidden) guarded(showSessions)();
+});
+addEventListener("hashchange", followHash);
+
+await guarded(enter)();
+
+async function enter() {
+  if (way === "jwt" && login.hasReturned()) {
+    credentials.adopt(await login.complete(credentials));
+    return welcome();
+  }
+  if (credentials.mayResume && (await resumed())) return welcome();
+  view.showState(false);
+  return followHash();
+}
+
+// The home page names a provider in the hash: one click there, and on to the provider.
+async function followHash() {
+  const provider = location.hash.match(/^#sign-in=([\w.-]+)$/)?.[1];
+  if (provider && !isSignedIn && way === "jwt") await guarded(() => login.begin(provider))();
+}
+
+async function resumed() {
+  try {
+    await credentials.resume();
+    if (!credentials.canRefresh) await api.get("/auth/user/");
+    return true;
+  } catch (error) {
+    if (error.status !== 401) throw error;
+    credentials.forget();
+    return false;
+  }
+}
+
+async function welcome() {
+  const { user, mode } = await api.get("/auth/user/");
+  isSignedIn = true;
+  view.notice("");
+  view.hideAnswer();
+  view.show("name", user.display);
+  view.show("username", user.username);
+  view.show("email", user.email || "none");
+  view.badge("mode", mode);
+  view.reveal("tokens", credentials.canRefresh);
+  view.showState(true);
+  scheduleRenewal();
+  await showSessions();
+}
+
+async function showSessions() {
+  const sessions = await api.get("/auth/sessions/");
+  const current = sessions.find((session) => session.is_current);
+  view.show("sid", current?.sid);
+  view.sessions(sessions, current?.sid, (session) => guarded(() => revoke(session))());
+}
+
+async function revoke(session) {
+  await api.delete(`/auth/sessions/${session.sid}/`);
+  // Asking again is the proof: after revoking this very login the answer is a 401.
+  await showSessions();
+  view.notice(`${session.client} is signed out.`, "success");
+}
+
+async function hello() {
+  view.answer(await api.get("/api/hello/"));
+}
+
+async function renew() {
+  await credentials.refresh();
+  scheduleRenewal();
+}
+
+// Shortly before the access token ends; a call that comes too late renews by itself.
+function scheduleRenewal() {
+  clearTimeout(renewal);
+  if (!credentials.canRefresh) return;
+  const left = credentials.accessExpiresAt - Date.now();
+  renewal = setTimeout(guarded(renew), Math.max(1000, left - Math.min(10_000, left / 5)));
+}
+
+async function signOut() {
+  await api.post("/auth/logout/");
+  leave("You are signed out.", "success");
+}
+
+function leave(text, kind) {
+  isSignedIn = false;
+  clearTimeout(renewal);
+  credentials.forget();
+  view.showState(false);
+  view.notice(text, kind);
+}
+
+function tick() {
+  if (isSignedIn && credentials.canRefresh) view.lifetimes(credentials, credentials.refreshes);
+}
+
+// Whatever is refused with a 401 after a refresh has ended the login; anything else is a
+// mishap that the next click may repair.
+function guarded(action) {
+  return async () => {
+    try {
+      await action();
+    } catch (error) {
+      if (error.status === 401) return leave(`Signed out: ${error.message}`, "error");
+      if (!isSignedIn) view.showState(false);
+      view.notice(error.message, "error");
+    }
+  };
+}
+
+function showWaysIn() {
+  if (way === "session") {
+    const here = [{ label: "Sign in with a cookie", value: "/accounts/login/?next=/spa/" }];
+    return view.providers(here, (url) => location.assign(url));
+  }
+  const buttons = server.providers
+    .filter(({ redirect }) => redirect)
+    .map(({ id, name }) => ({ label: `Sign in with ${name}`, value: id }));
+  return view.providers(buttons, (provider) => guarded(() => login.begin(provider))());
+}

@@ -1,0 +1,114 @@
+// Puts things on the page. It knows no credentials and makes no calls.
+
+const all = (selector) => document.querySelectorAll(selector);
+const one = (selector) => document.querySelector(selector);
+
+export function show(name, text) {
+  for (const node of all(`[data-show="${name}"]`)) node.textContent = text ?? "";
+}
+
+export function badge(name, mode) {
+  for (const node of all(`[data-show="${name}"]`)) {
+    node.textContent = mode;
+    node.className = `badge ${mode}`;
+  }
+}
+
+export function reveal(part, visible = true) {
+  one(`[data-part="${part}"]`).hidden = !visible;
+}
+
+export function onClick(name, handler) {
+  for (const button of all(`[data-do="${name}"]`)) button.addEventListener("click", handler);
+}
+
+export function showState(isSignedIn) {
+  reveal("signed-in", isSignedIn);
+  reveal("signed-out", !isSignedIn);
+  for (const button of all('[data-do="sign-out"]')) button.hidden = !isSignedIn;
+  if (!isSignedIn) show("username", "");
+}
+
+export function notice(text, kind = "") {
+  const node = one('[data-show="notice"]');
+  node.textContent = text;
+  node.className = `notice ${kind}`;
+  node.hidden = !text;
+}
+
+export function answer(value) {
+  const node = one('[data-show="answer"]');
+  node.textContent = typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  node.hidden = false;
+}
+
+export function hideAnswer() {
+  one('[data-show="answer"]').hidden = true;
+}
+
+export function providers(list, onChoose) {
+  const buttons = list.map(({ label, value }, position) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = position ? "button wide outline" : "button wide";
+    button.textContent = label;
+    button.addEventListener("click", () => onChoose(value));
+    return button;
+  });
+  one('[data-list="providers"]').replaceChildren(...buttons);
+}
+
+export function sessions(list, currentSid, onRevoke) {
+  const template = document.getElementById("session-row");
+  const rows = list.map((session) => {
+    const row = template.content.cloneNode(true);
+    const cell = (name) => row.querySelector(`[data-cell="${name}"]`);
+    cell("label").textContent = session.client;
+    cell("mode").textContent = session.mode;
+    cell("mode").classList.add(session.mode);
+    cell("current").hidden = session.sid !== currentSid;
+    cell("details").textContent = details(session);
+    cell("revoke").setAttribute(
+      "aria-label",
+      `Revoke ${session.client}, ${session.mode}, signed in ${ago(session.created_at)}`,
+    );
+    cell("revoke").addEventListener("click", () => onRevoke(session));
+    return row;
+  });
+  one('[data-list="sessions"]').replaceChildren(...rows);
+}
+
+export function lifetimes({ accessExpiresAt, accessLifetime, refreshExpiresAt }, refreshes) {
+  const left = Math.max(0, accessExpiresAt - Date.now());
+  show("access-left", clock(left));
+  one('[data-show="access-meter"]').value = accessLifetime > 0 ? left / accessLifetime : 0;
+  show("refresh-left", span(Math.max(0, refreshExpiresAt - Date.now())));
+  show("refreshes", refreshes === 1 ? "refreshed once" : `refreshed ${refreshes} times`);
+}
+
+function details(session) {
+  const by = session.provider || session.method;
+  const from = [session.ip_address && ` from ${session.ip_address}`, by && `, ${by}`]
+    .filter(Boolean)
+    .join("");
+  return `Signed in ${ago(session.created_at)}${from}. Last seen ${ago(session.last_seen_at)}.`;
+}
+
+function ago(moment) {
+  const past = Date.now() - new Date(moment);
+  return past < 60_000 ? "just now" : `${span(past)} ago`;
+}
+
+function span(milliseconds) {
+  const minutes = Math.floor(milliseconds / 60_000);
+  const hours = Math.floor(minutes / 60);
+  const days = Math.floor(hours / 24);
+  if (days) return `${days} d ${hours % 24} h`;
+  if (hours) return `${hours} h ${minutes % 60} min`;
+  return minutes ? `${minutes} min` : `${Math.floor(milliseconds / 1000)} s`;
+}
+
+function clock(milliseconds) {
+  const seconds = Math.ceil(milliseconds / 1000);
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}

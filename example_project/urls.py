@@ -1,0 +1,17 @@
+"""The addresses of the example site."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from . import api, views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("account/", views.account, name="account"),
+    path("account/sessions/<uuid:sid>/revoke/", views.revoke, name="revoke_login_session"),
+    path("spa/", views.spa, name="spa"),
+    path("api/hello/", api.hello, name="hello"),
+    path("auth/", include("authmodes.urls")),
+    path("accounts/", include("allauth.urls")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,54 @@
+"""The site's pages: home, the server-rendered account page and the shell of the token app."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from authmodes import registry, stores
+from authmodes.models import EndReason, LoginSession
+
+MODES = (
+    ("session", "Cookies only. Tokens are refused."),
+    ("jwt", "Tokens only. A cookie opens the admin and nothing else."),
+    ("both", "Each client chooses when it signs in."),
+)
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """Show both ways in, and the mode that decides which of them are open."""
+    return render(request, "site/home.html", {"modes": MODES})
+
+
+@require_safe
+@login_required
+def account(request: HttpRequest) -> HttpResponse:
+    """Show a user of the cookie who they are and where else they are signed in."""
+    own = list(LoginSession.objects.active().for_user(request.user).order_by("-last_seen_at"))
+    memory = stores.recall(request.session)
+    current = next((row for row in own if memory and str(row.sid) == memory.sid), None)
+    return render(
+        request, "site/account.html", {"login_sessions": own, "current_login_session": current}
+    )
+
+
+@require_POST
+@login_required
+def revoke(request: HttpRequest, sid: UUID) -> HttpResponse:
+    """End one of the user's own login sessions."""
+    # Another user's row is as absent as one that never was.
+    own = LoginSession.objects.for_user(request.user)
+    login_session = get_object_or_404(own, sid=sid)
+    registry.revoke(login_session, EndReason.REVOKED_BY_USER, by=request.user)
+    messages.success(request, f"{login_session.client_label} is signed out.")
+    return redirect("account")
+
+
+@require_safe
+def spa(request: HttpRequest) -> HttpResponse:
+    """Serve the token app; everything it shows, it asks the API for."""
+    return render(request, "site/spa.html")
