@@ -30,7 +30,7 @@ class AuthModesAdapterMixin:
         # A headless client carries on with a Django session of its own.
         if wanted.mode == LoginMode.SESSION or is_headless_request(request):
             super().login(request, user)  # type: ignore[misc]
-        elif _is_rest_login(request):
+        elif intent.declared(request):
             registry.start(request, user, LoginMode.JWT)
         elif wanted.is_handoff:
             request._authmodes_redirect = handoff.issue(request, user, wanted)  # type: ignore[attr-defined]
@@ -45,7 +45,8 @@ class AuthModesAdapterMixin:
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         if url := getattr(request, "_authmodes_redirect", None):
             return _announced(request, user, HttpResponseRedirect(url), kwargs)
-        if _is_rest_login(request):
+        if intent.declared(request):
+            # A view of ours runs the flow and answers itself.
             return _announced(request, user, HttpResponse(status=204), kwargs)
         response = super().post_login(request, user, **kwargs)  # type: ignore[misc]
         if pair := getattr(request, "_authmodes_pair", None):
@@ -57,17 +58,11 @@ class AuthModesAccountAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):
     """`ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"`."""
 
 
-def _is_rest_login(request: HttpRequest) -> bool:
-    """Whether a view of ours runs allauth's flow and will answer with tokens itself."""
-    declared = intent.declared(request)
-    return declared is not None and declared.mode == LoginMode.JWT
-
-
 def _announced(
     request: HttpRequest, user: Any, response: HttpResponse, kwargs: dict[str, Any]
 ) -> HttpResponse:
-    # allauth's own post_login also leaves a message in the Django session, which a login
-    # that ends in tokens must not keep alive; its signal is public and still due.
+    # allauth's own post_login would also leave a message for a page that nobody will open;
+    # its signal is public and still due.
     user_logged_in.send(
         user.__class__,
         request=request,

@@ -14,10 +14,9 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import TokenError
 
-from . import client, policy, registry, stores, transport
+from . import client, policy, registry, stores, tokens, transport
 from .conf import Mode, conf, simple_jwt
 from .models import LoginSession
-from .tokens import AccessToken
 
 REALM = 'Bearer realm="api"'
 
@@ -79,7 +78,7 @@ class AuthModesAuthentication(BaseAuthentication):
         if not conf.MODE.allows(Mode.JWT):
             raise AuthenticationFailed(_("Tokens are switched off."), "mode_disabled")
         try:
-            token = AccessToken(raw_token)  # type: ignore[arg-type]
+            token = tokens.read(tokens.AccessToken, raw_token)
         except TokenError as error:
             raise AuthenticationFailed(
                 _("The access token is invalid or expired."), "token_not_valid"

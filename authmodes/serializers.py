@@ -88,12 +88,13 @@ def login_answer(login_session: LoginSession) -> dict[str, Any]:
 
 
 def token_answer(pair: TokenPair) -> dict[str, Any]:
+    moment = serializers.DateTimeField().to_representation
     return {
         **login_answer(pair.login_session),
         "access": pair.access,
         "refresh": pair.refresh,
-        "access_expires_at": pair.access_expires_at,
-        "refresh_expires_at": pair.refresh_expires_at,
+        "access_expires_at": moment(pair.access_expires_at),
+        "refresh_expires_at": moment(pair.refresh_expires_at),
     }
 
 
@@ -159,7 +160,7 @@ class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
         try:
-            presented = tokens.RefreshToken(attrs["refresh"])
+            presented = tokens.read(tokens.RefreshToken, attrs["refresh"])
         except TokenError as error:
             raise InvalidToken from error
         of_token = LoginSession.objects.filter(sid=presented.sid)
@@ -190,7 +191,7 @@ def _login_session_of(raw_token: str) -> LoginSession | None:
         return None
     for kind in (tokens.AccessToken, tokens.RefreshToken):
         try:
-            token = kind(raw_token)  # type: ignore[arg-type]
+            token = tokens.read(kind, raw_token)
         except TokenError:
             continue
         found = LoginSession.objects.for_credential().filter(sid=token.sid).first()

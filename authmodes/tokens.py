@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.utils import timezone
 from rest_framework_simplejwt import tokens as simplejwt
@@ -79,6 +79,20 @@ class RefreshToken(LoginToken, simplejwt.RefreshToken):
     @classmethod
     def for_user(cls, user: Any) -> "RefreshToken":
         raise TypeError("A refresh token belongs to a login session: call registry.start().")
+
+
+Kind = TypeVar("Kind", bound=LoginToken)
+
+
+def read(kind: type[Kind], raw_token: Any) -> Kind:
+    """Verify a token that somebody presents. Raises `TokenError` for whatever is wrong.
+
+    Never call the class on a client's value yourself: simplejwt takes None for "make me a
+    new one".
+    """
+    if not isinstance(raw_token, str):
+        raise TokenError("Token is no text")
+    return kind(raw_token)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

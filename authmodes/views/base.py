@@ -51,6 +51,13 @@ class PublicView(DoorMixin, APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        # Without authentication classes DRF declares the Django request's user to be
+        # nobody, and allauth's flow and a logout need to know who it is.
+        user = request._request.user
+        super().initial(request, *args, **kwargs)
+        request._request.user = user
+
 
 class LoginSessionView(DoorMixin, APIView):
     """Needs a login of any mode; the project's own default classes do not apply."""

@@ -17,7 +17,6 @@ from ..conf import Mode, conf
 from ..models import EndReason, LoginMode, LoginSession
 from ..serializers import (
     LoginSerializer,
-    LoginSessionSerializer,
     UserSerializer,
     login_answer,
     wanted_mode,
@@ -113,7 +112,7 @@ class LogoutView(PublicView):
 def _end_family(raw_token: Any) -> bool:
     """End the login session of a refresh token; False if it is none of ours."""
     try:
-        presented = tokens.RefreshToken(raw_token)
+        presented = tokens.read(tokens.RefreshToken, raw_token)
     except TokenError:
         return False
     registry.revoke_all(LoginSession.objects.filter(sid=presented.sid), EndReason.LOGOUT)
@@ -126,14 +125,10 @@ class UserView(LoginSessionView):
     permission_classes = (IsAuthenticated,)
 
     def get(self, request: Request) -> Response:
-        context = {"request": request}
         return Response(
             {
-                "user": UserSerializer(request.user).data,
                 "mode": request.auth.mode,
                 "sid": request.auth.sid,
-                "login_session": LoginSessionSerializer(
-                    request.auth.login_session, context=context
-                ).data,
+                "user": UserSerializer(request.user).data,
             }
         )
