@@ -1,5 +1,228 @@
-"""System checks: one small function per check id."""
+"""System checks: one small function per check id, each about one misconfiguration.
+
+Errors stop a project that would not work or would not be safe; warnings point at what is
+probably not meant. `docs/checks.md` lists them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from allauth.account.adapter import get_adapter
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, Warning
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import URLPattern, URLResolver, get_resolver
+from rest_framework_simplejwt import views as simplejwt_views
+
+from . import keys
+from .adapter import AuthModesAdapterMixin
+from .conf import Mode, Transport, conf, simple_jwt
+
+MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
+AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
+TOKEN_BLACKLIST = "rest_framework_simplejwt.token_blacklist"
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
+
+Apps = Sequence[AppConfig] | None
 
 
 def register_all() -> None:
-    pass
+    """Register every check; called once, from `apps.py`."""
+    for check in (
+        check_settings,
+        check_middleware,
+        check_adapter,
+        check_token_blacklist,
+        check_session_engine,
+        check_redirect_uris,
+        check_token_type_claim,
+        check_cookie_secure,
+        check_authentication_classes,
+    ):
+        checks.register(check, Tags.security)
+    checks.register(check_simplejwt_routes, Tags.urls)
+    checks.register(check_key_length, Tags.security, deploy=True)
+    checks.register(check_redirect_schemes, Tags.security, deploy=True)
+    checks.register(check_session_cookie_secure, Tags.security, deploy=True)
+
+
+def check_settings(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E001: a setting has a value that it cannot have, such as an unknown mode."""
+    for name in sorted(vars(type(conf))):
+        if not name.isupper():
+            continue
+        try:
+            getattr(conf, name)
+        except (ImproperlyConfigured, ImportError) as error:
+            yield Error(str(error), id="authmodes.E001")
+
+
+def check_middleware(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E002: without the middleware, limits and revocation of a cookie login are not enforced."""
+    listed = list(settings.MIDDLEWARE)
+    if MIDDLEWARE not in listed:
+        yield Error(
+            f"{MIDDLEWARE!r} is missing from MIDDLEWARE.",
+            hint="Add it after AuthenticationMiddleware.",
+            id="authmodes.E002",
+        )
+    elif AUTHENTICATION_MIDDLEWARE not in listed[: listed.index(MIDDLEWARE)]:
+        yield Error(
+            f"{MIDDLEWARE!r} stands before AuthenticationMiddleware in MIDDLEWARE.",
+            hint="Move it after AuthenticationMiddleware, whose user it judges.",
+            id="authmodes.E002",
+        )
+
+
+def check_adapter(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E003: allauth would make every browser login a cookie login, whatever the mode."""
+    if not isinstance(get_adapter(), AuthModesAdapterMixin):
+        yield Error(
+            "ACCOUNT_ADAPTER is not an adapter of authmodes.",
+            hint='Set it to "authmodes.adapter.AuthModesAccountAdapter", or put '
+            "authmodes.adapter.AuthModesAdapterMixin before the base of your own adapter.",
+            id="authmodes.E003",
+        )
+
+
+def check_token_blacklist(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E004: a login session points at simplejwt's table of outstanding tokens."""
+    if not apps.is_installed(TOKEN_BLACKLIST):
+        yield Error(f"{TOKEN_BLACKLIST!r} is missing from INSTALLED_APPS.", id="authmodes.E004")
+
+
+def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E005: what lies in the browser alone cannot be ended from here."""
+    if settings.SESSION_ENGINE.endswith(".signed_cookies"):
+        yield Error(
+            "SESSION_ENGINE keeps sessions in signed cookies, which nobody can revoke.",
+            hint="Use the db, cached_db, cache or file engine.",
+            id="authmodes.E005",
+        )
+
+
+def check_simplejwt_routes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E006: simplejwt's own views would pass a rotated token and mint ones nobody can revoke."""
+    jwt_settings = simple_jwt()
+    ours = "authmodes.serializers."
+    risky = {
+        simplejwt_views.TokenObtainPairView: jwt_settings.TOKEN_OBTAIN_SERIALIZER,
+        simplejwt_views.TokenRefreshView: jwt_settings.TOKEN_REFRESH_SERIALIZER,
+    }
+    for view in _views(get_resolver().url_patterns):
+        if view in risky and not risky[view].startswith(ours):
+            yield Error(
+                f"simplejwt's own {view.__name__} is routed beside authmodes.",
+                hint="Route authmodes.urls instead, or name our serializers in SIMPLE_JWT.",
+                id="authmodes.E006",
+            )
+
+
+def check_token_type_claim(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E007: without the claim a refresh token would pass as an access token."""
+    if not simple_jwt().TOKEN_TYPE_CLAIM or not simple_jwt().JTI_CLAIM:
+        yield Error(
+            "SIMPLE_JWT switches TOKEN_TYPE_CLAIM or JTI_CLAIM off; authmodes needs both.",
+            id="authmodes.E007",
+        )
+
+
+def check_redirect_uris(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W001: a browser login cannot end in tokens anywhere."""
+    if _tokens_in_body() and not conf.REDIRECT_URIS:
+        yield Warning(
+            "AUTHMODES_REDIRECT_URIS is empty, so no browser login can end in tokens.",
+            hint="List the exact URLs that a one-time code may be sent to.",
+            id="authmodes.W001",
+        )
+
+
+def check_cookie_secure(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W002: the token cookies travel in the clear and without their `__Host-` names."""
+    if _transport() is Transport.COOKIE and not conf.COOKIE_SECURE:
+        yield Warning(
+            "The token cookies are not Secure.",
+            hint="Fine for development over http; elsewhere set AUTHMODES_COOKIE_SECURE.",
+            id="authmodes.W002",
+        )
+
+
+def check_authentication_classes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W003: another class beside ours lets in what ours refuses."""
+    others = {
+        "rest_framework.authentication.SessionAuthentication",
+        "rest_framework_simplejwt.authentication.JWTAuthentication",
+        "rest_framework_simplejwt.authentication.JWTStatelessUserAuthentication",
+    }
+    configured = getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_AUTHENTICATION_CLASSES", ())
+    for name in others.intersection(configured):
+        yield Warning(
+            f"{name!r} is a default authentication class and knows nothing of login sessions.",
+            hint='Name only "authmodes.authentication.AuthModesAuthentication".',
+            id="authmodes.W003",
+        )
+
+
+def check_key_length(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W004: an HMAC key shorter than its hash can be guessed (RFC 7518, 3.2)."""
+    for key in keys.backend().ring:
+        bits = 8 * len(key.verifying) if isinstance(key.verifying, bytes) else None
+        if bits is not None and bits < int(key.algorithm[2:]):
+            yield Warning(
+                f"A signing key of {bits} bits is too short for {key.algorithm}.",
+                hint="Use a random key of at least as many bits as the hash has.",
+                id="authmodes.W004",
+            )
+
+
+def check_redirect_schemes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W005: a code sent over plain http can be read on the way."""
+    for uri in conf.REDIRECT_URIS:
+        parts = urlsplit(uri)
+        if parts.scheme == "http" and parts.hostname not in LOCAL_HOSTS:
+            yield Warning(
+                f"AUTHMODES_REDIRECT_URIS lists {uri!r}, which is not https.", id="authmodes.W005"
+            )
+
+
+def check_session_cookie_secure(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W006: a login session's cookie travels in the clear."""
+    if not settings.SESSION_COOKIE_SECURE:
+        yield Warning(
+            "SESSION_COOKIE_SECURE is off: the cookie of a login session can be read on the way.",
+            id="authmodes.W006",
+        )
+
+
+def _views(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[type]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _views(pattern.url_patterns)
+            continue
+        view = getattr(pattern.callback, "cls", None) or getattr(
+            pattern.callback, "view_class", None
+        )
+        if view is not None:
+            yield view
+
+
+def _tokens_in_body() -> bool:
+    return _transport() is Transport.BODY and _mode_allows_tokens()
+
+
+# A value that makes no sense is reported once, by E001, and stops no other check.
+def _mode_allows_tokens() -> bool:
+    try:
+        return conf.MODE.allows(Mode.JWT)
+    except ImproperlyConfigured:
+        return False
+
+
+def _transport() -> Transport | None:
+    try:
+        return conf.TOKEN_TRANSPORT
+    except ImproperlyConfigured:
+        return None

@@ -282,8 +282,9 @@ def _swap(login_session: LoginSession, jti: str, now: datetime) -> bool:
             .filter(pk=login_session.pk, previous_jti=login_session.previous_jti)
             .update(previous_jti=jti, rotated_at=now, last_seen_at=now)
         ) and (
-            OutstandingToken.objects.filter(~Exists(blacklisted), pk=outstanding.pk, jti=jti)
-            .update(jti=successor, created_at=now)
+            OutstandingToken.objects.filter(
+                ~Exists(blacklisted), pk=outstanding.pk, jti=jti
+            ).update(jti=successor, created_at=now)
         )
         if not won:
             transaction.set_rollback(True)
@@ -364,7 +365,11 @@ def _end(pks: Sequence[Any], reason: str, by: AbstractBaseUser | None) -> list[L
         ended = list(rows.filter(ended_at=now).select_related("user"))
         stores.delete([row.session_key for row in ended if row.session_key])
         BlacklistedToken.objects.bulk_create(
-            [BlacklistedToken(token_id=row.refresh_token_id) for row in ended if row.refresh_token_id],
+            [
+                BlacklistedToken(token_id=row.refresh_token_id)
+                for row in ended
+                if row.refresh_token_id
+            ],
             ignore_conflicts=True,
         )
     _announce(ended, by)

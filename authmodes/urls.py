@@ -13,9 +13,7 @@ urlpatterns = [
     path("logout/", login.LogoutView.as_view(), name="logout"),
     path("user/", login.UserView.as_view(), name="user"),
     path("social/", social.SocialView.as_view(), name="social"),
-    path(
-        "social/<str:provider>/start/", social.SocialStartView.as_view(), name="social_start"
-    ),
+    path("social/<str:provider>/start/", social.SocialStartView.as_view(), name="social_start"),
     path("token/", tokens.TokenObtainPairView.as_view(), name="token_obtain_pair"),
     path("token/refresh/", tokens.TokenRefreshView.as_view(), name="token_refresh"),
     path("token/verify/", tokens.TokenVerifyView.as_view(), name="token_verify"),

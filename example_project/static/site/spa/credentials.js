@@ -64,7 +64,7 @@ export class BearerTokens extends Tokens {
     // A duplicated tab starts with a copy of the refresh token. If each tab refreshed on its
     // own, the second would present a used one, and the server would end the login.
     this.#tabs.onmessage = ({ data }) => {
-      if (this.sid === undefined || data.sid === this.sid) this.#keep(data);
+      if (data.sid === kept()?.sid) this.#keep(data);
     };
   }
 
@@ -79,7 +79,7 @@ export class BearerTokens extends Tokens {
 
   async rotate() {
     await navigator.locks.request(KEY, async () => {
-      const refresh = sessionStorage.getItem(KEY);
+      const refresh = kept()?.refresh;
       if (!refresh) throw Object.assign(new Error("You are not signed in."), { status: 401 });
       this.adopt(await send("POST", REFRESH_URL, { body: { refresh } }));
       this.refreshes += 1;
@@ -92,14 +92,18 @@ export class BearerTokens extends Tokens {
   }
 
   get mayResume() {
-    return sessionStorage.getItem(KEY) !== null;
+    return kept() !== null;
   }
 
   #keep(answer) {
     super.adopt(answer);
     this.#access = answer.access;
-    sessionStorage.setItem(KEY, answer.refresh);
+    sessionStorage.setItem(KEY, JSON.stringify({ sid: answer.sid, refresh: answer.refresh }));
   }
+}
+
+function kept() {
+  return JSON.parse(sessionStorage.getItem(KEY) ?? "null");
 }
 
 // Tokens in HttpOnly cookies: the browser sends them, so every unsafe call proves that it
