@@ -54,7 +54,7 @@ class AuthModesAdapterMixin:
         return response
 
 
-class AuthModesAccountAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):
+class AuthModesAccountAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):  # type: ignore[misc]
     """`ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"`."""
 
 

@@ -43,7 +43,7 @@ def origin(request: HttpRequest, user: Any) -> Origin:
     amr: list[str] = []
     for record in records:
         amr += AMR.get(_kind(record), [])
-    social = next((r for r in records if r["method"] == "socialaccount"), {})
+    social: dict[str, Any] = next((r for r in records if r["method"] == "socialaccount"), {})
     return Origin(
         method=records[0]["method"],
         provider=social.get("provider", ""),

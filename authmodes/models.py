@@ -85,9 +85,6 @@ class LoginSession(models.Model):
     simplejwt's blacklist are mirrors of it.
     """
 
-    # Set by `for_credential()`.
-    is_blacklisted: bool
-
     sid = models.UUIDField(
         _("sid"),
         default=uuid.uuid4,

@@ -32,7 +32,8 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
 
 def end_cookie_login(request: HttpRequest | None, **kwargs: Any) -> None:
     """End the row of a `logout()`; the signal comes before Django flushes the session."""
-    memory = stores.recall(request.session) if hasattr(request, "session") else None
+    session = getattr(request, "session", None)
+    memory = stores.recall(session) if session is not None else None
     if memory is not None:
         registry.revoke_all(LoginSession.objects.filter(sid=memory.sid), EndReason.LOGOUT)
 

@@ -143,7 +143,7 @@ def verdict(login_session: LoginSession, now: datetime) -> EndReason | None:
     Needs a row of `for_credential()`. Both modes are judged here.
     """
     user = login_session.user
-    if login_session.is_blacklisted:
+    if login_session.is_blacklisted:  # type: ignore[attr-defined]
         return EndReason.REVOKED
     if not simple_jwt().USER_AUTHENTICATION_RULE(user):
         return EndReason.USER_DISABLED
@@ -319,7 +319,7 @@ def revoke(
     login_session: LoginSession,
     reason: str = EndReason.REVOKED,
     *,
-    by: AbstractBaseUser | None = None,
+    by: Any = None,
 ) -> bool:
     """End one login session: cookie, access token and refresh token stop working.
 
@@ -337,7 +337,7 @@ def revoke_all(
     login_sessions: LoginSessionQuerySet,
     reason: str = EndReason.REVOKED,
     *,
-    by: AbstractBaseUser | None = None,
+    by: Any = None,
 ) -> int:
     """End every one of `login_sessions` that has not ended; return how many this call ended.
 
@@ -351,7 +351,7 @@ def revoke_all(
     return count
 
 
-def _end(pks: Sequence[Any], reason: str, by: AbstractBaseUser | None) -> list[LoginSession]:
+def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
     """Set `ended_at` and bring both mirrors into line; return the rows this call ended."""
     now = timezone.now()
     rows = LoginSession.objects.filter(pk__in=pks)
@@ -376,7 +376,7 @@ def _end(pks: Sequence[Any], reason: str, by: AbstractBaseUser | None) -> list[L
     return ended
 
 
-def _announce(ended: Iterable[LoginSession], by: AbstractBaseUser | None) -> None:
+def _announce(ended: Iterable[LoginSession], by: Any) -> None:
     for login_session in ended:
         logger.info(
             "login session %s ended: user %s, mode %s, reason %s, by %s",

@@ -74,4 +74,4 @@ def _detached_session(request: HttpRequest) -> Iterator[None]:
     finally:
         if request.session.session_key:
             request.session.flush()
-        request.session, request.user = session, user  # type: ignore[assignment]
+        request.session, request.user = session, user

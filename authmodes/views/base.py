@@ -1,19 +1,19 @@
 """What every view of the REST door shares: error shape, caching headers, CSRF, cookies."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from .. import errors, transport
-from ..authentication import REALM, AuthModesAuthentication
+from ..authentication import REALM, AuthModesAuthentication, LoginAuth
 from ..conf import Mode
 from ..serializers import token_answer
 from ..tokens import TokenPair
@@ -37,8 +37,8 @@ class DoorMixin:
         return header if header and header.startswith("Bearer realm") else REALM
 
     def finalize_response(
-        self, request: Request, response: Any, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
         response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
         response["Cache-Control"] = "no-store"
         patch_vary_headers(response, ["Cookie", "Authorization"])
@@ -63,6 +63,12 @@ class LoginSessionView(DoorMixin, APIView):
     """Needs a login of any mode; the project's own default classes do not apply."""
 
     authentication_classes = (AuthModesAuthentication,)
+    permission_classes = (IsAuthenticated,)
+
+
+def login_auth(request: Request) -> LoginAuth:
+    """`request.auth` of a `LoginSessionView`, by its type."""
+    return cast(LoginAuth, request.auth)
 
 
 def enforce_csrf(request: Request) -> None:

@@ -6,7 +6,6 @@ from allauth.account.adapter import get_adapter
 from django.middleware.csrf import get_token
 from django.urls import reverse
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt.exceptions import TokenError
@@ -21,7 +20,14 @@ from ..serializers import (
     login_answer,
     wanted_mode,
 )
-from .base import LoginSessionView, PublicView, enforce_csrf, respond_with_tokens, sets_cookie
+from .base import (
+    LoginSessionView,
+    PublicView,
+    enforce_csrf,
+    login_auth,
+    respond_with_tokens,
+    sets_cookie,
+)
 from .social import providers
 
 
@@ -122,13 +128,12 @@ def _end_family(raw_token: Any) -> bool:
 class UserView(LoginSessionView):
     """Who is signed in, and by which login session."""
 
-    permission_classes = (IsAuthenticated,)
-
     def get(self, request: Request) -> Response:
+        auth = login_auth(request)
         return Response(
             {
-                "mode": request.auth.mode,
-                "sid": request.auth.sid,
+                "mode": auth.mode,
+                "sid": auth.sid,
                 "user": UserSerializer(request.user).data,
             }
         )

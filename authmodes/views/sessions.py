@@ -4,20 +4,17 @@ import uuid
 from typing import Any
 
 from django.http import Http404
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import registry
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
 from ..serializers import LoginSessionSerializer
-from .base import LoginSessionView
+from .base import LoginSessionView, login_auth
 
 
 class SessionListView(LoginSessionView):
     """GET the active login sessions of the caller; DELETE all others, `?all=1` all."""
-
-    permission_classes = (IsAuthenticated,)
 
     def get(self, request: Request) -> Response:
         own = _own(request).order_by("-last_seen_at", "-pk")
@@ -27,15 +24,13 @@ class SessionListView(LoginSessionView):
     def delete(self, request: Request) -> Response:
         doomed = _own(request)
         if request.query_params.get("all") != "1":
-            doomed = doomed.exclude(sid=request.auth.sid)
+            doomed = doomed.exclude(sid=login_auth(request).sid)
         ended = registry.revoke_all(doomed, EndReason.REVOKED_BY_USER, by=request.user)
         return Response({"ended": ended})
 
 
 class SessionDetailView(LoginSessionView):
     """GET or end one of the caller's own login sessions; anybody else's does not exist."""
-
-    permission_classes = (IsAuthenticated,)
 
     def get(self, request: Request, sid: str) -> Response:
         serializer = LoginSessionSerializer(_get(request, sid), context={"request": request})

@@ -1,6 +1,6 @@
 """simplejwt's token endpoints, on login sessions, and the exchange of a one-time code."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed
@@ -31,7 +31,7 @@ class TokenObtainPairView(DoorMixin, simplejwt.TokenObtainPairView):
             enforce_csrf(request)
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return respond_with_tokens(serializer.pair)
+        return respond_with_tokens(cast(TokenObtainPairSerializer, serializer).pair)
 
 
 class TokenRefreshView(DoorMixin, simplejwt.TokenRefreshView):
@@ -52,7 +52,7 @@ class TokenRefreshView(DoorMixin, simplejwt.TokenRefreshView):
             if transport.in_use():
                 transport.clear_cookies(response)
             return response
-        return respond_with_tokens(serializer.pair)
+        return respond_with_tokens(cast(TokenRefreshSerializer, serializer).pair)
 
 
 class TokenVerifyView(DoorMixin, simplejwt.TokenVerifyView):
