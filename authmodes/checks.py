@@ -4,7 +4,8 @@ Errors stop a project that would not work or would not be safe; warnings point a
 probably not meant. `docs/checks.md` lists them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,12 +28,13 @@ TOKEN_BLACKLIST = "rest_framework_simplejwt.token_blacklist"
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 Apps = Sequence[AppConfig] | None
+Check = Callable[..., Iterable[CheckMessage]]
 
 
 def register_all() -> None:
     """Register every check; called once, from `apps.py`."""
+    checks.register(check_settings, Tags.security)
     for check in (
-        check_settings,
         check_middleware,
         check_adapter,
         check_token_blacklist,
@@ -42,11 +44,23 @@ def register_all() -> None:
         check_cookie_secure,
         check_authentication_classes,
     ):
-        checks.register(check, Tags.security)
+        checks.register(_unless_misconfigured(check), Tags.security)
     checks.register(check_simplejwt_routes, Tags.urls)
-    checks.register(check_key_length, Tags.security, deploy=True)
-    checks.register(check_redirect_schemes, Tags.security, deploy=True)
-    checks.register(check_session_cookie_secure, Tags.security, deploy=True)
+    for check in (check_key_length, check_redirect_schemes, check_session_cookie_secure):
+        checks.register(_unless_misconfigured(check), Tags.security, deploy=True)
+
+
+def _unless_misconfigured(check: Check) -> Check:
+    """A value that makes no sense is reported once, by E001, and stops no other check."""
+
+    @wraps(check)
+    def guarded(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+        try:
+            return list(check(app_configs, **kwargs))
+        except ImproperlyConfigured:
+            return []
+
+    return guarded
 
 
 def check_settings(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
@@ -132,7 +146,9 @@ def check_token_type_claim(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMe
 
 def check_redirect_uris(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
     """W001: a browser login cannot end in tokens anywhere."""
-    if _tokens_in_body() and not conf.REDIRECT_URIS:
+    if conf.TOKEN_TRANSPORT is Transport.COOKIE or not conf.MODE.allows(Mode.JWT):
+        return
+    if not conf.REDIRECT_URIS:
         yield Warning(
             "AUTHMODES_REDIRECT_URIS is empty, so no browser login can end in tokens.",
             hint="List the exact URLs that a one-time code may be sent to.",
@@ -142,7 +158,7 @@ def check_redirect_uris(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessa
 
 def check_cookie_secure(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
     """W002: the token cookies travel in the clear and without their `__Host-` names."""
-    if _transport() is Transport.COOKIE and not conf.COOKIE_SECURE:
+    if conf.TOKEN_TRANSPORT is Transport.COOKIE and not conf.COOKIE_SECURE:
         yield Warning(
             "The token cookies are not Secure.",
             hint="Fine for development over http; elsewhere set AUTHMODES_COOKIE_SECURE.",
@@ -207,22 +223,3 @@ def _views(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[type]:
         )
         if view is not None:
             yield view
-
-
-def _tokens_in_body() -> bool:
-    return _transport() is Transport.BODY and _mode_allows_tokens()
-
-
-# A value that makes no sense is reported once, by E001, and stops no other check.
-def _mode_allows_tokens() -> bool:
-    try:
-        return conf.MODE.allows(Mode.JWT)
-    except ImproperlyConfigured:
-        return False
-
-
-def _transport() -> Transport | None:
-    try:
-        return conf.TOKEN_TRANSPORT
-    except ImproperlyConfigured:
-        return None

@@ -1,0 +1,137 @@
+"""Each misconfiguration has its check, and a sound project has none."""
+
+import io
+
+import pytest
+from allauth.account.adapter import DefaultAccountAdapter
+from django.conf import settings
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.test import override_settings
+from django.urls import clear_url_caches, path
+from rest_framework_simplejwt import views as simplejwt
+
+from authmodes.adapter import AuthModesAdapterMixin
+
+MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
+
+
+class ForeignAdapter(DefaultAccountAdapter):
+    """An adapter of a project that never heard of us."""
+
+
+class MixedAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):
+    """An adapter of a project that mixed ours in."""
+
+
+def found(deploy: bool = False) -> set[str]:
+    ids = {message.id for message in run_checks(include_deployment_checks=deploy)}
+    return {id_ for id_ in ids if id_.startswith("authmodes.")}
+
+
+def without_middleware() -> list[str]:
+    return [name for name in settings.MIDDLEWARE if name != MIDDLEWARE]
+
+
+def test_a_sound_project_has_no_findings():
+    assert found() == set()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        ("AUTHMODES_MODE", "cookies", "authmodes.E001"),
+        ("AUTHMODES_DEFAULT_MODE", "both", "authmodes.E001"),
+        ("AUTHMODES_ABSOLUTE_LIFETIME", 3600, "authmodes.E001"),
+        ("AUTHMODES_REDIRECT_URIS", "https://spa.example/", "authmodes.E001"),
+        ("AUTHMODES_CLAIMS", "nowhere.to_be.found", "authmodes.E001"),
+        ("ACCOUNT_ADAPTER", f"{__name__}.ForeignAdapter", "authmodes.E003"),
+        ("SESSION_ENGINE", "django.contrib.sessions.backends.signed_cookies", "authmodes.E005"),
+        ("AUTHMODES_REDIRECT_URIS", [], "authmodes.W001"),
+        (
+            "REST_FRAMEWORK",
+            {
+                "DEFAULT_AUTHENTICATION_CLASSES": [
+                    "rest_framework_simplejwt.authentication.JWTAuthentication"
+                ]
+            },
+            "authmodes.W003",
+        ),
+        ("SIMPLE_JWT", {"TOKEN_TYPE_CLAIM": None}, "authmodes.E007"),
+    ],
+)
+def test_a_misconfiguration_has_its_check(setting, value, expected):
+    with override_settings(**{setting: value}):
+        assert expected in found()
+
+
+def test_a_missing_middleware_is_an_error():
+    with override_settings(MIDDLEWARE=without_middleware()):
+        assert "authmodes.E002" in found()
+
+
+def test_a_middleware_before_authentication_is_an_error():
+    with override_settings(MIDDLEWARE=[MIDDLEWARE, *without_middleware()]):
+        assert "authmodes.E002" in found()
+
+
+def test_a_project_without_the_token_blacklist_is_told_so():
+    # The models cannot even be loaded without it, so the check is asked directly.
+    from authmodes.checks import check_token_blacklist
+
+    remaining = [app for app in settings.INSTALLED_APPS if "token_blacklist" not in app]
+    assert list(check_token_blacklist(None)) == []
+    from django.apps import apps
+
+    original = apps.is_installed
+    try:
+        apps.is_installed = lambda name: name in remaining
+        assert [error.id for error in check_token_blacklist(None)] == ["authmodes.E004"]
+    finally:
+        apps.is_installed = original
+
+
+def test_an_adapter_with_the_mixin_is_accepted():
+    with override_settings(ACCOUNT_ADAPTER=f"{__name__}.MixedAdapter"):
+        assert "authmodes.E003" not in found()
+
+
+def test_token_cookies_that_are_not_secure_are_warned_about():
+    with override_settings(AUTHMODES_TOKEN_TRANSPORT="cookie", AUTHMODES_COOKIE_SECURE=False):
+        assert "authmodes.W002" in found()
+
+
+class Routes:
+    """A URLconf that also routes simplejwt's own refresh view."""
+
+    def __init__(self, view):
+        self.urlpatterns = [path("token/refresh/", view.as_view())]
+
+
+@pytest.mark.parametrize("view", [simplejwt.TokenRefreshView, simplejwt.TokenObtainPairView])
+def test_simplejwts_own_view_beside_ours_is_an_error(view):
+    with override_settings(ROOT_URLCONF=Routes(view)):
+        clear_url_caches()
+        assert "authmodes.E006" in found()
+    clear_url_caches()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"SIMPLE_JWT": {"SIGNING_KEY": "short"}}, "authmodes.W004"),
+        ({"SIMPLE_JWT": {"SIGNING_KEY": "k" * 40, "ALGORITHM": "HS512"}}, "authmodes.W004"),
+        ({"AUTHMODES_REDIRECT_URIS": ["http://spa.example/"]}, "authmodes.W005"),
+        ({"SESSION_COOKIE_SECURE": False}, "authmodes.W006"),
+    ],
+)
+def test_what_is_unsafe_in_deployment_is_found_there_only(changed, expected):
+    with override_settings(**changed):
+        assert expected in found(deploy=True)
+        assert expected not in found()
+
+
+def test_an_error_stops_the_check_command():
+    with override_settings(AUTHMODES_MODE="cookies"), pytest.raises(SystemCheckError):
+        call_command("check", stdout=io.StringIO(), stderr=io.StringIO())

@@ -1,0 +1,164 @@
+"""The documents say what the code does: settings, checks, and the README's own lines."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from authmodes import checks
+from authmodes.conf import Settings
+from authmodes.urls import urlpatterns
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+# An ordinary allauth and DRF project before authmodes came to it, in production form.
+PROJECT = """
+from datetime import timedelta
+
+SECRET_KEY = "a-key-of-fifty-characters-and-more-for-this-test-0123456789"
+DEBUG = False
+ALLOWED_HOSTS = ["app.example.com"]
+ROOT_URLCONF = "project_urls"
+USE_TZ = True
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "rest_framework",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True
+SECURE_HSTS_SECONDS = 31536000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+"""
+
+PROJECT_URLS = """
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [path("admin/", admin.site.urls), path("accounts/", include("allauth.urls"))]
+"""
+
+
+def section(title: str) -> str:
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def table_names(document: str, pattern: str) -> set[str]:
+    text = (ROOT / "docs" / document).read_text()
+    return set(re.findall(rf"^\| `({pattern})` \|", text, re.MULTILINE))
+
+
+def test_the_settings_reference_lists_exactly_the_settings_there_are():
+    documented = table_names("settings.md", r"AUTHMODES_\w+")
+    assert documented == {f"AUTHMODES_{name}" for name in vars(Settings) if name.isupper()}
+
+
+def test_the_check_reference_lists_exactly_the_checks_there_are():
+    documented = table_names("checks.md", r"authmodes\.[EW]\d+")
+    assert documented == set(
+        re.findall(r'id="(authmodes\.[EW]\d+)"', Path(checks.__file__).read_text())
+    )
+
+
+def test_the_api_reference_lists_exactly_the_routes_there_are():
+    text = (ROOT / "docs" / "rest-api.md").read_text()
+    listed = set(re.findall(r"^\| `([^`]*)` \| (?:GET|POST)", text, re.MULTILINE))
+    if "| `` | GET" in text:
+        listed.add("")
+    routes = {re.sub(r"<str:(\w+)>", r"<\1>", str(route.pattern)) for route in urlpatterns}
+    assert listed == routes
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project in a folder of its own, changed by the README's lines and by nothing else."""
+    *settings, urls = python_blocks(section("Install"))
+    settings += python_blocks(section("Settings"))
+    (tmp_path / "project.py").write_text(PROJECT + "\n".join(settings))
+    (tmp_path / "project_urls.py").write_text(PROJECT_URLS + urls)
+
+    def manage(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "project",
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "django", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return manage
+
+
+def test_the_readmes_lines_install_authmodes_cleanly(project):
+    check = project("check", "--deploy", "--fail-level", "WARNING")
+    assert check.returncode == 0, check.stderr
+    migrate = project("migrate")
+    assert migrate.returncode == 0, migrate.stderr
+
+
+def test_a_project_with_the_readmes_lines_signs_a_user_in_both_ways(project):
+    assert project("migrate").returncode == 0
+    script = textwrap.dedent(
+        """
+        from django.contrib.auth import get_user_model
+        from django.test import Client
+
+        get_user_model().objects.create_user("alice", password="correct horse")
+        client = Client(headers={"host": "app.example.com"})
+        for mode in ("session", "jwt"):
+            fields = {"username": "alice", "password": "correct horse", "mode": mode}
+            answer = client.post("/auth/login/", fields, secure=True)
+            assert answer.status_code == 200, answer.content
+            print(mode, *sorted(answer.json()))
+        """
+    )
+    signed_in = project("shell", "--no-imports", "-c", script)
+    assert signed_in.returncode == 0, signed_in.stderr
+    assert signed_in.stdout.splitlines() == [
+        "session mode sid user",
+        "jwt access access_expires_at mode refresh refresh_expires_at sid user",
+    ]
