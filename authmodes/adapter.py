@@ -9,7 +9,7 @@ from allauth.core.internal.httpkit import is_headless_request
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from . import handoff, intent, registry, tokens, transport
+from . import handoff, intent, registry, stores, tokens, transport
 from .conf import Mode, conf
 from .models import LoginMode
 
@@ -34,11 +34,12 @@ class AuthModesAdapterMixin:
             registry.start(request, user, LoginMode.JWT)
         elif wanted.is_handoff:
             request._authmodes_redirect = handoff.issue(request, user, wanted)  # type: ignore[attr-defined]
-            request.session.flush()
+            stores.discard(request)
         elif transport.in_use():
             started = registry.start(request, user, LoginMode.JWT)
             request._authmodes_pair = tokens.mint(started)  # type: ignore[attr-defined]
-            request.session.flush()
+            stores.discard(request)
+            request.user = user
         else:
             raise ImmediateHttpResponse(_refuse(request, "nowhere_to_send_tokens"))
 
@@ -75,6 +76,6 @@ def _announced(
 
 def _refuse(request: HttpRequest, code: str) -> HttpResponse:
     """Make no login, leave no session, and tell a person where to begin instead."""
-    request.session.flush()
+    stores.discard(request)
     context = {"code": code, "mode": conf.MODE, "cookies_work": conf.MODE.allows(Mode.SESSION)}
     return render(request, "authmodes/login_refused.html", context, status=400)

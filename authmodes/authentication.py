@@ -14,9 +14,11 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import TokenError
 
-from . import client, policy, registry, stores, tokens, transport
-from .conf import Mode, conf, simple_jwt
+from . import client, policy, registry, revocations, stores, tokens, transport
+from .conf import AccessTokenCheck, Mode, conf, simple_jwt
+from .lazy import LazyUser
 from .models import LoginSession
+from .tokens import AccessToken
 
 REALM = 'Bearer realm="api"'
 
@@ -83,16 +85,14 @@ class AuthModesAuthentication(BaseAuthentication):
             raise AuthenticationFailed(
                 _("The access token is invalid or expired."), "token_not_valid"
             ) from error
-        login_session = LoginSession.objects.for_credential().filter(sid=token.sid).first()
-        if login_session is None or not token.is_of(login_session):
-            raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
-        if not registry.is_acceptable(login_session):
-            raise AuthenticationFailed(_("The login session has ended."), "login_session_ended")
-        _touch(request._request, login_session)
-        del request._request._authmodes_bad_token  # type: ignore[attr-defined]
-        auth = LoginAuth(str(login_session.sid), login_session.mode, token.payload)
-        auth.login_session = login_session
-        return login_session.user, auth
+        auth = LoginAuth(str(token.sid), str(Mode.JWT), token.payload)
+        if conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.DATABASE:
+            user = _check_by_row(request._request, token, auth)
+        else:
+            user = _check_without_query(token)
+        request._request._authmodes_bad_token = False  # type: ignore[attr-defined]
+        request._request._authmodes_sid = auth.sid  # type: ignore[attr-defined]
+        return user, auth
 
     def _by_session(self, request: Request) -> tuple[Any, LoginAuth] | None:
         if not conf.MODE.allows(Mode.SESSION):
@@ -113,6 +113,31 @@ class AuthModesAuthentication(BaseAuthentication):
         return user, LoginAuth(memory.sid, str(Mode.SESSION), claims)
 
 
+def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> Any:
+    """Judge a token by its login session as it is now; one query loads that and the user."""
+    login_session = LoginSession.objects.for_credential().filter(sid=token.sid).first()
+    if login_session is None or not token.is_of(login_session):
+        raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
+    if not registry.is_acceptable(login_session):
+        raise _ended()
+    if policy.needs_touch(login_session.last_seen_at, conf.TOUCH_INTERVAL, timezone.now()):
+        registry.touch(auth.sid, client.ip_address(request))
+    auth.login_session = login_session
+    return login_session.user
+
+
+def _check_without_query(token: AccessToken) -> LazyUser:
+    """Judge a token by this process's snapshot, or by its signature and expiry alone."""
+    by_snapshot = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.SNAPSHOT
+    if by_snapshot and revocations.snapshot.has_ended(token.sid):
+        raise _ended()
+    return LazyUser(token)
+
+
+def _ended() -> AuthenticationFailed:
+    return AuthenticationFailed(_("The login session has ended."), "login_session_ended")
+
+
 def _bearer_token(request: Request) -> str | None:
     """The token of a Bearer header; "" for one that is malformed, None for any other scheme."""
     jwt_settings = simple_jwt()
@@ -129,8 +154,3 @@ def _bearer_token(request: Request) -> str | None:
 
 def _enforce_csrf(request: Request) -> None:
     SessionAuthentication().enforce_csrf(request)
-
-
-def _touch(request: HttpRequest, login_session: LoginSession) -> None:
-    if policy.needs_touch(login_session.last_seen_at, conf.TOUCH_INTERVAL, timezone.now()):
-        registry.touch(str(login_session.sid), client.ip_address(request))

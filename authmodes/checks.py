@@ -35,6 +35,7 @@ def register_all() -> None:
     """Register every check; called once, from `apps.py`."""
     checks.register(check_settings, Tags.security)
     for check in (
+        check_signing_keys,
         check_middleware,
         check_adapter,
         check_token_blacklist,
@@ -142,6 +143,14 @@ def check_token_type_claim(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMe
             "SIMPLE_JWT switches TOKEN_TYPE_CLAIM or JTI_CLAIM off; authmodes needs both.",
             id="authmodes.E007",
         )
+
+
+def check_signing_keys(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E008: a key is missing, does not parse, or is not one for its algorithm."""
+    try:
+        keys.backend()
+    except ImproperlyConfigured as error:
+        yield Error(str(error), id="authmodes.E008")
 
 
 def check_redirect_uris(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:

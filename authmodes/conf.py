@@ -112,7 +112,8 @@ class Settings:
     @property
     def REDIRECT_URIS(self) -> Sequence[str]:
         value = _get("REDIRECT_URIS", [])
-        if isinstance(value, str) or not all(isinstance(uri, str) for uri in value):
+        listed = isinstance(value, list | tuple | set | frozenset)
+        if not listed or not all(isinstance(uri, str) for uri in value):
             raise ImproperlyConfigured("AUTHMODES_REDIRECT_URIS must be a list of strings.")
         return list(value)
 
@@ -131,6 +132,18 @@ class Settings:
     @property
     def REFRESH_GRACE(self) -> timedelta:
         return _duration("REFRESH_GRACE", timedelta(seconds=10))
+
+    @property
+    def ACCESS_TOKEN_CHECK(self) -> AccessTokenCheck:
+        return _choice("ACCESS_TOKEN_CHECK", AccessTokenCheck.DATABASE)
+
+    @property
+    def SNAPSHOT_INTERVAL(self) -> timedelta:
+        return _duration("SNAPSHOT_INTERVAL", timedelta(seconds=1))
+
+    @property
+    def ACCEPT_LEGACY_REFRESH(self) -> bool:
+        return bool(_get("ACCEPT_LEGACY_REFRESH", False))
 
     @property
     def TOKEN_TRANSPORT(self) -> Transport:
@@ -156,6 +169,18 @@ class Settings:
     def CLAIMS(self) -> Callable[[Any, Any], Mapping[str, Any]] | None:
         path = _get("CLAIMS", None)
         return import_string(path) if isinstance(path, str) else path
+
+    @property
+    def SIGNING_KEYS(self) -> Sequence[Mapping[str, str]] | None:
+        value = _get("SIGNING_KEYS", None)
+        if value is None:
+            return None
+        if not value or not all(isinstance(entry, Mapping) for entry in value):
+            raise ImproperlyConfigured("AUTHMODES_SIGNING_KEYS must be a list of dicts, or None.")
+        kids = [entry.get("kid") for entry in value]
+        if not all(kids) or len(set(kids)) != len(kids):
+            raise ImproperlyConfigured("AUTHMODES_SIGNING_KEYS: every key needs its own kid.")
+        return list(value)
 
     @property
     def RETENTION(self) -> timedelta:

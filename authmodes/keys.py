@@ -1,17 +1,21 @@
 """The key ring: signs and verifies tokens; what the claims mean is not its concern."""
 
 import base64
+import hashlib
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from django.conf import settings
-from rest_framework_simplejwt.backends import TokenBackend
+from django.core.exceptions import ImproperlyConfigured
+from rest_framework_simplejwt.backends import ALLOWED_ALGORITHMS, TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
-from .conf import simple_jwt
+from .conf import conf, simple_jwt
 
 # Far above any token of ours, far below what would be worth parsing for an attacker.
 MAX_LENGTH = 16_384
@@ -23,9 +27,18 @@ class Key:
     """One key with the only algorithm it may be used with (RFC 8725, 3.1)."""
 
     algorithm: str
+    signing: Any = field(repr=False)
+    verifying: Any = field(repr=False)
+    kid: str | None = None
+
+
+class KeySettings(NamedTuple):
+    """One key as the settings give it, unparsed and hashable."""
+
+    kid: str | None
+    algorithm: str
     signing: Any
     verifying: Any
-    kid: str | None = None
 
 
 class RingBackend(TokenBackend):
@@ -33,7 +46,8 @@ class RingBackend(TokenBackend):
 
     def __init__(self, ring: tuple[Key, ...], **options: Any) -> None:
         first = ring[0]
-        super().__init__(first.algorithm, first.signing, first.verifying, **options)
+        # simplejwt's own key preparation is not used: each key here is prepared already.
+        super().__init__(first.algorithm, **options)
         self.ring = ring
 
     def encode(self, payload: dict[str, Any], typ: str = "JWT") -> str:
@@ -104,7 +118,10 @@ class RingBackend(TokenBackend):
 
 
 def backend() -> RingBackend:
-    """The backend for the settings as they are now."""
+    """The backend for the settings as they are now.
+
+    Raises `ImproperlyConfigured` for keys that cannot be what they are said to be.
+    """
     jwt_settings = simple_jwt()
     return _backend(
         _ring_settings(),
@@ -115,28 +132,47 @@ def backend() -> RingBackend:
     )
 
 
-def _ring_settings() -> tuple[tuple[str, Any, Any], ...]:
-    """(algorithm, signing key, verifying key) of each key, the one that signs first."""
+def jwks() -> dict[str, list[dict[str, Any]]]:
+    """The public keys as a JWK set (RFC 7517, 5); HMAC secrets have no public part."""
+    return {"keys": [jwk for key in backend().ring if (jwk := _public_jwk(key)) is not None]}
+
+
+def _ring_settings() -> tuple[KeySettings, ...]:
+    own_ring = conf.SIGNING_KEYS
+    if own_ring is not None:
+        return tuple(_from_entry(entry) for entry in own_ring)
     jwt_settings = simple_jwt()
-    own = getattr(settings, "SIMPLE_JWT", None) or {}
     algorithm = jwt_settings.ALGORITHM
-    if "SIGNING_KEY" not in own:
+    if "SIGNING_KEY" not in (getattr(settings, "SIMPLE_JWT", None) or {}):
         # simplejwt falls back to SECRET_KEY but read it at import; we also honour its
         # fallbacks, so that rotating it logs nobody out.
         secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-        return tuple((algorithm, secret, secret) for secret in secrets)
+        return tuple(KeySettings(None, algorithm, secret, secret) for secret in secrets)
     signing = jwt_settings.SIGNING_KEY
     verifying = signing if algorithm.startswith("HS") else jwt_settings.VERIFYING_KEY
-    return ((algorithm, signing, verifying),)
+    return (KeySettings(None, algorithm, signing, verifying),)
+
+
+def _from_entry(entry: Mapping[str, str]) -> KeySettings:
+    secret = entry.get("secret")
+    return KeySettings(
+        kid=entry["kid"],
+        algorithm=entry.get("algorithm", ""),
+        signing=secret or entry.get("private_key"),
+        verifying=secret or entry.get("public_key"),
+    )
 
 
 @lru_cache(maxsize=8)
 def _backend(
-    ring: tuple[tuple[str, Any, Any], ...], audience: Any, issuer: Any, leeway: Any, encoder: Any
+    ring: tuple[KeySettings, ...], audience: Any, issuer: Any, leeway: Any, encoder: Any
 ) -> RingBackend:
     # Preparing a key parses PEM; the cache is keyed by every setting that it depends on.
+    prepared = tuple(_prepare(entry) for entry in ring)
+    if prepared[0].signing is None:
+        raise ImproperlyConfigured("The first signing key must have a private part or a secret.")
     return RingBackend(
-        tuple(_prepare(*entry) for entry in ring),
+        prepared,
         audience=list(audience) if isinstance(audience, tuple) else audience,
         issuer=list(issuer) if isinstance(issuer, tuple) else issuer,
         leeway=leeway,
@@ -144,9 +180,42 @@ def _backend(
     )
 
 
-def _prepare(algorithm: str, signing: Any, verifying: Any) -> Key:
-    prepare = jwt.get_algorithm_by_name(algorithm).prepare_key
-    return Key(algorithm, prepare(signing), prepare(verifying))
+def _prepare(entry: KeySettings) -> Key:
+    """Parse a key. An algorithm outside simplejwt's list, such as "none", is no algorithm."""
+    if entry.algorithm not in ALLOWED_ALGORITHMS:
+        raise ImproperlyConfigured(f"Signing key {entry.kid}: unknown algorithm.")
+    prepare = jwt.get_algorithm_by_name(entry.algorithm).prepare_key
+    try:
+        signing = prepare(entry.signing) if entry.signing else None
+        verifying = prepare(entry.verifying) if entry.verifying else signing
+    except (jwt.PyJWTError, ValueError, TypeError) as error:
+        # Not the error's own text, which may quote the key.
+        raise ImproperlyConfigured(
+            f"Signing key {entry.kid} is no key for {entry.algorithm}."
+        ) from error
+    if verifying is None:
+        raise ImproperlyConfigured(f"Signing key {entry.kid} has no key.")
+    if hasattr(verifying, "public_key"):
+        verifying = verifying.public_key()
+    return Key(entry.algorithm, signing, verifying, entry.kid or _thumbprint(entry, verifying))
+
+
+def _public_jwk(key: Key) -> dict[str, Any] | None:
+    if isinstance(key.verifying, bytes):
+        return None
+    to_jwk = jwt.get_algorithm_by_name(key.algorithm).to_jwk
+    jwk = to_jwk(key.verifying, as_dict=True)
+    return {**jwk, "use": "sig", "alg": key.algorithm, "kid": key.kid}
+
+
+def _thumbprint(entry: KeySettings, verifying: Any) -> str | None:
+    """A name for simplejwt's own key pair, which has none (RFC 7638)."""
+    if isinstance(verifying, bytes):
+        return None
+    jwk = jwt.get_algorithm_by_name(entry.algorithm).to_jwk(verifying, as_dict=True)
+    members = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
 
 
 def _hashable(value: Any) -> Any:

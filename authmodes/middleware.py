@@ -42,14 +42,14 @@ class LoginSessionMiddleware:
         if self.is_async:
             return self._respond_async(request)
         response = self.get_response(request)
-        if _key_changed(request):
-            _follow_key(request)
+        if _has_work(request):
+            _finish(request)
         return response
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
         response = await self.get_response(request)
-        if _key_changed(request):
-            await sync_to_async(_follow_key)(request)
+        if _has_work(request):
+            await sync_to_async(_finish)(request)
         return response
 
 
@@ -67,7 +67,11 @@ def _guard(request: HttpRequest) -> None:
 
 def _judge(request: HttpRequest, user: Any) -> Any:
     """Return the user if the cookie's login session still counts, else nobody."""
-    if not user.is_authenticated or SESSION_KEY not in request.session:
+    if SESSION_KEY not in request.session:
+        return user
+    if not user.is_authenticated:
+        # Django refuses a locked or deleted user, and leaves the session as it is.
+        registry.recheck(request.session.session_key)
         return user
     if not _cookies_count(request):
         return AnonymousUser()
@@ -109,6 +113,19 @@ def _still_counts(request: HttpRequest, memory: Memory) -> bool:
         return False
     stores.mark_seen(request.session)
     return True
+
+
+def _has_work(request: HttpRequest) -> bool:
+    flagged = stores.is_discarded(request) or hasattr(request, "_authmodes_reused")
+    return flagged or _key_changed(request)
+
+
+def _finish(request: HttpRequest) -> None:
+    registry.finish_reuse(request)
+    if stores.is_discarded(request):
+        request.session.flush()
+    if _key_changed(request):
+        _follow_key(request)
 
 
 def _key_changed(request: HttpRequest) -> bool:

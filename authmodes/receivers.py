@@ -1,7 +1,11 @@
-"""What Django and simplejwt announce, carried to the registry."""
+"""What Django, allauth and simplejwt announce, carried to the registry."""
 
 from typing import Any
 
+from allauth.account.signals import user_logged_in as allauth_logged_in
+from allauth.core import context
+from allauth.socialaccount.signals import social_account_added, social_account_removed
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models.signals import post_save, pre_delete
@@ -14,14 +18,29 @@ from .models import EndReason, LoginMode, LoginSession
 
 def connect() -> None:
     """Connect every receiver; called once, from `apps.py`."""
+    user = get_user_model()
     user_logged_in.connect(record_cookie_login, dispatch_uid="authmodes_logged_in")
     user_logged_out.connect(end_cookie_login, dispatch_uid="authmodes_logged_out")
     post_save.connect(
         end_blacklisted_login, sender=BlacklistedToken, dispatch_uid="authmodes_blacklisted"
     )
-    pre_delete.connect(
-        end_logins_of_deleted_user, sender=get_user_model(), dispatch_uid="authmodes_user_deleted"
-    )
+    post_save.connect(end_logins_of_changed_user, sender=user, dispatch_uid="authmodes_changed")
+    pre_delete.connect(end_logins_of_deleted_user, sender=user, dispatch_uid="authmodes_deleted")
+    for signal in (social_account_added, social_account_removed, *_mfa_signals()):
+        signal.connect(end_other_logins, dispatch_uid="authmodes_ways_in")
+    allauth_logged_in.connect(end_logins_of_squatter, dispatch_uid="authmodes_squatter")
+
+
+def _mfa_signals() -> list[Any]:
+    if not apps.is_installed("allauth.mfa"):
+        return []
+    from allauth.mfa import signals
+
+    return [
+        signals.authenticator_added,
+        signals.authenticator_removed,
+        signals.authenticator_reset,
+    ]
 
 
 def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
@@ -40,9 +59,54 @@ def end_cookie_login(request: HttpRequest | None, **kwargs: Any) -> None:
 
 def end_blacklisted_login(instance: BlacklistedToken, **kwargs: Any) -> None:
     """Whoever blacklists a refresh token through simplejwt ends its login session."""
-    registry.revoke_all(LoginSession.objects.filter(refresh_token=instance.token_id))
+    ended = registry.revoke_all(LoginSession.objects.filter(refresh_token=instance.token_id))
+    if not ended:
+        registry.end_by_token_text(instance.token)
+
+
+def end_logins_of_changed_user(
+    instance: Any, created: bool, update_fields: frozenset[str] | None, **kwargs: Any
+) -> None:
+    """End what a new password or a locked account makes worthless.
+
+    Each request would find out by itself, and does after a `QuerySet.update()`, which
+    sends no signal; this is so that lists and the admin tell the truth at once.
+    """
+    if created or (update_fields is not None and not {"password", "is_active"} & update_fields):
+        return
+    registry.end_outdated(instance, spare=_current_sid())
 
 
 def end_logins_of_deleted_user(instance: Any, **kwargs: Any) -> None:
     """Clear Django sessions and blacklist tokens before the rows go with their user."""
     registry.revoke_all(LoginSession.objects.for_user(instance), EndReason.USER_DISABLED)
+
+
+def end_other_logins(**kwargs: Any) -> None:
+    """A way in was added or taken away: whoever else is signed in has to prove it anew."""
+    user = kwargs.get("user") or (kwargs.get("sociallogin") or kwargs["socialaccount"]).user
+    _end_others(user)
+
+
+def end_logins_of_squatter(user: Any, sociallogin: Any = None, **kwargs: Any) -> None:
+    """Somebody came in by an e-mail address that the account's user had never verified.
+
+    allauth wipes the password then (its `wipe_password`), and has no say over logins
+    that did not need one.
+    """
+    # A private name of allauth's; a test fails when it moves.
+    if getattr(sociallogin, "_did_authenticate_by_email", None):
+        _end_others(user)
+
+
+def _end_others(user: Any) -> None:
+    others = LoginSession.objects.for_user(user)
+    if sid := _current_sid():
+        others = others.exclude(sid=sid)
+    registry.revoke_all(others, EndReason.REVOKED_BY_USER, by=user)
+
+
+def _current_sid() -> str | None:
+    """The login session of the request under way, if there is one."""
+    request = context.request
+    return stores.current_sid(request) if request is not None else None

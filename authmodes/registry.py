@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest
 from django.utils import timezone
@@ -48,15 +48,23 @@ MODE_DISABLED = Refusal("mode_disabled")
 
 
 def start(
-    request: HttpRequest, user: Any, mode: str, *, origin: Origin | None = None
+    request: HttpRequest,
+    user: Any,
+    mode: str,
+    *,
+    origin: Origin | None = None,
+    not_after: datetime | None = None,
 ) -> LoginSession:
     """Record a sign-in that allauth, or Django's `login()`, has finished.
 
     `mode` is "session" or "jwt". `origin` is read from the request unless given. A
     "session" login is tied to `request.session`, which gets the `sid`; the tokens of a
-    "jwt" login are had from `tokens.mint()`. Sends `login_session_started`.
+    "jwt" login are had from `tokens.mint()`. `not_after` shortens its life.
+    Sends `login_session_started`.
     """
     login_session = _new(request, user, mode, origin or client.origin(request, user))
+    if not_after is not None:
+        login_session.expires_at = min(login_session.expires_at, not_after)
     if mode == LoginMode.SESSION:
         _supersede(request)
         _record_cookie(request, login_session)
@@ -175,8 +183,33 @@ def _same_password(login_session: LoginSession, user: AbstractBaseUser) -> bool:
     A rotated SECRET_KEY must not look like a changed password, hence the fallbacks.
     """
     stored = login_session.auth_hash
-    hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
-    return any(constant_time_compare(stored, candidate) for candidate in hashes)
+    return any(constant_time_compare(stored, candidate) for candidate in _auth_hashes(user))
+
+
+def _auth_hashes(user: AbstractBaseUser) -> list[str]:
+    return [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+
+
+def identify(raw_token: Any) -> tuple[tokens.LoginToken, LoginSession] | None:
+    """The token of either kind that this text is, and its login session, ended or not."""
+    for kind in (tokens.AccessToken, tokens.RefreshToken):
+        try:
+            token = tokens.read(kind, raw_token)
+        except TokenError:
+            continue
+        found = LoginSession.objects.for_credential().filter(sid=token.sid).first()
+        return (token, found) if found is not None and token.is_of(found) else None
+    return None
+
+
+def is_live(token: tokens.LoginToken, login_session: LoginSession) -> bool:
+    """Whether a token that was identified would be accepted now."""
+    if not conf.MODE.allows(Mode.JWT) or not is_acceptable(login_session):
+        return False
+    if not isinstance(token, tokens.RefreshToken):
+        return True
+    current = login_session.refresh_token
+    return current is not None and token[simple_jwt().JTI_CLAIM] == current.jti
 
 
 # -- follow --------------------------------------------------------------------------------
@@ -206,10 +239,20 @@ def follow(login_session_sid: str, session_key: str, auth_hash: str) -> bool:
 
 def abandon(session_key: str) -> None:
     """End the login of a Django session that was flushed or whose user was replaced."""
-    left = LoginSession.objects.for_credential().filter(session_key=session_key, ended_at=None)
-    for login_session in left:
+    for login_session in _of_session(session_key):
         # Django flushes a session whose password hash is stale, without saying why.
-        revoke(login_session, verdict(login_session, timezone.now()) or EndReason.LOGOUT)
+        if is_acceptable(login_session):
+            revoke(login_session, EndReason.LOGOUT)
+
+
+def recheck(session_key: str | None) -> None:
+    """End the login of a Django session that Django refuses, if there is a reason of ours."""
+    for login_session in _of_session(session_key):
+        is_acceptable(login_session)
+
+
+def _of_session(session_key: str | None) -> LoginSessionQuerySet:
+    return LoginSession.objects.for_credential().filter(session_key=session_key, ended_at=None)
 
 
 # -- rotate --------------------------------------------------------------------------------
@@ -229,7 +272,10 @@ def rotate(raw_token: str, request: HttpRequest | None = None) -> tokens.TokenPa
     except ExpiredTokenError:
         return TOKEN_EXPIRED
     except TokenError:
-        return TOKEN_NOT_VALID
+        legacy = tokens.read_legacy(raw_token) if conf.ACCEPT_LEGACY_REFRESH else None
+        if legacy is None:
+            return TOKEN_NOT_VALID
+        return MODE_DISABLED if not conf.MODE.allows(Mode.JWT) else _take_over(legacy, request)
     if not conf.MODE.allows(Mode.JWT):
         return MODE_DISABLED
     for _attempt in range(ROTATION_ATTEMPTS):
@@ -295,15 +341,53 @@ def _swap(login_session: LoginSession, jti: str, now: datetime) -> bool:
     return True
 
 
+def _take_over(
+    legacy: tokens.LegacyRefreshToken, request: HttpRequest | None
+) -> tokens.TokenPair | Refusal:
+    """Turn a refresh token that simplejwt issued before authmodes into a login session, once."""
+    user = legacy.find_user()
+    if request is None or user is None or not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        return TOKEN_NOT_VALID
+    with transaction.atomic():
+        outstanding, _created = OutstandingToken.objects.get_or_create(
+            jti=legacy[simple_jwt().JTI_CLAIM],
+            defaults={"user": user, "token": "", "expires_at": legacy.expires_at},
+        )
+        _entry, is_first = BlacklistedToken.objects.get_or_create(token=outstanding)
+        if not is_first:
+            return TOKEN_NOT_VALID
+        # simplejwt kept the token's text.
+        OutstandingToken.objects.filter(pk=outstanding.pk).update(token="")
+        login_session = start(
+            request, user, LoginMode.JWT, origin=Origin(), not_after=legacy.expires_at
+        )
+    return tokens.mint(login_session)
+
+
 def _punish_reuse(login_session: LoginSession, request: HttpRequest | None) -> None:
     logger.warning(
         "refresh token reused: login session %s of user %s is revoked, ip %s",
         *(login_session.sid, login_session.user_id, request and client.ip_address(request)),
     )
-    revoke(login_session, EndReason.REUSE)
+    if request is not None and _rolls_back_on_errors():
+        # The 401 to come undoes what is written now; the middleware does it afterwards.
+        request._authmodes_reused = login_session.sid  # type: ignore[attr-defined]
+    else:
+        revoke(login_session, EndReason.REUSE)
     signals.refresh_token_reused.send_robust(
         LoginSession, login_session=login_session, request=request
     )
+
+
+def _rolls_back_on_errors() -> bool:
+    """Whether we are inside a view of ATOMIC_REQUESTS; ours are not, simplejwt's own are."""
+    return connection.in_atomic_block and bool(connection.settings_dict["ATOMIC_REQUESTS"])
+
+
+def finish_reuse(request: HttpRequest) -> None:
+    """End the login session of a reused token, now that its request's transaction is over."""
+    if sid := getattr(request, "_authmodes_reused", None):
+        revoke_all(LoginSession.objects.filter(sid=sid), EndReason.REUSE)
 
 
 def _is_conflict(error: OperationalError) -> bool:
@@ -384,6 +468,37 @@ def _announce(ended: Iterable[LoginSession], by: Any) -> None:
             *(login_session.end_reason, by.pk if by else None),
         )
         signals.login_session_ended.send_robust(LoginSession, login_session=login_session)
+
+
+def end_outdated(user: Any, *, spare: str | None = None) -> None:
+    """End the logins that a user's new state makes worthless, but for the one to `spare`.
+
+    That one belongs to the request that changes the password; Django keeps such a login
+    alive if the view asks for it (`update_session_auth_hash`), and ends it if not.
+    """
+    login_sessions = LoginSession.objects.for_user(user)
+    if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        revoke_all(login_sessions, EndReason.USER_DISABLED)
+        return
+    outdated = login_sessions.exclude(auth_hash__in=_auth_hashes(user))
+    if spare is not None:
+        outdated = outdated.exclude(sid=spare)
+    revoke_all(outdated, EndReason.PASSWORD_CHANGED)
+
+
+def end_by_token_text(outstanding: OutstandingToken) -> None:
+    """End the login session of a refresh token that simplejwt wrote down to blacklist it.
+
+    simplejwt's `blacklist()` does so with a token that we have rotated away. Its text is
+    the only thing that names the login session, and is not left where it is.
+    """
+    if not outstanding.token:
+        return
+    identified = identify(outstanding.token)
+    if identified is not None:
+        _token, login_session = identified
+        OutstandingToken.objects.filter(pk=outstanding.pk).update(token="")
+        revoke(login_session)
 
 
 # -- prune ---------------------------------------------------------------------------------

@@ -149,8 +149,8 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
     """Tells whether a token of either kind would be accepted now."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
-        login_session = _login_session_of(attrs["token"])
-        if login_session is None or not registry.is_acceptable(login_session):
+        identified = registry.identify(attrs["token"])
+        if identified is None or not registry.is_live(*identified):
             raise InvalidToken
         return {}
 
@@ -166,6 +166,13 @@ class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
         of_token = LoginSession.objects.filter(sid=presented.sid)
         registry.revoke_all(of_token, EndReason.LOGOUT)
         return {}
+
+
+class TokenHintSerializer(serializers.Serializer[Any]):
+    """`token/revoke/` and `token/introspect/`; a wrong hint does no harm, so it is not read."""
+
+    token = serializers.CharField()
+    token_type_hint = serializers.CharField(required=False, allow_blank=True)
 
 
 class TokenExchangeSerializer(serializers.Serializer[Any]):
@@ -184,28 +191,6 @@ def refusal(refused: registry.Refusal) -> AuthenticationFailed:
     }
     detail = details.get(refused.code, _("The refresh token is invalid."))
     return AuthenticationFailed({"detail": detail, "code": refused.code})
-
-
-def _login_session_of(raw_token: str) -> LoginSession | None:
-    if not conf.MODE.allows(Mode.JWT):
-        return None
-    for kind in (tokens.AccessToken, tokens.RefreshToken):
-        try:
-            token = tokens.read(kind, raw_token)
-        except TokenError:
-            continue
-        found = LoginSession.objects.for_credential().filter(sid=token.sid).first()
-        if found is None or not token.is_of(found):
-            return None
-        if kind is tokens.RefreshToken and not _is_current(token, found):
-            return None
-        return found
-    return None
-
-
-def _is_current(token: Any, login_session: LoginSession) -> bool:
-    outstanding = login_session.refresh_token
-    return outstanding is not None and token["jti"] == outstanding.jti
 
 
 def _django_request(request: Request | Any) -> Any:

@@ -11,6 +11,7 @@ from django.contrib.sessions.backends import cached_db, db
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import caches
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 from .models import LoginSession
@@ -53,8 +54,30 @@ def recall(session: SessionBase) -> Memory | None:
     return Memory(data["sid"], **times)
 
 
+def current_sid(request: HttpRequest) -> str | None:
+    """The login session that the request belongs to, once its credential was accepted."""
+    if sid := getattr(request, "_authmodes_sid", None):
+        return str(sid)
+    memory = recall(request.session) if hasattr(request, "session") else None
+    return memory.sid if memory else None
+
+
 def mark_seen(session: SessionBase) -> None:
     session[DATA_KEY] = {**session[DATA_KEY], "seen_at": timezone.now().timestamp()}
+
+
+def discard(request: HttpRequest) -> None:
+    """Leave no Django session behind, whatever is still put into it during this request.
+
+    allauth's login form, for one, sets an expiry after the login; the middleware then
+    discards the session once more.
+    """
+    request.session.flush()
+    request._authmodes_discard = True  # type: ignore[attr-defined]
+
+
+def is_discarded(request: HttpRequest) -> bool:
+    return getattr(request, "_authmodes_discard", False)
 
 
 def registered_key(session: SessionBase, otherwise: str | None) -> str | None:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from rest_framework_simplejwt import tokens as simplejwt
 from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.utils import datetime_from_epoch
 
 from . import keys, policy
 from .conf import conf, simple_jwt
@@ -29,6 +32,9 @@ class LoginToken(simplejwt.Token):
             raise TokenError("Token has no id")
         if self.payload.get(jwt_settings.USER_ID_CLAIM) is None:
             raise TokenError("Token has no user")
+        self.check_login_session()
+
+    def check_login_session(self) -> None:
         # Without a login session nobody could revoke it, so it is none of ours.
         try:
             self.sid = uuid.UUID(self.payload["sid"])
@@ -73,12 +79,34 @@ class RefreshToken(LoginToken, simplejwt.RefreshToken):
         return simple_jwt().REFRESH_TOKEN_LIFETIME
 
     def check_blacklist(self) -> None:
-        # Rotation reads the blacklist in the query that loads the login session.
+        # Rotation reads the blacklist in the query that loads the login session, and a
+        # legacy token is blacklisted in the statement that finds out.
         return None
 
     @classmethod
-    def for_user(cls, user: Any) -> "RefreshToken":
+    def for_user(cls, user: Any) -> Any:
         raise TypeError("A refresh token belongs to a login session: call registry.start().")
+
+
+class LegacyRefreshToken(RefreshToken):
+    """A refresh token of simplejwt's own, from before authmodes was installed."""
+
+    def check_login_session(self) -> None:
+        if "sid" in self.payload:
+            raise TokenError("Token is of this time")
+
+    @property
+    def expires_at(self) -> datetime:
+        return datetime_from_epoch(self.payload["exp"])
+
+    def find_user(self) -> Any:
+        """The user it names, None if there is no such user any more."""
+        jwt_settings = simple_jwt()
+        wanted = {jwt_settings.USER_ID_FIELD: self.payload[jwt_settings.USER_ID_CLAIM]}
+        try:
+            return get_user_model()._default_manager.filter(**wanted).first()
+        except (ValueError, TypeError, ValidationError):
+            return None
 
 
 Kind = TypeVar("Kind", bound=LoginToken)
@@ -93,6 +121,13 @@ def read(kind: type[Kind], raw_token: Any) -> Kind:
     if not isinstance(raw_token, str):
         raise TokenError("Token is no text")
     return kind(raw_token)  # type: ignore[arg-type]
+
+
+def read_legacy(raw_token: Any) -> LegacyRefreshToken | None:
+    try:
+        return read(LegacyRefreshToken, raw_token)
+    except TokenError:
+        return None
 
 
 @dataclass(frozen=True)

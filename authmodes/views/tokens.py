@@ -2,23 +2,33 @@
 
 from typing import Any, cast
 
+from django.http import HttpRequest, JsonResponse
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
+from django.views import View
+from django.views.decorators.cache import cache_control
 from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt import views as simplejwt
 
-from .. import handoff, registry, tokens, transport
-from ..models import LoginMode
+from .. import handoff, keys, registry, tokens, transport
+from ..conf import simple_jwt
+from ..models import EndReason, LoginMode
 from ..serializers import (
     TokenBlacklistSerializer,
     TokenExchangeSerializer,
+    TokenHintSerializer,
     TokenObtainPairSerializer,
     TokenRefreshSerializer,
     TokenVerifySerializer,
     wanted_mode,
 )
-from .base import DoorMixin, PublicView, enforce_csrf, respond_with_tokens
+from .base import DoorMixin, LoginSessionView, PublicView, enforce_csrf, respond_with_tokens
+
+# Seconds; a new key is to be deployed this long before it signs.
+JWKS_MAX_AGE = 600
 
 
 class TokenObtainPairView(DoorMixin, simplejwt.TokenObtainPairView):
@@ -85,3 +95,59 @@ class TokenExchangeView(PublicView):
         user, origin = redeemed
         started = registry.start(request._request, user, mode, origin=origin)
         return respond_with_tokens(tokens.mint(started))
+
+
+class TokenRevokeView(PublicView):
+    """RFC 7009: end the login session of a token; to hold it is to be allowed to.
+
+    A token that is unknown or dead already is answered alike (2.2).
+    """
+
+    def post(self, request: Request) -> Response:
+        serializer = TokenHintSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        identified = registry.identify(serializer.validated_data["token"])
+        if identified is not None:
+            _token, login_session = identified
+            registry.revoke(login_session, EndReason.LOGOUT)
+        return Response()
+
+
+class MayIntrospect(BasePermission):
+    """Introspection tells about other people's logins, as the admin's list does."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return bool(request.user) and request.user.has_perm("authmodes.view_loginsession")
+
+
+class TokenIntrospectView(LoginSessionView):
+    """RFC 7662: what a token says and whether it counts, for callers with the permission."""
+
+    permission_classes = (IsAuthenticated, MayIntrospect)
+
+    def post(self, request: Request) -> Response:
+        serializer = TokenHintSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        identified = registry.identify(serializer.validated_data["token"])
+        if identified is None or not registry.is_live(*identified):
+            # Nothing else, not even why (2.2).
+            return Response({"active": False})
+        token, login_session = identified
+        return Response(
+            {
+                **token.payload,
+                "active": True,
+                "sub": token[simple_jwt().USER_ID_CLAIM],
+                "username": login_session.user.get_username(),
+                "token_type": "Bearer",
+                "token_use": token.token_type,
+            }
+        )
+
+
+@method_decorator(cache_control(public=True, max_age=JWKS_MAX_AGE), name="dispatch")
+class JwksView(View):
+    """The public keys that access tokens can be verified with (RFC 7517)."""
+
+    def get(self, request: HttpRequest) -> JsonResponse:
+        return JsonResponse(keys.jwks())

@@ -1,0 +1,54 @@
+"""The user of a token that was judged without a query: an id, and the row when it is needed."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import AuthenticationFailed
+
+from .conf import simple_jwt
+from .tokens import AccessToken
+
+
+class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at run time
+    """A signed-in user whose id is known; anything else loads the row.
+
+    A user who is gone or locked by then is answered with 401.
+    """
+
+    is_authenticated = True
+    is_anonymous = False
+
+    def __init__(self, token: AccessToken) -> None:
+        field = simple_jwt().USER_ID_FIELD
+        user_id = token.payload[simple_jwt().USER_ID_CLAIM]
+        super().__init__(lambda: _load(field, user_id))
+        self.__dict__["_known"] = (field, user_id)
+
+    @property
+    def pk(self) -> Any:
+        field, user_id = self.__dict__["_known"]
+        meta = get_user_model()._meta
+        if field in ("pk", meta.pk.name):
+            return meta.pk.to_python(user_id)
+        self._setup()
+        return self._wrapped.pk
+
+    @property
+    def id(self) -> Any:
+        return self.pk
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _load(field: str, user_id: Any) -> Any:
+    model = get_user_model()
+    try:
+        user = model.objects.get(**{field: user_id})
+    except (model.DoesNotExist, ValueError) as error:
+        raise AuthenticationFailed(_("User not found"), "user_not_found") from error
+    if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        raise AuthenticationFailed(_("User is inactive"), "user_inactive")
+    return user
