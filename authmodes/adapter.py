@@ -1,6 +1,7 @@
 """The browser door: allauth decides whether a user may sign in, this what it becomes."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import user_logged_in
@@ -45,7 +46,7 @@ class AuthModesAdapterMixin:
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         if url := getattr(request, "_authmodes_redirect", None):
-            return _announced(request, user, HttpResponseRedirect(url), kwargs)
+            return _announced(request, user, HandoffRedirect(url), kwargs)
         if intent.declared(request):
             # A view of ours runs the flow and answers itself.
             return _announced(request, user, HttpResponse(status=204), kwargs)
@@ -57,6 +58,14 @@ class AuthModesAdapterMixin:
 
 class AuthModesAccountAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):  # type: ignore[misc]
     """`ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"`."""
+
+
+class HandoffRedirect(HttpResponseRedirect):
+    """To a URL of `AUTHMODES_REDIRECT_URIS`, which for an app may have a scheme of its own."""
+
+    def __init__(self, redirect_to: str) -> None:
+        self.allowed_schemes = [urlsplit(redirect_to).scheme]
+        super().__init__(redirect_to)
 
 
 def _announced(

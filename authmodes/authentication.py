@@ -144,7 +144,7 @@ def _bearer_token(request: Request) -> str | None:
     header = request.META.get(jwt_settings.AUTH_HEADER_NAME, b"")
     if isinstance(header, bytes):
         header = header.decode(HTTP_HEADER_ENCODING)
-    scheme, _space, credentials = header.strip().partition(" ")
+    scheme, credentials = [*header.split(maxsplit=1), "", ""][:2]
     known = jwt_settings.AUTH_HEADER_TYPES
     types = [known] if isinstance(known, str) else known
     if scheme.lower() not in {name.lower() for name in types}:

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt import serializers as simplejwt
-from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
+from rest_framework_simplejwt.exceptions import InvalidToken
 
 from . import errors, handoff, intent, registry, sign_in, tokens
 from .conf import Mode, conf
@@ -34,6 +34,13 @@ def wanted_mode(named: Any) -> str:
     if not conf.MODE.allows(mode):
         raise errors.ModeDisabled
     return mode
+
+
+class TokenField(serializers.CharField):
+    """A token, letter by letter: one text is one token."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
 
 
 class UserSerializer(serializers.Serializer[Any]):
@@ -119,6 +126,15 @@ class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
 
     pair: TokenPair
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields[self.username_field] = serializers.CharField(
+            max_length=LOGIN_MAX_LENGTH, write_only=True
+        )
+        self.fields["password"] = simplejwt.PasswordField(
+            max_length=PASSWORD_MAX_LENGTH, trim_whitespace=False
+        )
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         mode = wanted_mode(str(Mode.JWT))
         login_session = sign_in.with_password(
@@ -135,6 +151,7 @@ class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
 class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
     """Rotates, always: our refresh tokens are single use."""
 
+    refresh = TokenField()
     pair: TokenPair
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +165,8 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
     """Tells whether a token of either kind would be accepted now."""
 
+    token = TokenField(write_only=True)
+
     def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
         identified = registry.identify(attrs["token"])
         if identified is None or not registry.is_live(*identified):
@@ -158,20 +177,18 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
 class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
     """Ends the login session of a refresh token, whichever of its family it is."""
 
+    refresh = TokenField(write_only=True)
+
     def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
-        try:
-            presented = tokens.read(tokens.RefreshToken, attrs["refresh"])
-        except TokenError as error:
-            raise InvalidToken from error
-        of_token = LoginSession.objects.filter(sid=presented.sid)
-        registry.revoke_all(of_token, EndReason.LOGOUT)
+        if not end_family(attrs["refresh"]):
+            raise InvalidToken
         return {}
 
 
 class TokenHintSerializer(serializers.Serializer[Any]):
     """`token/revoke/` and `token/introspect/`; a wrong hint does no harm, so it is not read."""
 
-    token = serializers.CharField()
+    token = TokenField()
     token_type_hint = serializers.CharField(required=False, allow_blank=True)
 
 
@@ -179,7 +196,16 @@ class TokenExchangeSerializer(serializers.Serializer[Any]):
     """`token/exchange/`: the one-time code and the verifier of its challenge."""
 
     code = serializers.CharField(max_length=128)
-    code_verifier = serializers.RegexField(handoff.CODE_VERIFIER)
+    code_verifier = serializers.RegexField(handoff.CODE_VERIFIER, trim_whitespace=False)
+
+
+def end_family(raw_token: Any) -> bool:
+    """End the login session of a refresh token; False if it is none of ours."""
+    identified = registry.identify(raw_token)
+    if identified is None or not isinstance(identified[0], tokens.RefreshToken):
+        return False
+    registry.revoke(identified[1], EndReason.LOGOUT)
+    return True
 
 
 def refusal(refused: registry.Refusal) -> AuthenticationFailed:

@@ -8,7 +8,7 @@ from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.auth import get_permission_codename, get_user_model
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -77,6 +77,9 @@ class ReadOnlyAdmin(ModelAdmin):
         # Django answers an action that one may not run as if none had been chosen.
         if request.method == "POST" and not self.has_revoke_permission(request):
             raise PermissionDenied
+        if any("\0" in value for _name, values in request.GET.lists() for value in values):
+            # PostgreSQL would refuse the query.
+            raise BadRequest
         context = {
             "title": self.page_title,
             "selection_note_all": _("All that match are selected, on every page"),
@@ -130,7 +133,13 @@ class ReadOnlyAdmin(ModelAdmin):
     # -- columns and links
 
     def link_column(
-        self, request: HttpRequest, name: str, description: Any, model: Any, of: Column
+        self,
+        request: HttpRequest,
+        name: str,
+        description: Any,
+        model: Any,
+        of: Column,
+        text: Column = str,
     ) -> Column:
         """What `of` finds for a row, as a link where the reader may open it."""
         site = self.admin_site
@@ -138,11 +147,11 @@ class ReadOnlyAdmin(ModelAdmin):
             model
         ).has_view_or_change_permission(request)
 
-        def column(row: Any) -> str | None:
+        def column(row: Any) -> str:
             found = of(row)
             if found is None:
-                return None
-            return self.link(found, str(found)) if linked else str(found)
+                return self.get_empty_value_display()
+            return self.link(found, text(found)) if linked else text(found)
 
         column.__name__ = name
         return admin.display(description=description)(column)
@@ -154,7 +163,10 @@ class ReadOnlyAdmin(ModelAdmin):
         return self.link_column(request, "ended_by", _("ended by"), get_user_model(), of)
 
     def login_session_column(self, request: HttpRequest, of: Column) -> Column:
-        return self.link_column(request, "login_session", _("login session"), LoginSession, of)
+        return self.link_column(
+            *(request, "login_session", _("login session"), LoginSession, of),
+            text=lambda row: str(row.sid)[:8],
+        )
 
     def link(self, target: Any, text: str) -> SafeString:
         opts = target._meta
@@ -163,6 +175,7 @@ class ReadOnlyAdmin(ModelAdmin):
         return format_html('<a href="{}">{}</a>', url, text)
 
 
-def badge(kind: str, text: Any) -> SafeString:
+def badge(kind: str, text: Any, more: str = "") -> SafeString:
     """A status in words, coloured by `kind`: "active", "ended" or "expired"."""
-    return format_html('<span class="authmodes-badge authmodes-{}">{}</span>', kind, text)
+    html = '<span class="authmodes-badge authmodes-{}">{}</span>{}'
+    return format_html(html, kind, text, f" {more}" if more else "")

@@ -71,10 +71,12 @@ class UserFilter(admin.SimpleListFilter):
         if asked is None:
             return []
         try:
-            user = get_user_model()._base_manager.filter(pk=asked).first()
-        except (ValueError, ValidationError, OverflowError) as error:
+            self.user = get_user_model()._base_manager.filter(pk=asked).first()
+        except (ValueError, ValidationError) as error:
             raise IncorrectLookupParameters(error) from error
-        return [(asked, user or asked)]
+        return [(asked, self.user or asked)]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset if self.value() is None else queryset.filter(user=self.value())
+        if self.value() is None:
+            return queryset
+        return queryset.filter(user=self.user) if self.user else queryset.none()

@@ -61,30 +61,30 @@ class LoginSessionAdmin(RevokingAdmin):
         return super().get_queryset(request).select_related("user").defer(*SECRETS)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        columns = [
+        # What one decides by comes first: the rest may be past the edge of a small screen.
+        revoke = [self._revoke_column(request)] if self.has_revoke_permission(request) else []
+        return [
             self.user_column(request, of=lambda row: row.user),
             "client",
+            "status",
+            *revoke,
             "mode",
             "signed_in_with",
             "ip_address",
             "created_at",
             "last_seen_at",
-            "status",
         ]
-        return (
-            [*columns, self._revoke_column(request)]
-            if self.has_revoke_permission(request)
-            else columns
-        )
 
     def search_for(self, request: HttpRequest, word: str) -> Q:
+        if not ADDRESS.fullmatch(word):
+            return super().search_for(request, word)
+        begins = Q(ip_address__startswith=word.lower())
         try:
-            return Q(ip_address=str(ipaddress.ip_address(word)))
+            exact = Q(ip_address=str(ipaddress.ip_address(word)))
         except ValueError:
-            pass
-        if ADDRESS.fullmatch(word):
-            return Q(ip_address__startswith=word.lower())
-        return super().search_for(request, word)
+            return begins
+        # "2001:db8::" is both an address and the beginning of others.
+        return exact | begins if word.endswith("::") else exact
 
     @admin.display(description=_("client"))
     def client(self, row: LoginSession) -> str:
@@ -97,7 +97,7 @@ class LoginSessionAdmin(RevokingAdmin):
     @admin.display(description=_("status"))
     def status(self, row: LoginSession) -> SafeString:
         if row.ended_at is not None:
-            return badge("ended", gettext("Ended: %s") % row.get_end_reason_display())
+            return badge("ended", _("Ended"), row.get_end_reason_display())
         return badge("active", _("Active")) if row.is_active else badge("expired", _("Expired"))
 
     def _revoke_column(self, request: HttpRequest) -> Column:

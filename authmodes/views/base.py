@@ -6,7 +6,10 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,8 +22,20 @@ from ..serializers import token_answer
 from ..tokens import TokenPair
 
 
+class BoundedJSONParser(JSONParser):
+    """DRF's parser, which answers brackets nested by the thousand with a trace."""
+
+    def parse(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().parse(*args, **kwargs)
+        except RecursionError:
+            raise ParseError(_("The body is nested too deeply.")) from None
+
+
 class DoorMixin:
     """For any DRF view of ours, simplejwt's extended ones included."""
+
+    parser_classes: Any = (BoundedJSONParser, FormParser, MultiPartParser)
 
     # A revocation must survive the error it is answered with, so under ATOMIC_REQUESTS
     # these views stay outside; the registry has transactions of its own.

@@ -8,7 +8,6 @@ from django.urls import reverse
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework_simplejwt.exceptions import TokenError
 
 from .. import registry, sign_in, tokens, transport
 from ..authentication import AuthModesAuthentication
@@ -17,6 +16,7 @@ from ..models import EndReason, LoginMode, LoginSession
 from ..serializers import (
     LoginSerializer,
     UserSerializer,
+    end_family,
     login_answer,
     wanted_mode,
 )
@@ -95,7 +95,7 @@ class LogoutView(PublicView):
 
     def _end(self, request: Request) -> None:
         body = request.data if isinstance(request.data, dict) else {}
-        if _end_family(body.get("refresh")):
+        if end_family(body.get("refresh")):
             return
         authenticator = AuthModesAuthentication()
         try:
@@ -106,23 +106,13 @@ class LogoutView(PublicView):
             found = None
         if transport.in_use() and (cookie := transport.refresh_token(request._request)):
             enforce_csrf(request)
-            _end_family(cookie)
+            end_family(cookie)
         if found is None:
             return
         _user, auth = found
         registry.revoke_all(LoginSession.objects.filter(sid=auth.sid), EndReason.LOGOUT)
         if auth.mode == LoginMode.SESSION:
             get_adapter(request._request).logout(request._request)
-
-
-def _end_family(raw_token: Any) -> bool:
-    """End the login session of a refresh token; False if it is none of ours."""
-    try:
-        presented = tokens.read(tokens.RefreshToken, raw_token)
-    except TokenError:
-        return False
-    registry.revoke_all(LoginSession.objects.filter(sid=presented.sid), EndReason.LOGOUT)
-    return True
 
 
 class UserView(LoginSessionView):

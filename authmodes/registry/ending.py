@@ -1,0 +1,112 @@
+"""Ends login sessions, brings their mirrors into line, and removes dead rows."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+
+from .. import signals, stores
+from ..conf import conf
+from ..models import EndReason, HandoffCode, LoginSession, LoginSessionQuerySet
+from .conflicts import retried
+
+logger = logging.getLogger("authmodes")
+
+BATCH = 500
+
+
+def revoke(
+    login_session: LoginSession,
+    reason: str = EndReason.REVOKED,
+    *,
+    by: Any = None,
+) -> bool:
+    """End one login session: cookie, access token and refresh token stop working.
+
+    Returns whether this call ended it; False if it had ended before. `reason` is one of
+    `EndReason`, `by` the user who acted, None for the system.
+    """
+    ended = _end([login_session.pk], reason, by)
+    for row in ended:
+        login_session.ended_at, login_session.end_reason = row.ended_at, row.end_reason
+        login_session.ended_by = by
+    return bool(ended)
+
+
+def revoke_all(
+    login_sessions: LoginSessionQuerySet,
+    reason: str = EndReason.REVOKED,
+    *,
+    by: Any = None,
+) -> int:
+    """End every one of `login_sessions` that has not ended; return how many this call ended.
+
+    A fixed number of statements for each batch of 500, in constant memory.
+    """
+    open_ones = login_sessions.filter(ended_at__isnull=True).order_by("pk")
+    count, last = 0, 0
+    while pks := list(open_ones.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
+        count += len(_end(pks, reason, by))
+        last = pks[-1]
+    return count
+
+
+@retried
+def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
+    """Set `ended_at` and bring both mirrors into line; return the rows this call ended."""
+    now = timezone.now()
+    rows = LoginSession.objects.filter(pk__in=pks)
+    with transaction.atomic():
+        # Writing first takes the lock (and, on SQLite, the database) before anything is
+        # read; the timestamp then tells our rows from those that somebody else ended.
+        if not rows.filter(ended_at__isnull=True).update(
+            ended_at=now, end_reason=reason, ended_by=by
+        ):
+            return []
+        ended = list(rows.filter(ended_at=now).select_related("user"))
+        stores.delete([row.session_key for row in ended if row.session_key])
+        BlacklistedToken.objects.bulk_create(
+            [
+                BlacklistedToken(token_id=row.refresh_token_id)
+                for row in ended
+                if row.refresh_token_id
+            ],
+            ignore_conflicts=True,
+        )
+    _announce(ended, by)
+    return ended
+
+
+def _announce(ended: Iterable[LoginSession], by: Any) -> None:
+    for login_session in ended:
+        logger.info(
+            "login session %s ended: user %s, mode %s, reason %s, by %s",
+            *(login_session.sid, login_session.user_id, login_session.mode),
+            *(login_session.end_reason, by.pk if by else None),
+        )
+        signals.login_session_ended.send_robust(LoginSession, login_session=login_session)
+
+
+def prune() -> int:
+    """End what has expired, then delete what ended longer ago than `AUTHMODES_RETENTION`.
+
+    Works in batches and can be interrupted. A row is kept at least until its tokens have
+    expired: without it and its blacklist entry they would have no one to refuse them.
+    Returns the number of rows deleted.
+    """
+    now = timezone.now()
+    revoke_all(LoginSession.objects.expired(), EndReason.EXPIRED)
+    HandoffCode.objects.filter(expires_at__lt=now).delete()
+    dead = LoginSession.objects.filter(
+        ended_at__lt=now - conf.RETENTION, expires_at__lt=now
+    ).order_by("pk")
+    deleted = 0
+    while batch := list(dead.values_list("pk", "refresh_token_id")[:BATCH]):
+        with transaction.atomic():
+            LoginSession.objects.filter(pk__in=[pk for pk, _ in batch]).delete()
+            OutstandingToken.objects.filter(pk__in=[pk for _, pk in batch if pk]).delete()
+        deleted += len(batch)
+    return deleted

@@ -1,0 +1,113 @@
+"""Decides whether a login session still counts, and ends one that no longer does."""
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+
+from .. import policy, tokens
+from ..conf import Mode, conf, simple_jwt
+from ..models import EndReason, LoginSession
+from .ending import revoke, revoke_all
+
+
+def verdict(login_session: LoginSession, now: datetime) -> EndReason | None:
+    """Why this login session no longer counts, although nobody ended it; None if it counts.
+
+    Needs a row of `for_credential()`. Both modes are judged here.
+    """
+    user = login_session.user
+    if login_session.is_blacklisted:  # type: ignore[attr-defined]
+        return EndReason.REVOKED
+    if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        return EndReason.USER_DISABLED
+    if not _same_password(login_session, user):
+        return EndReason.PASSWORD_CHANGED
+    if policy.is_over(login_session.expires_at, now):
+        return EndReason.EXPIRED
+    if policy.is_idle(login_session.last_seen_at, conf.IDLE_TIMEOUT, now):
+        return EndReason.EXPIRED
+    return None
+
+
+def is_acceptable(login_session: LoginSession) -> bool:
+    """Whether a credential of this login session counts now; ends the login if not.
+
+    Needs a row of `for_credential()`.
+    """
+    if login_session.ended_at is not None:
+        return False
+    reason = verdict(login_session, timezone.now())
+    if reason is not None:
+        revoke(login_session, reason)
+    return reason is None
+
+
+def _same_password(login_session: LoginSession, user: AbstractBaseUser) -> bool:
+    """Whether the password is the one of the sign-in, as Django asks of a cookie.
+
+    A rotated SECRET_KEY must not look like a changed password, hence the fallbacks.
+    """
+    stored = login_session.auth_hash
+    return any(constant_time_compare(stored, candidate) for candidate in _auth_hashes(user))
+
+
+def _auth_hashes(user: AbstractBaseUser) -> list[str]:
+    return [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+
+
+def identify(raw_token: Any) -> tuple[tokens.LoginToken, LoginSession] | None:
+    """The token of either kind that this text is, and its login session, ended or not."""
+    for kind in (tokens.AccessToken, tokens.RefreshToken):
+        try:
+            token = tokens.read(kind, raw_token)
+        except TokenError:
+            continue
+        found = LoginSession.objects.for_credential().filter(sid=token.sid).first()
+        return (token, found) if found is not None and token.is_of(found) else None
+    return None
+
+
+def is_live(token: tokens.LoginToken, login_session: LoginSession) -> bool:
+    """Whether a token that was identified would be accepted now."""
+    if not conf.MODE.allows(Mode.JWT) or not is_acceptable(login_session):
+        return False
+    if not isinstance(token, tokens.RefreshToken):
+        return True
+    current = login_session.refresh_token
+    return current is not None and token[simple_jwt().JTI_CLAIM] == current.jti
+
+
+def end_outdated(user: Any, *, spare: str | None = None) -> None:
+    """End the logins that a user's new state makes worthless, but for the one to `spare`.
+
+    That one belongs to the request that changes the password; Django keeps such a login
+    alive if the view asks for it (`update_session_auth_hash`), and ends it if not.
+    """
+    login_sessions = LoginSession.objects.for_user(user)
+    if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        revoke_all(login_sessions, EndReason.USER_DISABLED)
+        return
+    outdated = login_sessions.exclude(auth_hash__in=_auth_hashes(user))
+    if spare is not None:
+        outdated = outdated.exclude(sid=spare)
+    revoke_all(outdated, EndReason.PASSWORD_CHANGED)
+
+
+def end_by_token_text(outstanding: OutstandingToken) -> None:
+    """End the login session of a refresh token that simplejwt wrote down to blacklist it.
+
+    simplejwt's `blacklist()` does so with a token that we have rotated away. Its text is
+    the only thing that names the login session, and is not left where it is.
+    """
+    if not outstanding.token:
+        return
+    identified = identify(outstanding.token)
+    if identified is not None:
+        _token, login_session = identified
+        OutstandingToken.objects.filter(pk=outstanding.pk).update(token="")
+        revoke(login_session)

@@ -1,0 +1,170 @@
+"""Swaps refresh tokens, and ends the login of one that comes back."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
+from django.http import HttpRequest
+from django.utils import timezone
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+
+from .. import client, policy, signals, tokens
+from ..client import Origin
+from ..conf import Mode, conf, simple_jwt
+from ..models import EndReason, LoginMode, LoginSession
+from .conflicts import retried
+from .ending import revoke, revoke_all
+from .judging import is_acceptable
+from .starting import start
+
+logger = logging.getLogger("authmodes")
+
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a refresh token was not accepted: an error `code` of the API."""
+
+    code: str
+
+
+TOKEN_NOT_VALID = Refusal("token_not_valid")
+TOKEN_EXPIRED = Refusal("token_expired")
+TOKEN_REUSED = Refusal("token_reused")
+MODE_DISABLED = Refusal("mode_disabled")
+
+
+def rotate(raw_token: str, request: HttpRequest | None = None) -> tokens.TokenPair | Refusal:
+    """Swap a refresh token for a new pair.
+
+    A token presented twice has two holders, so its whole family is revoked
+    (RFC 9700, 4.14.2), unless it is the one swapped last and still within the grace: then
+    the client lost our answer and gets the same successor.
+    """
+    # Return, don't raise: DRF rolls back on exceptions under ATOMIC_REQUESTS,
+    # which would undo the revocation.
+    try:
+        presented = tokens.read(tokens.RefreshToken, raw_token)
+    except ExpiredTokenError:
+        return TOKEN_EXPIRED
+    except TokenError:
+        legacy = tokens.read_legacy(raw_token) if conf.ACCEPT_LEGACY_REFRESH else None
+        if legacy is None:
+            return TOKEN_NOT_VALID
+        return MODE_DISABLED if not conf.MODE.allows(Mode.JWT) else _take_over(legacy, request)
+    if not conf.MODE.allows(Mode.JWT):
+        return MODE_DISABLED
+    for _attempt in range(ATTEMPTS):
+        outcome = _try_rotation(presented, request)
+        if outcome is not None:
+            return outcome
+    return TOKEN_NOT_VALID
+
+
+@retried
+def _try_rotation(
+    presented: tokens.RefreshToken, request: HttpRequest | None
+) -> tokens.TokenPair | Refusal | None:
+    """One attempt; None if another rotation came between our reading and our writing.
+
+    That one has moved the family on, so the next attempt does not find the same again,
+    unless the caller's transaction shows it the past.
+    """
+    jti = presented[simple_jwt().JTI_CLAIM]
+    login_session = LoginSession.objects.for_credential().filter(sid=presented.sid).first()
+    if login_session is None or login_session.refresh_token is None:
+        return TOKEN_NOT_VALID
+    if not presented.is_of(login_session) or not is_acceptable(login_session):
+        return TOKEN_NOT_VALID
+    now = timezone.now()
+    if jti == login_session.refresh_token.jti:
+        if policy.is_over(tokens.refresh_deadline(login_session), now):
+            revoke(login_session, EndReason.EXPIRED)
+            return TOKEN_EXPIRED
+        return tokens.mint(login_session) if _swap(login_session, jti, now) else None
+    if jti == login_session.previous_jti and policy.is_within_grace(
+        login_session.rotated_at, conf.REFRESH_GRACE, now
+    ):
+        return tokens.mint(login_session)
+    _punish_reuse(login_session, request)
+    return TOKEN_REUSED
+
+
+def _swap(login_session: LoginSession, jti: str, now: datetime) -> bool:
+    """Move the token family on; False if somebody else moved or ended it meanwhile."""
+    outstanding = login_session.refresh_token
+    assert outstanding is not None
+    successor = tokens.new_jti()
+    blacklisted = BlacklistedToken.objects.filter(token_id=OuterRef("pk"))
+    # The row is locked by the first statement and the winner decided by both: each
+    # rotation leaves another `previous_jti` and another `jti`.
+    with transaction.atomic():
+        won = (
+            LoginSession.objects.active()
+            .filter(pk=login_session.pk, previous_jti=login_session.previous_jti)
+            .update(previous_jti=jti, rotated_at=now, last_seen_at=now)
+        ) and (
+            OutstandingToken.objects.filter(
+                ~Exists(blacklisted), pk=outstanding.pk, jti=jti
+            ).update(jti=successor, created_at=now)
+        )
+        if not won:
+            transaction.set_rollback(True)
+            return False
+    login_session.previous_jti, login_session.rotated_at = jti, now
+    login_session.last_seen_at = now
+    outstanding.jti, outstanding.created_at = successor, now
+    return True
+
+
+def _take_over(
+    legacy: tokens.LegacyRefreshToken, request: HttpRequest | None
+) -> tokens.TokenPair | Refusal:
+    """Turn a refresh token that simplejwt issued before authmodes into a login session, once."""
+    user = legacy.find_user()
+    if request is None or user is None or not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        return TOKEN_NOT_VALID
+    with transaction.atomic():
+        outstanding, _created = OutstandingToken.objects.get_or_create(
+            jti=legacy[simple_jwt().JTI_CLAIM],
+            defaults={"user": user, "token": "", "expires_at": legacy.expires_at},
+        )
+        _entry, is_first = BlacklistedToken.objects.get_or_create(token=outstanding)
+        if not is_first:
+            return TOKEN_NOT_VALID
+        # simplejwt kept the token's text.
+        OutstandingToken.objects.filter(pk=outstanding.pk).update(token="")
+        login_session = start(
+            request, user, LoginMode.JWT, origin=Origin(), not_after=legacy.expires_at
+        )
+    return tokens.mint(login_session)
+
+
+def _punish_reuse(login_session: LoginSession, request: HttpRequest | None) -> None:
+    logger.warning(
+        "refresh token reused: login session %s of user %s is revoked, ip %s",
+        *(login_session.sid, login_session.user_id, request and client.ip_address(request)),
+    )
+    if request is not None and _rolls_back_on_errors():
+        # The 401 to come undoes what is written now; the middleware does it afterwards.
+        request._authmodes_reused = login_session.sid  # type: ignore[attr-defined]
+    else:
+        revoke(login_session, EndReason.REUSE)
+    signals.refresh_token_reused.send_robust(
+        LoginSession, login_session=login_session, request=request
+    )
+
+
+def _rolls_back_on_errors() -> bool:
+    """Whether we are inside a view of ATOMIC_REQUESTS; ours are not, simplejwt's own are."""
+    return connection.in_atomic_block and bool(connection.settings_dict["ATOMIC_REQUESTS"])
+
+
+def finish_reuse(request: HttpRequest) -> None:
+    """End the login session of a reused token, now that its request's transaction is over."""
+    if sid := getattr(request, "_authmodes_reused", None):
+        revoke_all(LoginSession.objects.filter(sid=sid), EndReason.REUSE)
