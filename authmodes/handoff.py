@@ -23,8 +23,8 @@ from .models import HandoffCode
 
 LIFETIME = timedelta(seconds=60)
 # The base64url text of a SHA-256 digest, and RFC 7636, 4.1.
-CODE_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}\Z")
-CODE_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
+CODE_CHALLENGE = re.compile(r"\A[A-Za-z0-9_-]{43}\Z")
+CODE_VERIFIER = re.compile(r"\A[A-Za-z0-9._~-]{43,128}\Z")
 
 
 def is_allowed(next_url: str) -> bool:

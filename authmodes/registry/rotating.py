@@ -106,7 +106,13 @@ def _swap(login_session: LoginSession, jti: str, now: datetime) -> bool:
         won = (
             LoginSession.objects.active()
             .filter(pk=login_session.pk, previous_jti=login_session.previous_jti)
-            .update(previous_jti=jti, rotated_at=now, last_seen_at=now)
+            .update(
+                previous_jti=jti,
+                rotated_at=now,
+                last_seen_at=now,
+                # Made with the SECRET_KEY of today, so that its fallbacks can be dropped.
+                auth_hash=login_session.user.get_session_auth_hash(),
+            )
         ) and (
             OutstandingToken.objects.filter(
                 ~Exists(blacklisted), pk=outstanding.pk, jti=jti
