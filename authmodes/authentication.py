@@ -120,7 +120,7 @@ def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> 
         raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
     if not registry.is_acceptable(login_session):
         raise _ended()
-    if policy.needs_touch(login_session.last_seen_at, conf.TOUCH_INTERVAL, timezone.now()):
+    if policy.needs_touch(login_session.last_seen_at, stores.touch_after(), timezone.now()):
         registry.touch(auth.sid, client.ip_address(request))
     auth.login_session = login_session
     return login_session.user

@@ -12,6 +12,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.middleware import get_user
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -57,12 +58,26 @@ def _guard(request: HttpRequest) -> None:
     """Put our judgement between Django's user and whoever asks for it."""
     django_user, django_auser = request.user, request.auser
 
-    async def auser() -> Any:
-        user = await django_auser()
-        return await sync_to_async(_judge)(request, user)
+    def user() -> Any:
+        # Asked anew, not unwrapped: allauth.headless exchanges the session of a request and
+        # has Django forget the user it cached.
+        is_lazy = isinstance(django_user, SimpleLazyObject)
+        return _judge_once(request, get_user(request) if is_lazy else django_user)
 
-    request.user = SimpleLazyObject(lambda: _judge(request, django_user))  # type: ignore[assignment]
+    async def auser() -> Any:
+        return await sync_to_async(_judge_once)(request, await django_auser())
+
+    request.user = SimpleLazyObject(user)  # type: ignore[assignment]
     request.auser = auser
+
+
+def _judge_once(request: HttpRequest, user: Any) -> Any:
+    """Judge each user that Django finds once: a refusal flushes what it was found by."""
+    judged, verdict = getattr(request, "_authmodes_judged", (None, None))
+    if judged is not user:
+        verdict = _judge(request, user)
+        request._authmodes_judged = (user, verdict)  # type: ignore[attr-defined]
+    return verdict
 
 
 def _judge(request: HttpRequest, user: Any) -> Any:
@@ -107,7 +122,7 @@ def _has_lapsed(memory: Memory, now: datetime) -> bool:
 
 def _still_counts(request: HttpRequest, memory: Memory) -> bool:
     """Look at the row once per touch interval, in case the store kept what it should not."""
-    if not policy.needs_touch(memory.seen_at, conf.TOUCH_INTERVAL, timezone.now()):
+    if not policy.needs_touch(memory.seen_at, stores.touch_after(), timezone.now()):
         return True
     if not registry.touch(memory.sid, client.ip_address(request)):
         return False

@@ -18,6 +18,11 @@ def is_idle(last_seen_at: datetime, timeout: timedelta | None, now: datetime) ->
     return timeout is not None and now - last_seen_at > timeout
 
 
+def touch_after(interval: timedelta, idle_timeout: timedelta | None) -> timedelta:
+    """How old `last_seen_at` may get; well below the idle timeout, which is judged by it."""
+    return interval if idle_timeout is None else min(interval, idle_timeout / 4)
+
+
 def needs_touch(last_seen_at: datetime, interval: timedelta, now: datetime) -> bool:
     """Whether `last_seen_at` is old enough to be worth a write."""
     return now - last_seen_at >= interval

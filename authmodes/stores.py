@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +14,8 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
+from . import policy
+from .conf import conf
 from .models import LoginSession
 
 logger = logging.getLogger("authmodes")
@@ -60,6 +62,11 @@ def current_sid(request: HttpRequest) -> str | None:
         return str(sid)
     memory = recall(request.session) if hasattr(request, "session") else None
     return memory.sid if memory else None
+
+
+def touch_after() -> timedelta:
+    """The touch interval in force."""
+    return policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT)
 
 
 def mark_seen(session: SessionBase) -> None:

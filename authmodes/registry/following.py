@@ -3,7 +3,7 @@
 from django.db.models import Q
 from django.utils import timezone
 
-from ..conf import conf
+from .. import stores
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
 from .ending import revoke
 from .judging import is_acceptable
@@ -16,7 +16,7 @@ def touch(login_session_sid: str, ip_address: str | None) -> bool:
     """
     now = timezone.now()
     alive = LoginSession.objects.active().filter(sid=login_session_sid)
-    stale = Q(last_seen_at__lte=now - conf.TOUCH_INTERVAL)
+    stale = Q(last_seen_at__lte=now - stores.touch_after())
     if alive.filter(stale).update(last_seen_at=now, last_ip_address=ip_address):
         return True
     return alive.exists()
