@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.humanize",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
@@ -142,6 +143,25 @@ DEFAULT_FROM_EMAIL = "Example site <site@example.org>"
 SESSION_COOKIE_NAME = "site_sessionid"
 CSRF_COOKIE_NAME = "site_csrftoken"
 
+# --- authmodes -----------------------------------------------------------------------------
+
+AUTHMODES_MODE = os.environ.get("AUTHMODES_MODE") or "both"
+AUTHMODES_REDIRECT_URIS = [f"{SITE_URL}/spa/"]
+AUTHMODES_TOKEN_TRANSPORT = os.environ.get("AUTHMODES_TOKEN_TRANSPORT") or "body"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["authmodes.authentication.AuthModesAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    # JSON only: DRF's browsable pages need inline scripts, which the policy below forbids.
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+}
+
+SIMPLE_JWT = {
+    # Short, so that whoever watches the SPA sees it refresh.
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=int(os.environ.get("DEMO_ACCESS_SECONDS") or 120)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+}
+
 # --- sign-in -------------------------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = [
@@ -157,8 +177,10 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = "/account/"
+# The account page and allauth's own pages need the cookie; where cookies are off, the token
+# app is the only place to sign in and to land.
+LOGIN_URL = "spa" if AUTHMODES_MODE == "jwt" else "account_login"
+LOGIN_REDIRECT_URL = "spa" if AUTHMODES_MODE == "jwt" else "account"
 LOGOUT_REDIRECT_URL = "/"
 
 ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"
@@ -183,25 +205,6 @@ SOCIALACCOUNT_PROVIDERS = {
     },
     **social_app("google"),
     **social_app("github"),
-}
-
-# --- authmodes -----------------------------------------------------------------------------
-
-AUTHMODES_MODE = os.environ.get("AUTHMODES_MODE") or "both"
-AUTHMODES_REDIRECT_URIS = [f"{SITE_URL}/spa/"]
-AUTHMODES_TOKEN_TRANSPORT = os.environ.get("AUTHMODES_TOKEN_TRANSPORT") or "body"
-
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["authmodes.authentication.AuthModesAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    # JSON only: DRF's browsable pages need inline scripts, which the policy below forbids.
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-}
-
-SIMPLE_JWT = {
-    # Short, so that whoever watches the SPA sees it refresh.
-    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=int(os.environ.get("DEMO_ACCESS_SECONDS") or 120)),
-    "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
 }
 
 # --- browser -------------------------------------------------------------------------------

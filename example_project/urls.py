@@ -1,7 +1,9 @@
 """The addresses of the example site."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from . import api, views
 
@@ -14,4 +16,6 @@ urlpatterns = [
     path("auth/", include("authmodes.urls")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
+    # The admin's pages name no icon, so browsers ask for this one.
+    path("favicon.ico", RedirectView.as_view(url=static("site/mark.svg"))),
 ]

@@ -24,6 +24,7 @@ def seed_people() -> None:
     from example_project.people import IDP_PEOPLE
 
     for person in IDP_PEOPLE:
+        assert person.subject is not None
         # allauth's provider names a user by primary key: the `sub` the site knows.
         user, _ = User.objects.update_or_create(
             pk=person.subject,

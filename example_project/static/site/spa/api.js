@@ -43,13 +43,13 @@ export class Api {
   post = (path, body = {}) => this.call("POST", path, body);
   delete = (path) => this.call("DELETE", path);
 
-  // A 401 means that the access token is over; whether the login is over too, the refresh
-  // tells. Its error is the one worth showing.
+  // A 401 usually means that only the access token is over, and a refresh repairs that.
   async call(method, path, body) {
     try {
       return await this.#try(method, path, body);
     } catch (error) {
-      if (error.status !== 401 || !this.credentials.canRefresh) throw error;
+      if (error.status !== 401 || error.code === "login_session_ended") throw error;
+      if (!this.credentials.canRefresh) throw error;
     }
     await this.credentials.refresh();
     return this.#try(method, path, body);

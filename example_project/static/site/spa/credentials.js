@@ -1,10 +1,11 @@
 // What proves to the server who we are: tokens this app holds, token cookies, or Django's
 // session cookie. The rest of the app does not know which.
 
-import { send } from "./api.js";
+import { ApiError, send } from "./api.js";
 
 const REFRESH_URL = "/auth/token/refresh/";
 const KEY = "authmodes.refresh";
+const NOT_SIGNED_IN = { detail: "You are not signed in." };
 const SAFE = new Set(["GET", "HEAD", "OPTIONS"]);
 
 export function credentialsFor({ mode, transport }) {
@@ -80,7 +81,7 @@ export class BearerTokens extends Tokens {
   async rotate() {
     await navigator.locks.request(KEY, async () => {
       const refresh = kept()?.refresh;
-      if (!refresh) throw Object.assign(new Error("You are not signed in."), { status: 401 });
+      if (!refresh) throw new ApiError(401, NOT_SIGNED_IN);
       this.adopt(await send("POST", REFRESH_URL, { body: { refresh } }));
       this.refreshes += 1;
     });
@@ -116,12 +117,18 @@ export class TokenCookies extends Tokens {
   attach = attachCookies;
 
   async rotate() {
-    this.adopt(await send("POST", REFRESH_URL, { body: {}, ...(await attachCookies("POST")) }));
+    const answer = send("POST", REFRESH_URL, { body: {}, ...(await attachCookies("POST")) });
+    this.adopt(await answer.catch(this.#explain));
     this.refreshes += 1;
   }
 
   // The server clears the cookies with its answer to the logout.
   forget() {}
+
+  // No refresh token in the call is a bad request; here it means that there is no cookie.
+  #explain(error) {
+    throw error.status === 400 ? new ApiError(401, NOT_SIGNED_IN) : error;
+  }
 }
 
 export class SessionCookie {

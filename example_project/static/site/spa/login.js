@@ -11,6 +11,8 @@ const HERE = `${location.origin}/spa/`;
 export async function begin(provider) {
   const attempt = { verifier: randomText(), state: randomText() };
   sessionStorage.setItem(KEY, JSON.stringify(attempt));
+  // Else the way back from the provider would lead straight to it again.
+  history.replaceState(null, "", HERE);
   const query = new URLSearchParams({
     mode: "jwt",
     next: HERE,

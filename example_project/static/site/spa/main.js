@@ -65,15 +65,17 @@ async function resumed() {
 }
 
 async function welcome() {
-  const { user, mode } = await api.get("/auth/user/");
+  const { user, mode, sid } = await api.get("/auth/user/");
   isSignedIn = true;
   view.notice("");
   view.hideAnswer();
   view.show("name", user.display);
   view.show("username", user.username);
   view.show("email", user.email || "none");
+  view.show("sid", sid);
   view.badge("mode", mode);
   view.reveal("tokens", credentials.canRefresh);
+  tick();
   view.showState(true);
   scheduleRenewal();
   await showSessions();
@@ -81,9 +83,7 @@ async function welcome() {
 
 async function showSessions() {
   const sessions = await api.get("/auth/sessions/");
-  const current = sessions.find((session) => session.is_current);
-  view.show("sid", current?.sid);
-  view.sessions(sessions, current?.sid, (session) => guarded(() => revoke(session))());
+  view.sessions(sessions, (session) => guarded(() => revoke(session))());
 }
 
 async function revoke(session) {
@@ -121,6 +121,7 @@ function leave(text, kind) {
   credentials.forget();
   view.showState(false);
   view.notice(text, kind);
+  view.focusHeading();
 }
 
 function tick() {
@@ -134,11 +135,16 @@ function guarded(action) {
     try {
       await action();
     } catch (error) {
-      if (error.status === 401) return leave(`Signed out: ${error.message}`, "error");
+      if (error.status === 401) return leave(`Signed out: ${reason(error)}`, "error");
       if (!isSignedIn) view.showState(false);
       view.notice(error.message, "error");
     }
   };
+}
+
+// A cookie that ended is gone from the server, which then sees a stranger without one.
+function reason(error) {
+  return error.code === "not_authenticated" ? "The login session has ended." : error.message;
 }
 
 function showWaysIn() {

@@ -29,6 +29,11 @@ export function showState(isSignedIn) {
   if (!isSignedIn) show("username", "");
 }
 
+// The button that had the focus may just have gone.
+export function focusHeading() {
+  one("[data-part]:not([hidden]) h1").focus();
+}
+
 export function notice(text, kind = "") {
   const node = one('[data-show="notice"]');
   node.textContent = text;
@@ -58,7 +63,7 @@ export function providers(list, onChoose) {
   one('[data-list="providers"]').replaceChildren(...buttons);
 }
 
-export function sessions(list, currentSid, onRevoke) {
+export function sessions(list, onRevoke) {
   const template = document.getElementById("session-row");
   const rows = list.map((session) => {
     const row = template.content.cloneNode(true);
@@ -66,7 +71,7 @@ export function sessions(list, currentSid, onRevoke) {
     cell("label").textContent = session.client;
     cell("mode").textContent = session.mode;
     cell("mode").classList.add(session.mode);
-    cell("current").hidden = session.sid !== currentSid;
+    if (!session.is_current) cell("current").remove();
     cell("details").textContent = details(session);
     cell("revoke").setAttribute(
       "aria-label",
@@ -94,9 +99,17 @@ function details(session) {
   return `Signed in ${ago(session.created_at)}${from}. Last seen ${ago(session.last_seen_at)}.`;
 }
 
+const UNITS = [
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+];
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "always" });
+
 function ago(moment) {
   const past = Date.now() - new Date(moment);
-  return past < 60_000 ? "just now" : `${span(past)} ago`;
+  const unit = UNITS.find(([, length]) => past >= length);
+  return unit ? relative.format(-Math.floor(past / unit[1]), unit[0]) : "just now";
 }
 
 function span(milliseconds) {
