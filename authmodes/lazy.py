@@ -4,8 +4,8 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.utils.functional import SimpleLazyObject
-from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed
+from django.utils.translation import gettext as _
+from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from .conf import simple_jwt
 from .tokens import AccessToken

@@ -56,6 +56,9 @@ class LoginSessionMiddleware:
 
 def _guard(request: HttpRequest) -> None:
     """Put our judgement between Django's user and whoever asks for it."""
+    if "\x00" in (_cookie_key(request) or ""):
+        # No key of ours, and PostgreSQL would answer the question for it with an error.
+        request.session = stores.engine()()
     django_user, django_auser = request.user, request.auser
 
     def user() -> Any:
@@ -100,7 +103,10 @@ def _judge(request: HttpRequest, user: Any) -> Any:
     elif _still_counts(request, memory):
         return user
     request.session.flush()
-    return AnonymousUser()
+    # Django caches what it found twice, for sync and for async code; neither may outlive this.
+    nobody = AnonymousUser()
+    request._cached_user = request._acached_user = nobody  # type: ignore[attr-defined]
+    return nobody
 
 
 def _cookies_count(request: HttpRequest) -> bool:

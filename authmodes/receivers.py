@@ -18,14 +18,15 @@ from .models import EndReason, LoginMode, LoginSession
 
 def connect() -> None:
     """Connect every receiver; called once, from `apps.py`."""
-    user = get_user_model()
     user_logged_in.connect(record_cookie_login, dispatch_uid="authmodes_logged_in")
     user_logged_out.connect(end_cookie_login, dispatch_uid="authmodes_logged_out")
     post_save.connect(
         end_blacklisted_login, sender=BlacklistedToken, dispatch_uid="authmodes_blacklisted"
     )
-    post_save.connect(end_logins_of_changed_user, sender=user, dispatch_uid="authmodes_changed")
-    pre_delete.connect(end_logins_of_deleted_user, sender=user, dispatch_uid="authmodes_deleted")
+    # Signals name the class that was saved, which may be a proxy of the user model.
+    for user in (model for model in apps.get_models() if issubclass(model, get_user_model())):
+        post_save.connect(end_logins_of_changed_user, user, dispatch_uid="authmodes_changed")
+        pre_delete.connect(end_logins_of_deleted_user, user, dispatch_uid="authmodes_deleted")
     for signal in (social_account_added, social_account_removed, *_mfa_signals()):
         signal.connect(end_other_logins, dispatch_uid="authmodes_ways_in")
     allauth_logged_in.connect(end_logins_of_squatter, dispatch_uid="authmodes_squatter")

@@ -1,8 +1,10 @@
 """What the REST door takes and gives; simplejwt's serializers extended where it has one."""
 
+from datetime import datetime
 from typing import Any
 
 from allauth.account.utils import user_display
+from django.contrib.sessions.backends.base import SessionBase
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed
@@ -85,23 +87,31 @@ class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
         return str(login_session.sid) == self.context["request"].auth.sid
 
 
-def login_answer(login_session: LoginSession) -> dict[str, Any]:
-    """The body of a login that ended in a cookie, and the part that both modes share."""
-    return {
-        "mode": login_session.mode,
-        "sid": str(login_session.sid),
-        "user": UserSerializer(login_session.user).data,
-    }
+def cookie_answer(login_session: LoginSession, session: SessionBase) -> dict[str, Any]:
+    """The body of a login that ended in a cookie: a token answer without the tokens.
+
+    The cookie is what gives access, and a login can be renewed until its absolute end.
+    """
+    cookie_end = min(session.get_expiry_date(), login_session.expires_at)
+    return _answer(login_session, cookie_end, login_session.expires_at)
 
 
 def token_answer(pair: TokenPair) -> dict[str, Any]:
+    """The body of a login that ended in tokens."""
+    answer = _answer(pair.login_session, pair.access_expires_at, pair.refresh_expires_at)
+    return {**answer, "access": pair.access, "refresh": pair.refresh}
+
+
+def _answer(
+    login_session: LoginSession, access_expires_at: datetime, refresh_expires_at: datetime
+) -> dict[str, Any]:
     moment = serializers.DateTimeField().to_representation
     return {
-        **login_answer(pair.login_session),
-        "access": pair.access,
-        "refresh": pair.refresh,
-        "access_expires_at": moment(pair.access_expires_at),
-        "refresh_expires_at": moment(pair.refresh_expires_at),
+        "mode": login_session.mode,
+        "sid": str(login_session.sid),
+        "access_expires_at": moment(access_expires_at),
+        "refresh_expires_at": moment(refresh_expires_at),
+        "user": UserSerializer(login_session.user).data,
     }
 
 
@@ -213,6 +223,7 @@ def refusal(refused: registry.Refusal) -> AuthenticationFailed:
     details = {
         "token_reused": _("The refresh token was used before; its login session has ended."),
         "token_expired": _("The refresh token has expired."),
+        "login_session_ended": _("The login session has ended."),
         "mode_disabled": _("Tokens are switched off."),
     }
     detail = details.get(refused.code, _("The refresh token is invalid."))

@@ -1,10 +1,10 @@
 """The signals authmodes sends; who sends them and when stands in `registry.py`.
 
 `login_session_started`
-    After the row of a new login is committed to the caller's transaction.
+    For each sign-in, once its transaction is committed.
     Arguments: `login_session`, `request` (may be None).
 `login_session_ended`
-    Once for each login session that ends, whatever ended it. Arguments:
+    Once for each login session that ends, whatever ended it, and once that is committed. Arguments:
     `login_session`, whose `ended_at`, `end_reason` and `ended_by` are set.
 `refresh_token_reused`
     A refresh token came back after it had been rotated away: it has two holders

@@ -57,16 +57,14 @@ def revoke_all(
 @retried
 def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
     """Set `ended_at` and bring both mirrors into line; return the rows this call ended."""
-    now = timezone.now()
+    mark = {"ended_at": timezone.now(), "end_reason": reason, "ended_by": by}
     rows = LoginSession.objects.filter(pk__in=pks)
     with transaction.atomic():
         # Writing first takes the lock (and, on SQLite, the database) before anything is
         # read; the timestamp then tells our rows from those that somebody else ended.
-        if not rows.filter(ended_at__isnull=True).update(
-            ended_at=now, end_reason=reason, ended_by=by
-        ):
+        if not rows.filter(ended_at__isnull=True).update(**mark):
             return []
-        ended = list(rows.filter(ended_at=now).select_related("user"))
+        ended = list(rows.filter(**mark).select_related("user"))
         stores.delete([row.session_key for row in ended if row.session_key])
         BlacklistedToken.objects.bulk_create(
             [
@@ -76,7 +74,8 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
             ],
             ignore_conflicts=True,
         )
-    _announce(ended, by)
+        # Not before it is true: the caller may have a transaction of its own.
+        transaction.on_commit(lambda: _announce(ended, by))
     return ended
 
 

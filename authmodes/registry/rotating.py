@@ -35,6 +35,7 @@ class Refusal:
 TOKEN_NOT_VALID = Refusal("token_not_valid")
 TOKEN_EXPIRED = Refusal("token_expired")
 TOKEN_REUSED = Refusal("token_reused")
+LOGIN_SESSION_ENDED = Refusal("login_session_ended")
 MODE_DISABLED = Refusal("mode_disabled")
 
 
@@ -78,8 +79,10 @@ def _try_rotation(
     login_session = LoginSession.objects.for_credential().filter(sid=presented.sid).first()
     if login_session is None or login_session.refresh_token is None:
         return TOKEN_NOT_VALID
-    if not presented.is_of(login_session) or not is_acceptable(login_session):
+    if not presented.is_of(login_session):
         return TOKEN_NOT_VALID
+    if not is_acceptable(login_session):
+        return LOGIN_SESSION_ENDED
     now = timezone.now()
     if jti == login_session.refresh_token.jti:
         if policy.is_over(tokens.refresh_deadline(login_session), now):

@@ -43,14 +43,19 @@ def start(
     else:
         _record_tokens(login_session)
     request._authmodes_login = login_session  # type: ignore[attr-defined]
+    transaction.on_commit(lambda: _announce(login_session, request))
+    return login_session
+
+
+def _announce(login_session: LoginSession, request: HttpRequest) -> None:
     logger.info(
         "login session %s started: user %s, mode %s, method %s, ip %s",
-        *(login_session.sid, user.pk, mode, login_session.method, login_session.ip_address),
+        *(login_session.sid, login_session.user_id, login_session.mode),
+        *(login_session.method, login_session.ip_address),
     )
     signals.login_session_started.send_robust(
         LoginSession, login_session=login_session, request=request
     )
-    return login_session
 
 
 def adopt(request: HttpRequest, user: Any) -> None:

@@ -16,8 +16,8 @@ from ..models import EndReason, LoginMode, LoginSession
 from ..serializers import (
     LoginSerializer,
     UserSerializer,
+    cookie_answer,
     end_family,
-    login_answer,
     wanted_mode,
 )
 from .base import (
@@ -72,7 +72,7 @@ class LoginView(PublicView):
         started = sign_in.with_password(request._request, login, fields["password"], mode)
         if mode == LoginMode.JWT:
             return respond_with_tokens(tokens.mint(started))
-        return Response(login_answer(started))
+        return Response(cookie_answer(started, request._request.session))
 
 
 class LogoutView(PublicView):

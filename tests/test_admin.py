@@ -1,0 +1,826 @@
+"""The administrator's door: what it shows, whom it lets in, and that revoking there is true."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.contrib.messages import get_messages
+from django.db import connection
+from django.test.utils import CaptureQueriesContext, override_settings
+from django.utils import timezone
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
+
+from authmodes.admin import paginator as paginators
+from authmodes.admin import revoking
+from authmodes.models import EndReason, LoginSession
+
+from .conftest import PASSWORD, Browser, Login, User, admin_login, call_with, post_json, refresh
+
+LIST = "/admin/authmodes/loginsession/"
+TOKENS = "/admin/token_blacklist/outstandingtoken/"
+BLACKLIST = "/admin/token_blacklist/blacklistedtoken/"
+PAGES = (LIST, TOKENS, BLACKLIST)
+VIEWS = ("view_loginsession", "view_outstandingtoken", "view_blacklistedtoken")
+CHROME = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/126.0.0.0 Safari/537.36"
+)
+
+
+def sign_in(user: Any) -> Browser:
+    browser = Browser(headers={"user-agent": CHROME})
+    assert admin_login(browser, user.get_username()).status_code == 302
+    return browser
+
+
+def make_staff(name: str, *codenames: str) -> Any:
+    user = User.objects.create_user(name, f"{name}@example.com", PASSWORD, is_staff=True)
+    permissions = Permission.objects.filter(codename__in=codenames)
+    assert permissions.count() == len(codenames)
+    user.user_permissions.set(permissions)
+    return user
+
+
+@pytest.fixture
+def root(admin_user: Any) -> Browser:
+    return sign_in(admin_user)
+
+
+@pytest.fixture
+def viewer(db: None) -> Browser:
+    """Staff who may look and not revoke."""
+    return sign_in(make_staff("viewer", *VIEWS))
+
+
+@pytest.fixture
+def victim(login: Callable[..., Login]) -> tuple[Login, Login]:
+    """alice, signed in with a cookie and, by simplejwt's endpoint, with tokens."""
+    cookie = login("session")
+    answer = post_json("/auth/token/", {"username": "alice", "password": PASSWORD}).json()
+    token = Login("jwt", Browser(), answer)
+    assert_works(cookie, token)
+    return cookie, token
+
+
+def assert_works(*logins: Login) -> None:
+    for each in logins:
+        assert each.get().status_code == 200
+
+
+def assert_ended(cookie: Login, token: Login, reason: str = EndReason.REVOKED) -> None:
+    """Each of the three credentials is refused on its next use, and both rows say why."""
+    assert cookie.get().status_code == 401
+    assert call_with(token.access).status_code == 401
+    assert refresh(token.refresh_token).status_code == 401
+    for each in (cookie, token):
+        assert each.row.end_reason == reason
+
+
+def assert_ended_by(admin_user: Any, *logins: Login) -> None:
+    assert {each.row.ended_by for each in logins} == {admin_user}
+
+
+def rows_of(user: Any, count: int = 1, **fields: Any) -> list[LoginSession]:
+    now = timezone.now()
+    values = {
+        "user": user,
+        "mode": "session",
+        "created_at": now,
+        "last_seen_at": now,
+        "expires_at": now + timedelta(days=30),
+        "user_agent": CHROME,
+        "ip_address": "192.0.2.1",
+        "auth_hash": "the-auth-hash-of-a-user",
+        **fields,
+    }
+    return LoginSession.objects.bulk_create([LoginSession(**values) for _ in range(count)])
+
+
+def ask(browser: Browser, action: str, pks: list[Any], url: str = LIST, **data: Any) -> Any:
+    """Choose an action in the list and press "Go"."""
+    return browser.submit(url, {"action": action, "index": "0", "_selected_action": pks, **data})
+
+
+def confirm(browser: Browser, page: Any, url: str = LIST) -> Any:
+    """Press the button of a confirmation page, with the fields that it holds."""
+    assert page.status_code == 200, page
+    html = page.content.decode()
+    form = html[html.index('<form method="post">', html.index('id="content"')) :]
+    data: dict[str, list[str]] = {}
+    for name, value in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form):
+        data.setdefault(name, []).append(value)
+    return browser.submit(url, data)
+
+
+def run(browser: Browser, action: str, pks: list[Any], url: str = LIST, **data: Any) -> Any:
+    return confirm(browser, ask(browser, action, pks, url, **data), url)
+
+
+def change_url(row: Any) -> str:
+    return f"{LIST}{row.pk}/change/"
+
+
+def revoke_url(row: Any) -> str:
+    return f"{LIST}{row.pk}/revoke/"
+
+
+def said(response: Any) -> list[str]:
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def shown(response: Any) -> list[Any]:
+    return list(response.context["cl"].result_list)
+
+
+# -- revoking is true ----------------------------------------------------------------------
+
+
+def test_revoking_selected_login_sessions_ends_every_credential(root, admin_user, victim):
+    response = run(root, "revoke_selected", [each.row.pk for each in victim])
+    assert said(response) == ["2 login sessions were revoked."]
+    assert_ended(*victim)
+    assert_ended_by(admin_user, *victim)
+
+
+def test_revoking_one_leaves_the_others(root, victim):
+    cookie, token = victim
+    run(root, "revoke_selected", [token.row.pk])
+    assert call_with(token.access).status_code == 401
+    assert refresh(token.refresh_token).status_code == 401
+    assert_works(cookie)
+
+
+def test_revoking_all_of_users_ends_what_was_not_selected_too(root, admin_user, victim, login, bob):
+    cookie, token = victim
+    others = login("session", bob)
+    response = run(root, "revoke_all_of_users", [cookie.row.pk])
+    assert said(response) == ["2 login sessions were revoked."]
+    assert_ended(cookie, token)
+    assert_ended_by(admin_user, cookie, token)
+    assert_works(others)
+
+
+def test_revoking_all_of_users_works_from_a_row_that_has_ended(root, alice, victim):
+    (ended,) = rows_of(alice, ended_at=timezone.now(), end_reason="logout")
+    run(root, "revoke_all_of_users", [ended.pk])
+    assert_ended(*victim)
+
+
+def test_revoking_all_of_users_reaches_beyond_a_batch_of_the_list_that_it_changes(
+    root, alice, bob, monkeypatch
+):
+    # Filtered by "active", the list no longer holds the users once they are done with.
+    monkeypatch.setattr(revoking, "BATCH", 1)
+    chosen = [rows_of(user, 600)[0].pk for user in (alice, bob)]
+    run(root, "revoke_all_of_users", chosen, f"{LIST}?status=active")
+    assert not LoginSession.objects.active().filter(user__in=[alice, bob]).exists()
+
+
+def test_revoking_all_of_a_provider_ends_those_and_no_others(root, admin_user, victim, bob):
+    cookie, token = victim
+    LoginSession.objects.filter(sid=token.sid).update(provider="example")
+    (bobs,) = rows_of(bob, provider="example")
+    response = run(root, "revoke_all_of_provider", [token.row.pk, cookie.row.pk])
+    assert said(response) == ["2 login sessions were revoked."]
+    assert call_with(token.access).status_code == 401
+    assert refresh(token.refresh_token).status_code == 401
+    bobs.refresh_from_db()
+    assert (bobs.end_reason, bobs.ended_by) == (EndReason.REVOKED, admin_user)
+    # A login without a provider is not a login of the provider "".
+    assert_works(cookie)
+
+
+def test_revoking_from_the_page_of_one_ends_every_credential(root, admin_user, victim):
+    for each in victim:
+        page = root.get(change_url(each.row))
+        assert f'href="{revoke_url(each.row)}"' in page.content.decode()
+        response = confirm(root, root.get(revoke_url(each.row)), revoke_url(each.row))
+        assert response.url == LIST
+        assert said(response) == ["1 login session was revoked."]
+    assert_ended(*victim)
+    assert_ended_by(admin_user, *victim)
+
+
+def test_revoking_a_refresh_token_ends_its_login_session(root, admin_user, victim):
+    cookie, token = victim
+    run(root, "revoke_selected", [token.row.refresh_token_id], TOKENS)
+    assert call_with(token.access).status_code == 401
+    assert refresh(token.refresh_token).status_code == 401
+    assert token.row.end_reason == EndReason.REVOKED
+    assert_ended_by(admin_user, token)
+    assert_works(cookie)
+
+
+def test_revoking_a_refresh_token_without_a_login_session_blacklists_it(root, alice):
+    stock = StockRefreshToken.for_user(alice)
+    outstanding = OutstandingToken.objects.get()
+    response = run(root, "revoke_selected", [outstanding.pk], TOKENS)
+    assert said(response) == ["1 login session was revoked."]
+    assert BlacklistedToken.objects.filter(token=outstanding).exists()
+    entry = LogEntry.objects.get()
+    assert entry.object_repr == "Refresh token of alice"
+    assert str(stock["jti"]) not in f"{entry.object_repr} {entry.change_message}"
+
+
+def test_what_is_selected_across_pages_is_revoked_and_nothing_else(root, alice, bob):
+    rows_of(alice, 3)
+    (bobs,) = rows_of(bob)
+    first = LoginSession.objects.filter(user=alice).first()
+    url = f"{LIST}?user__id__exact={alice.pk}"
+    run(root, "revoke_selected", [first.pk], url, select_across="1")
+    assert not LoginSession.objects.active().filter(user=alice).exists()
+    bobs.refresh_from_db()
+    assert bobs.ended_at is None
+
+
+def test_what_has_ended_keeps_its_reason(root, alice):
+    (ended,) = rows_of(alice, ended_at=timezone.now(), end_reason="logout")
+    (expired,) = rows_of(alice, expires_at=timezone.now())
+    response = ask(root, "revoke_selected", [ended.pk, expired.pk])
+    assert response.status_code == 302
+    assert said(response) == ["Nothing was revoked: no login session among these is active."]
+    # And if it ended between the question and the answer.
+    root.submit(LIST, {"action": "revoke_selected", "_selected_action": ended.pk, "post": "yes"})
+    ended.refresh_from_db()
+    assert (ended.end_reason, ended.ended_by) == ("logout", None)
+    assert not LogEntry.objects.exists()
+
+
+# Else Django has no reason to save the session that was deleted under the request.
+@override_settings(SESSION_SAVE_EVERY_REQUEST=True)
+def test_an_administrator_who_revokes_their_own_login_session_is_told_and_signed_out(root):
+    own = LoginSession.objects.get()
+    page = root.get(revoke_url(own))
+    assert "You will be signed out." in page.content.decode()
+    response = confirm(root, page, revoke_url(own))
+    assert (response.status_code, response.url) == (302, "/admin/")
+    assert root.get("/admin/").url.startswith("/admin/login/")
+    own.refresh_from_db()
+    assert own.end_reason == EndReason.REVOKED
+
+
+def test_revoking_keeps_the_filters_of_the_list(root, alice):
+    (row,) = rows_of(alice)
+    html = root.get(f"{LIST}?status=active").content.decode()
+    href = re.search(rf'href="({revoke_url(row)}\?[^"]+)"', html).group(1).replace("&amp;", "&")
+    assert confirm(root, root.get(href), href).url == f"{LIST}?status=active"
+
+
+# -- asked first, and only by POST ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "action", ["revoke_selected", "revoke_all_of_users", "revoke_all_of_provider"]
+)
+def test_an_action_asks_before_it_revokes(root, victim, action):
+    LoginSession.objects.update(provider="example")
+    page = ask(root, action, [victim[0].row.pk])
+    html = page.content.decode()
+    assert page.status_code == 200
+    assert "alice" in html
+    assert "Yes, revoke" in html
+    assert_works(*victim)
+
+
+def test_get_never_revokes(root, victim):
+    cookie, token = victim
+    post = f"action=revoke_selected&_selected_action={cookie.row.pk}&post=yes&index=0"
+    for url in (revoke_url(cookie.row), f"{revoke_url(cookie.row)}?post=yes", f"{LIST}?{post}"):
+        root.get(url)
+        root.head(url)
+    root.get(f"{TOKENS}?action=revoke_selected&_selected_action=1&post=yes")
+    assert_works(cookie, token)
+
+
+def test_a_post_without_csrf_token_revokes_nothing(root, victim):
+    row = victim[0].row
+    data = {"action": "revoke_selected", "_selected_action": row.pk, "post": "yes"}
+    assert root.post(LIST, data).status_code == 403
+    assert root.post(TOKENS, data).status_code == 403
+    assert root.post(revoke_url(row), {"post": "yes"}).status_code == 403
+    assert_works(*victim)
+
+
+def test_the_confirmation_lists_some_and_says_how_many(root, alice, monkeypatch):
+    monkeypatch.setattr(revoking, "LISTED", 2)
+    monkeypatch.setattr(revoking, "COUNTED", 4)
+    pks = [row.pk for row in rows_of(alice, 4)]
+    page = ask(root, "revoke_selected", pks)
+    assert len(page.context["listed"]) == 2
+    assert "4 login sessions" in page.content.decode()
+    pks += [row.pk for row in rows_of(alice, 3)]
+    page = ask(root, "revoke_selected", pks)
+    assert len(page.context["listed"]) == 2
+    assert "More than 4 login sessions" in page.content.decode()
+
+
+# -- who may -------------------------------------------------------------------------------
+
+
+def test_staff_who_may_only_view_cannot_revoke(viewer, victim):
+    cookie, token = victim
+    for url in (*PAGES, change_url(cookie.row)):
+        page = viewer.get(url)
+        assert page.status_code == 200
+        html = page.content.decode()
+        assert 'name="action"' not in html
+        assert "/revoke/" not in html
+    for pk, url in ((cookie.row.pk, LIST), (token.row.refresh_token_id, TOKENS)):
+        data = {"action": "revoke_selected", "_selected_action": pk}
+        assert viewer.submit(url, {**data, "index": "0"}).status_code == 403
+        assert viewer.submit(url, {**data, "post": "yes"}).status_code == 403
+    assert viewer.get(revoke_url(cookie.row)).status_code == 403
+    assert viewer.submit(revoke_url(cookie.row)).status_code == 403
+    assert_works(cookie, token)
+
+
+def test_staff_who_may_view_and_revoke_need_nothing_else(victim):
+    browser = sign_in(make_staff("helpdesk", "view_loginsession", "revoke_loginsession"))
+    assert "Revoke selected login sessions" in browser.get(LIST).content.decode()
+    run(browser, "revoke_selected", [each.row.pk for each in victim])
+    assert_ended(*victim)
+
+
+@pytest.mark.parametrize("codenames", [(), ("revoke_loginsession",), ("change_user",)])
+def test_without_the_view_permission_nothing_is_shown_or_revoked(victim, codenames):
+    browser = sign_in(make_staff("other", *codenames))
+    row = victim[0].row
+    for url in (*PAGES, change_url(row), f"{LIST}{row.pk}/history/", revoke_url(row)):
+        assert browser.get(url).status_code == 403
+    data = {"action": "revoke_selected", "_selected_action": row.pk, "post": "yes"}
+    assert browser.submit(LIST, data).status_code == 403
+    assert browser.submit(revoke_url(row)).status_code == 403
+    assert_works(*victim)
+
+
+def test_users_who_are_no_staff_are_sent_to_the_login(victim):
+    cookie, _token = victim
+    for url in (*PAGES, revoke_url(cookie.row)):
+        assert cookie.browser.get(url).url.startswith("/admin/login/")
+    assert cookie.browser.submit(revoke_url(cookie.row)).url.startswith("/admin/login/")
+    assert_works(*victim)
+
+
+def test_nothing_is_added_edited_or_deleted_by_hand(root, victim):
+    cookie, token = victim
+    entry = BlacklistedToken.objects.create(
+        token=OutstandingToken.objects.create(
+            jti="another", token="", expires_at=timezone.now() + timedelta(days=1)
+        )
+    )
+    pairs = (
+        (LIST, cookie.row.pk),
+        (TOKENS, token.row.refresh_token_id),
+        (BLACKLIST, entry.pk),
+    )
+    before = LoginSession.objects.values().get(pk=cookie.row.pk)
+    for url, pk in pairs:
+        for path in ("add/", f"{pk}/delete/", f"{pk}/change/"):
+            root.submit(f"{url}{path}", {"post": "yes", "user": cookie.row.user_id, "mode": "jwt"})
+        for action in ("delete_selected", "delete"):
+            data = {"action": action, "_selected_action": pk, "post": "yes"}
+            root.submit(url, data)
+            root.submit(url, {**data, "index": "0"})
+        html = root.get(url).content.decode()
+        assert "delete_selected" not in html
+        assert f"{url}add/" not in html
+    assert root.get(f"{LIST}add/").status_code == 403
+    assert root.get(f"{LIST}{cookie.row.pk}/delete/").status_code == 403
+    assert "deletelink" not in root.get(change_url(cookie.row)).content.decode()
+    assert LoginSession.objects.values().get(pk=cookie.row.pk) == before
+    assert OutstandingToken.objects.filter(pk=token.row.refresh_token_id).exists()
+    assert_works(cookie, token)
+
+
+def test_nothing_comes_off_the_blacklist(root, victim):
+    _cookie, token = victim
+    run(root, "revoke_selected", [token.row.pk])
+    entry = BlacklistedToken.objects.get()
+    for path in (f"{entry.pk}/delete/", f"{entry.pk}/change/", ""):
+        data = {"action": "delete_selected", "_selected_action": entry.pk, "post": "yes"}
+        root.submit(f"{BLACKLIST}{path}", data)
+    assert BlacklistedToken.objects.filter(pk=entry.pk).exists()
+    page = root.get(BLACKLIST).content.decode()
+    assert "delete" not in page[page.index('id="changelist"') :]
+
+
+@pytest.mark.parametrize("how", ["page", "action"])
+def test_deleting_a_user_with_login_sessions_works_and_ends_them(root, alice, victim, how):
+    cookie, token = victim
+    users = "/admin/auth/user/"
+    if how == "page":
+        url = f"{users}{alice.pk}/delete/"
+        assert "deleted-objects" in root.get(url).content.decode()
+        response = root.submit(url, {"post": "yes"})
+    else:
+        data = {"action": "delete_selected", "_selected_action": alice.pk, "post": "yes"}
+        response = root.submit(users, data)
+    assert response.status_code == 302
+    assert not User.objects.filter(pk=alice.pk).exists()
+    assert cookie.get().status_code == 401
+    assert call_with(token.access).status_code == 401
+    assert refresh(token.refresh_token).status_code == 401
+
+
+# -- the admin's log -----------------------------------------------------------------------
+
+
+def test_each_revoked_row_has_an_entry_in_the_admins_log(root, admin_user, victim):
+    run(root, "revoke_selected", [each.row.pk for each in victim])
+    entries = LogEntry.objects.filter(user=admin_user, action_flag=2)
+    assert {entry.get_edited_object() for entry in entries} == {each.row for each in victim}
+    assert {entry.change_message for entry in entries} == {"Revoked, together 2 login sessions."}
+    history = root.get(f"{LIST}{victim[0].row.pk}/history/").content.decode()
+    assert "Revoked, together 2 login sessions." in history
+
+
+def test_revoking_one_has_one_entry(root, victim):
+    url = revoke_url(victim[0].row)
+    confirm(root, root.get(url), url)
+    entry = LogEntry.objects.get()
+    assert (entry.get_edited_object(), entry.change_message) == (victim[0].row, "Revoked.")
+
+
+def test_revoking_all_of_users_has_an_entry_for_each_user(root, alice, victim, bob):
+    (bobs,) = rows_of(bob)
+    run(root, "revoke_all_of_users", [*(each.row.pk for each in victim), bobs.pk])
+    assert {entry.get_edited_object() for entry in LogEntry.objects.all()} == {alice, bob}
+
+
+def test_revoking_all_of_a_provider_has_one_entry_that_names_it(root, alice):
+    row, *_others = rows_of(alice, 3, provider="example")
+    run(root, "revoke_all_of_provider", [row.pk])
+    entry = LogEntry.objects.get()
+    assert entry.object_repr == "All of provider example"
+    assert entry.change_message == "Revoked, together 3 login sessions."
+    assert root.get("/admin/").status_code == 200
+
+
+def test_a_large_revocation_logs_a_bounded_number_of_rows_and_says_how_many(
+    root, alice, monkeypatch
+):
+    monkeypatch.setattr(revoking, "LOGGED", 3)
+    run(root, "revoke_selected", [row.pk for row in rows_of(alice, 5)])
+    messages = list(LogEntry.objects.values_list("change_message", flat=True))
+    assert messages == ["Revoked, together 5 login sessions."] * 3
+
+
+# -- no credential -------------------------------------------------------------------------
+
+
+def test_no_page_shows_a_credential(root, alice, victim):
+    cookie, token = victim
+    token.refresh()
+    stock = StockRefreshToken.for_user(alice)
+    run(root, "revoke_selected", [rows_of(alice)[0].pk])
+    secrets = {
+        cookie.row.session_key,
+        cookie.row.auth_hash,
+        token.row.auth_hash,
+        token.row.refresh_token.jti,
+        token.row.previous_jti,
+        token.refresh_token,
+        token.access,
+        str(stock),
+        stock["jti"],
+        cookie.browser.session_cookie,
+    }
+    assert all(len(secret) > 10 for secret in secrets)
+    outstanding = OutstandingToken.objects.get(jti=stock["jti"])
+    pages = [
+        *("/admin/", *PAGES, f"{LIST}?q=alice", f"{TOKENS}?q=alice", f"{BLACKLIST}?q=alice"),
+        *(change_url(each.row) for each in victim),
+        *(f"{LIST}{each.row.pk}/history/" for each in victim),
+        *(revoke_url(each.row) for each in victim),
+        f"/admin/auth/user/{alice.pk}/delete/",
+    ]
+    answers = [root.get(url) for url in pages]
+    answers.append(ask(root, "revoke_selected", [outstanding.pk], TOKENS))
+    answers.append(ask(root, "revoke_all_of_users", [token.row.pk]))
+    run(root, "revoke_selected", [outstanding.pk], TOKENS)
+    run(root, "revoke_all_of_users", [token.row.pk])
+    for url in ("/admin/", *PAGES):
+        answers.append(root.get(url))
+        assert "alice" in answers[-1].content.decode()
+    for answer in answers:
+        assert answer.status_code == 200, answer
+        html = answer.content.decode()
+        assert [secret for secret in secrets if secret in html] == []
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    [
+        "session_key__startswith=a",
+        "auth_hash__startswith=a",
+        "previous_jti__startswith=a",
+        "refresh_token__jti__startswith=a",
+        "user__password__startswith=m",
+        "user_agent__contains=a",
+    ],
+)
+def test_the_list_cannot_be_asked_for_a_credential_letter_by_letter(viewer, alice, lookup):
+    rows_of(alice)
+    assert viewer.get(f"{LIST}?{lookup}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{TOKENS}?token__startswith=e",
+        f"{TOKENS}?jti__startswith=a",
+        f"{TOKENS}?login_session__session_key__startswith=a",
+        f"{BLACKLIST}?token__jti__startswith=a",
+        f"{BLACKLIST}?token__token__startswith=e",
+    ],
+)
+def test_the_token_lists_cannot_either(viewer, path):
+    assert viewer.get(path).status_code == 400
+
+
+def test_a_token_leads_to_its_login_session(root, victim):
+    _cookie, token = victim
+    target = change_url(token.row)
+    assert f'href="{target}"' in root.get(TOKENS).content.decode()
+    assert root.get(f"{TOKENS}{token.row.refresh_token_id}/change/").url == target
+    run(root, "revoke_selected", [token.row.pk])
+    page = root.get(BLACKLIST).content.decode()
+    assert f'href="{target}"' in page
+    assert "revoked by an administrator" in page
+    assert ">root</a>" in page
+    assert root.get(f"{BLACKLIST}{BlacklistedToken.objects.get().pk}/change/").url == target
+
+
+# -- the list ------------------------------------------------------------------------------
+
+
+def test_the_list_shows_who_how_where_when_and_what_became_of_it(root, alice):
+    rows_of(alice, ip_address="203.0.113.7", provider="example")
+    rows_of(alice, method="password", ended_at=timezone.now(), end_reason="reuse")
+    rows_of(alice, expires_at=timezone.now())
+    html = root.get(LIST).content.decode()
+    for text in (
+        *("Chrome on Linux", "203.0.113.7", "example", "password", ">Active<", ">Expired<"),
+        *(">Ended</span> refresh token reused", f'href="/admin/auth/user/{alice.pk}/change/"'),
+    ):
+        assert text in html
+
+
+def test_the_page_of_one_shows_what_there_is_and_a_dash_for_what_there_is_not(root, alice):
+    (row,) = rows_of(alice)
+    html = root.get(change_url(row)).content.decode()
+    for text in ("Chrome on Linux", CHROME, "192.0.2.1", str(row.sid), "alice"):
+        assert text in html
+    assert ">None<" not in html
+
+
+def test_users_are_links_only_for_those_who_may_open_them(viewer, alice):
+    rows_of(alice)
+    html = viewer.get(LIST).content.decode()
+    assert "alice" in html
+    assert "/admin/auth/user/" not in html
+
+
+def test_the_status_filter_tells_active_ended_and_expired_apart(root, alice):
+    own = LoginSession.objects.get()
+    (active,) = rows_of(alice)
+    (ended,) = rows_of(alice, ended_at=timezone.now(), end_reason="logout")
+    (expired,) = rows_of(alice, expires_at=timezone.now())
+    assert set(shown(root.get(f"{LIST}?status=active"))) == {own, active}
+    assert shown(root.get(f"{LIST}?status=ended")) == [ended]
+    assert shown(root.get(f"{LIST}?status=expired")) == [expired]
+
+
+def test_the_other_filters_narrow_the_list(root, alice):
+    (old,) = rows_of(alice, created_at=timezone.now() - timedelta(days=60), mode="jwt")
+    (social,) = rows_of(alice, provider="example")
+    (gone,) = rows_of(alice, provider="closed-down")
+    assert shown(root.get(f"{LIST}?mode__exact=jwt")) == [old]
+    assert shown(root.get(f"{LIST}?provider=example")) == [social]
+    assert shown(root.get(f"{LIST}?provider=closed-down")) == [gone]
+    assert gone not in shown(root.get(f"{LIST}?provider=-"))
+    week = timezone.now() - timedelta(days=7)
+    assert old not in shown(root.get(LIST, {"created_at__gte": week.isoformat()}))
+    assert "Example ID" in root.get(LIST).content.decode()
+
+
+def test_one_users_login_sessions_can_be_listed_and_the_filter_is_seen(root, alice, bob):
+    (alices,) = rows_of(alice)
+    rows_of(bob)
+    page = root.get(f"{LIST}?user__id__exact={alice.pk}")
+    assert shown(page) == [alices]
+    assert page.context["cl"].filter_specs[-1].lookup_choices == [(str(alice.pk), alice)]
+    assert "Clear all filters" in page.content.decode()
+
+
+@pytest.mark.parametrize("value", ["x", "99999999999999999999999", "-1", "", "1,2"])
+def test_a_strange_user_in_the_address_does_no_harm(root, alice, value):
+    rows_of(alice)
+    response = root.get(f"{LIST}?user__id__exact={value}", follow=True)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("name", ["user__id__exact", "provider", "mode__exact", "status", "p"])
+def test_a_nul_byte_in_the_address_is_refused_on_every_database(root, name):
+    assert root.get(f"{LIST}?{name}=a%00").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("term", "names"),
+    [
+        ("ali", {"alice"}),
+        ("BOB@EXAMPLE", {"bob"}),
+        ("192.0.2.1", {"alice"}),
+        ("192.0.", {"alice"}),
+        ("2001:db8::", {"bob"}),
+        ("2001:db8:0:0:0:0:0:1", {"bob"}),
+        ("alice 192.0.2.1", {"alice"}),
+        ("alice 2001:", set()),
+        ("192.0.2", {"alice"}),
+        ("nobody", set()),
+    ],
+)
+def test_search_finds_users_and_addresses(root, alice, bob, term, names):
+    rows_of(alice, ip_address="192.0.2.1")
+    rows_of(bob, ip_address="2001:db8::1")
+    assert {row.user.username for row in shown(root.get(LIST, {"q": term}))} == names
+
+
+@pytest.mark.parametrize("url", [TOKENS, BLACKLIST])
+def test_the_token_lists_are_searched_by_user(root, login, alice, bob, url):
+    for user in (alice, bob):
+        outstanding = login("jwt", user).row.refresh_token
+        BlacklistedToken.objects.create(token=outstanding)
+    rows = shown(root.get(url, {"q": "bob@"}))
+    users = [row.user if url == TOKENS else row.token.user for row in rows]
+    assert users == [bob]
+
+
+# -- large tables --------------------------------------------------------------------------
+
+
+def queries_of(browser: Browser, url: str) -> list[str]:
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        response = browser.get(url)
+    assert response.status_code == 200
+    return [query["sql"] for query in captured]
+
+
+def fill(user: Any, count: int) -> None:
+    rows = rows_of(user, count, mode="jwt", provider="example")
+    tokens = OutstandingToken.objects.bulk_create(
+        OutstandingToken(
+            user=user,
+            jti=str(row.sid),
+            token="",
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+        )
+        for row in rows
+    )
+    for row, token in zip(rows, tokens, strict=True):
+        row.refresh_token = token
+    LoginSession.objects.bulk_update(rows, ["refresh_token"])
+    BlacklistedToken.objects.bulk_create(BlacklistedToken(token=token) for token in tokens)
+
+
+@pytest.mark.parametrize("url", PAGES)
+@pytest.mark.parametrize("by", ["root", "viewer"])
+def test_a_list_costs_as_many_queries_for_fifty_rows_as_for_five(request, alice, url, by):
+    browser = request.getfixturevalue(by)
+    fill(alice, 5)
+    few = queries_of(browser, url)
+    fill(alice, 45)
+    many = queries_of(browser, url)
+    assert len(many) == len(few) <= 10
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_no_list_counts_its_table_or_reads_it_whole(root, alice, url):
+    fill(alice, 250)
+    for query in ("", "?p=2", "?q=alice", "?all=", "?_facets=True"):
+        for sql in queries_of(root, url + query):
+            assert "COUNT(" not in sql.upper()
+            assert "DISTINCT" not in sql.upper()
+            assert "MIN(" not in sql.upper()
+            if 'FROM "authmodes' in sql or 'FROM "token_blacklist' in sql:
+                assert "LIMIT" in sql, sql
+
+
+def test_the_list_pages_forwards_and_backwards_through_every_row(root, alice):
+    fill(alice, 250)
+    seen: list[int] = []
+    url, pages = LIST, 0
+    while url:
+        page = root.get(url)
+        seen += [row.pk for row in shown(page)]
+        pages += 1
+        html = page.content.decode()
+        assert ('rel="prev"' in html) is (pages > 1)
+        forward = re.search(r'rel="next" href="([^"]+)"', html)
+        url = f"{LIST}{forward.group(1)}".replace("&amp;", "&") if forward else ""
+    assert pages == 3
+    assert sorted(seen) == sorted(LoginSession.objects.values_list("pk", flat=True))
+    assert len(set(seen)) == 251
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "9", "1001", "1" * 40, "1" * 5000, "x"])
+def test_a_page_that_is_not_there_does_no_harm(root, alice, number):
+    fill(alice, 150)
+    response = root.get(f"{LIST}?p={number}", follow=True)
+    assert response.status_code == 200
+    assert len(shown(response)) <= 100
+
+
+def test_the_last_page_that_can_be_asked_for_has_no_next(root, alice, monkeypatch):
+    monkeypatch.setattr(paginators, "LAST_PAGE", 2)
+    fill(alice, 250)
+    page = root.get(f"{LIST}?p=2")
+    assert len(shown(page)) == 100
+    assert 'rel="next"' not in page.content.decode()
+
+
+def test_a_short_list_offers_no_pages_and_an_empty_one_says_so(root, alice):
+    assert 'rel="next"' not in root.get(LIST).content.decode()
+    assert "None found." in root.get(f"{LIST}?q=nobody").content.decode()
+
+
+def test_selecting_across_pages_is_offered_without_a_number(root, alice):
+    fill(alice, 150)
+    html = root.get(LIST).content.decode()
+    assert "Select all that match" in html
+    assert "101 login" not in html
+    assert "All 101" not in html
+
+
+# -- where the pages are found -------------------------------------------------------------
+
+
+def test_the_user_page_links_to_the_users_login_sessions(root, alice):
+    link = f'href="{LIST}?user__id__exact={alice.pk}"'
+    assert link in root.get(f"/admin/auth/user/{alice.pk}/change/").content.decode()
+
+
+def test_the_user_page_does_not_link_for_those_who_may_not_view_them(alice):
+    browser = sign_in(make_staff("hr", "view_user"))
+    page = browser.get(f"/admin/auth/user/{alice.pk}/change/")
+    assert page.status_code == 200
+    assert LIST not in page.content.decode()
+
+
+@override_settings(USE_THOUSAND_SEPARATOR=True, LANGUAGE_CODE="de")
+def test_links_survive_a_language_that_groups_digits(root, alice):
+    (row,) = rows_of(alice, pk=1234567)
+    assert f'href="{revoke_url(row)}' in root.get(LIST).content.decode()
+    page = ask(root, "revoke_selected", [row.pk])
+    assert 'name="_selected_action" value="1234567"' in page.content.decode()
+    assert f'href="{revoke_url(row)}"' in root.get(change_url(row)).content.decode()
+
+
+def test_the_pages_are_called_what_they_are(root):
+    for url, title in (
+        (LIST, "Login sessions"),
+        (TOKENS, "Refresh tokens"),
+        (BLACKLIST, "Blacklisted refresh tokens"),
+    ):
+        assert f"<h1>{title}</h1>" in root.get(url).content.decode()
+
+
+def test_a_row_that_does_not_exist_is_not_found(root):
+    for pk in ("0", "x", "9" * 30):
+        assert root.get(f"{LIST}{pk}/revoke/").status_code == 404
+        assert root.submit(f"{LIST}{pk}/revoke/").status_code == 404
+        assert root.get(f"{TOKENS}{pk}/change/").status_code == 302
+
+
+@pytest.mark.parametrize("first", ["authmodes", "rest_framework_simplejwt.token_blacklist"])
+def test_ours_replace_simplejwts_pages_whichever_app_comes_first(first):
+    script = f"""
+import django
+from django.conf import settings
+from tests import settings as ours
+values = {{name: getattr(ours, name) for name in dir(ours) if name.isupper()}}
+names = values["INSTALLED_APPS"]
+values["INSTALLED_APPS"] = [{first!r}, *(name for name in names if name != {first!r})]
+settings.configure(**values)
+django.setup()
+from django.contrib import admin
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+for model in (OutstandingToken, BlacklistedToken):
+    print(type(admin.site.get_model_admin(model)).__module__)
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["authmodes.admin.tokens"] * 2

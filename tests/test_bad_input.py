@@ -1,0 +1,358 @@
+"""Whatever is sent to whichever endpoint: a 4xx that says why, and nothing has changed."""
+
+import json
+
+import pytest
+from django.test import Client
+from django.test.utils import override_settings
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+
+from authmodes.models import HandoffCode, LoginSession
+
+from .conftest import PASSWORD, Browser, challenge_of
+
+BIG = "x" * 100_000
+SID = "/auth/sessions/{sid}/"
+
+# endpoint: a body that would do, but for what the test puts into one field of it
+POST = {
+    "/auth/login/": {"username": "alice", "password": PASSWORD, "mode": "jwt"},
+    "/auth/token/": {"username": "alice", "password": PASSWORD},
+    "/auth/token/refresh/": {"refresh": "x"},
+    "/auth/token/verify/": {"token": "x"},
+    "/auth/token/blacklist/": {"refresh": "x"},
+    "/auth/token/exchange/": {"code": "x", "code_verifier": "v" * 43},
+}
+GET = ["/auth/", "/auth/csrf/", "/auth/user/", "/auth/social/", "/auth/sessions/"]
+VALUES = {
+    "null": None,
+    "true": True,
+    "a number": 5,
+    "a huge number": 10**400,
+    "a list": ["x"],
+    "an object": {"x": "x"},
+    "an empty text": "",
+    "blanks": "   ",
+    "100 kB": BIG,
+    "a NUL": "a\x00b",
+    "only a NUL": "\x00",
+    "a lone surrogate": "\ud800",
+    "astral characters": "\U0001f511" * 300,
+    "SQL": "' OR 1=1; --",
+    "a format": "%s%n{0}",
+}
+
+
+@pytest.fixture
+def client():
+    return Client(raise_request_exception=False)
+
+
+@pytest.fixture
+def unchanged(login):
+    """Two logins that must be as they were afterwards, and nothing beside them."""
+    logins = [login("session"), login("jwt")]
+
+    def state():
+        return (
+            list(LoginSession.objects.order_by("pk").values()),
+            list(OutstandingToken.objects.order_by("pk").values()),
+            BlacklistedToken.objects.count(),
+            HandoffCode.objects.count(),
+        )
+
+    before = state()
+    yield logins
+    assert state() == before
+    assert [used.get().status_code for used in logins] == [200, 200]
+
+
+def assert_bad(response, *statuses):
+    assert 400 <= response.status_code < 500, (response.status_code, response.content[:500])
+    if statuses:
+        assert response.status_code in statuses
+    answer = response.json()
+    assert answer["detail"]
+    assert answer["code"]
+    assert isinstance(answer["code"], str)
+    assert len(response.content) < 5000
+    assert b"Traceback" not in response.content
+    assert response["Cache-Control"] == "no-store"
+
+
+def send(client, path, text, content_type="application/json", **extra):
+    return client.generic("POST", path, text, content_type, **extra)
+
+
+# -- bodies --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", POST)
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'["refresh"]',
+        b'"refresh"',
+        b"null",
+        b"5",
+        b"NaN",
+        b"{}",
+        b"\xff\xfe\x00",
+        b'{"refresh": "\xff"}',
+        b'{"username": NaN, "refresh": Infinity}',
+        b"{" + b" " * 100_000,
+        b'{"x": ' * 400,
+        b"[" * 100_000,
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_a_body_that_is_no_object_is_400(path, text, client, unchanged):
+    assert_bad(send(client, path, text), 400)
+
+
+@pytest.mark.parametrize("path", POST)
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("text/plain", 415),
+        ("application/xml", 415),
+        ("", 415),
+        ("application/json; charset=utf-7", 400),
+        ("application/json; charset=nonsense", 400),
+        ("multipart/form-data", 400),
+        ("multipart/form-data; boundary=", 400),
+    ],
+)
+def test_a_body_of_another_type_is_refused(path, content_type, status, client, unchanged):
+    assert_bad(send(client, path, json.dumps({"x": "y"}), content_type), status, 415, 400)
+
+
+# An empty mode is the default mode, and no mode at all is too: neither is a mistake.
+FIELDS = [(path, field) for path in POST for field in POST[path] if field != "mode"]
+MODES = [name for name in VALUES if name not in ("an empty text", "blanks")]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [(path, field, value) for path, field in FIELDS for value in VALUES]
+    + [("/auth/login/", "mode", value) for value in MODES],
+)
+def test_a_field_of_the_wrong_kind_is_4xx(path, field, value, client, unchanged):
+    body = json.dumps({**POST[path], field: VALUES[value]})
+    assert_bad(send(client, path, body), 400, 401)
+
+
+@pytest.mark.parametrize(("path", "field"), FIELDS)
+def test_a_field_that_is_missing_is_4xx(path, field, client, unchanged):
+    body = {name: value for name, value in POST[path].items() if name != field}
+    assert_bad(send(client, path, json.dumps(body)), 400)
+
+
+@pytest.mark.parametrize("path", POST)
+def test_a_field_sent_as_a_form_may_be_as_wrong(path, client, unchanged):
+    for value in ("\x00", BIG, "\udcff".encode("utf-8", "surrogateescape")):
+        for field in POST[path]:
+            response = client.post(path, {**POST[path], field: value})
+            if path == "/auth/login/":
+                assert 400 <= response.status_code < 500
+            else:
+                assert_bad(response, 400, 401)
+
+
+@pytest.mark.parametrize("path", POST)
+def test_a_field_named_twice_or_unknown_fields_do_no_harm(path, client, unchanged):
+    response = send(client, path, '{"refresh": "x", "refresh": [], "is_staff": true, "sid": 1}')
+    assert_bad(response, 400, 401)
+
+
+# -- logout --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_logging_out_with_a_refresh_token_that_is_none_ends_nothing(value, client, unchanged):
+    response = send(client, "/auth/logout/", json.dumps({"refresh": VALUES[value]}))
+    assert response.status_code == 204
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 100_000], ids=["{", "ff", "[["])
+def test_logging_out_with_a_body_that_is_no_json_is_400(text, client, unchanged):
+    assert_bad(send(client, "/auth/logout/", text), 400)
+
+
+@pytest.mark.parametrize("text", [b"[]", b"null", b"5", b'"x"'])
+def test_logging_out_with_another_kind_of_json_ends_nothing(text, client, unchanged):
+    assert send(client, "/auth/logout/", text).status_code == 204
+
+
+# -- methods -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [*POST, "/auth/logout/"])
+@pytest.mark.parametrize("method", ["get", "head", "put", "patch", "delete"])
+def test_what_is_posted_is_not_done_by_another_method(path, method, mode, unchanged):
+    used = unchanged[0 if mode == "session" else 1]
+    call = getattr(used.browser, method)
+    response = call(path, headers={**used.browser.csrf(), **used.headers()})
+    assert response.status_code == 405
+    if method != "head":
+        assert_bad(response)
+
+
+@pytest.mark.parametrize("path", GET)
+@pytest.mark.parametrize("method", ["put", "patch"])
+def test_what_is_got_is_not_put(path, method, mode, unchanged):
+    used = unchanged[0 if mode == "session" else 1]
+    response = getattr(used.browser, method)(path, headers=used.headers())
+    assert_bad(response, 405)
+
+
+@pytest.mark.parametrize("path", [*POST, *GET, "/auth/logout/"])
+def test_options_changes_nothing(path, mode, unchanged):
+    used = unchanged[0 if mode == "session" else 1]
+    assert used.browser.options(path, headers=used.headers()).status_code == 200
+
+
+# -- addresses -----------------------------------------------------------------------------
+
+STRANGE_SIDS = [
+    "00000000-0000-4000-8000-000000000000",
+    "not-a-uuid",
+    "0",
+    "%00",
+    "a%00b",
+    "%ED%A0%80",
+    "%F0%9F%94%91",
+    "' OR 1=1",
+    "x" * 5000,
+    "None",
+    "{}",
+    "\u0660" * 32,
+]
+
+
+@pytest.mark.parametrize("method", ["get", "delete"])
+@pytest.mark.parametrize("sid", STRANGE_SIDS, ids=lambda sid: sid[:20])
+def test_an_unknown_sid_is_404(sid, method, mode, unchanged):
+    used = unchanged[0 if mode == "session" else 1]
+    used.browser.raise_request_exception = False
+    response = getattr(used, method)(SID.format(sid=sid))
+    assert_bad(response, 404)
+    assert response.json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize("method", ["get", "delete"])
+def test_the_sid_of_another_user_is_404(method, mode, unchanged, login, bob):
+    attacker = login(mode, bob)
+    for victim in unchanged:
+        response = getattr(attacker, method)(SID.format(sid=victim.sid))
+        assert_bad(response, 404)
+    attacker.row.delete()
+    OutstandingToken.objects.filter(user=bob).delete()
+
+
+@pytest.mark.parametrize("method", ["get", "delete"])
+def test_a_sid_tells_a_stranger_nothing(method, unchanged):
+    for sid in (unchanged[0].sid, STRANGE_SIDS[0], "not-a-uuid"):
+        assert_bad(getattr(Client(), method)(SID.format(sid=sid)), 401)
+
+
+@pytest.mark.parametrize(
+    "provider",
+    ["nobody", "%00", "a%00b", "%ED%A0%80", "x" * 5000, "..", "' OR 1=1", "DUMMY", "dummy "],
+)
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_an_unknown_provider_is_404(provider, method, client, db):
+    call = getattr(client, method)
+    response = call(f"/auth/social/{provider}/start/", headers={"accept": "application/json"})
+    assert_bad(response, 404)
+
+
+START = {
+    "mode": "jwt",
+    "next": "https://spa.example/callback",
+    "code_challenge": challenge_of("v" * 43),
+    "code_challenge_method": "S256",
+}
+
+
+@pytest.mark.parametrize("field", [*START, "state"])
+@pytest.mark.parametrize(
+    "value", ["x", "\x00", "5" * 43 + "\x00", BIG[:20_000], "%ED%A0%80", "ä" * 43]
+)
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_strange_parameter_of_the_start_page_is_400_or_only_a_state(
+    field, value, method, client, db
+):
+    call = getattr(client, method)
+    headers = {"accept": "application/json"}
+    response = call("/auth/social/dummy/start/", {**START, field: value}, headers=headers)
+    if field == "state" and len(value) <= 1024:
+        assert response.status_code in (200, 302)
+    else:
+        assert_bad(response, 400)
+    assert not HandoffCode.objects.exists()
+
+
+@pytest.mark.parametrize("value", ["x", "\x00", "both", "JWT", BIG[:20_000]])
+def test_a_strange_mode_in_the_query_is_400(value, client, unchanged):
+    body = {"username": "alice", "password": PASSWORD}
+    response = client.post("/auth/login/", body, "application/json", query_params={"mode": value})
+    assert_bad(response, 400)
+
+
+@pytest.mark.parametrize("value", ["0", "true", "", "\x00", "11", BIG[:1000]])
+def test_only_all_equal_one_ends_them_all(value, login):
+    used = login("jwt")
+    assert used.delete(f"/auth/sessions/?all={value[:1000]!s}").status_code == 200
+    assert used.get().status_code == 200
+
+
+# -- headers and cookies -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Bearer " + BIG, "Bearer \xe4", "Bearer \udcff", "Bearer a.b.c", "Bearer ...", "Bearer " * 50],
+    ids=lambda value: repr(value[:16]),
+)
+def test_a_strange_bearer_header_is_401(value, client, unchanged):
+    for path in ("/auth/user/", "/auth/sessions/"):
+        assert_bad(client.get(path, HTTP_AUTHORIZATION=value), 401)
+    assert_bad(client.post("/auth/logout/", HTTP_AUTHORIZATION=value), 401)
+
+
+@pytest.mark.parametrize("value", ["x", "a.b.c", BIG[:4000], "\\000", "ä"])
+def test_a_strange_token_cookie_is_401_and_in_no_logins_way(value, unchanged):
+    with override_settings(AUTHMODES_TOKEN_TRANSPORT="cookie"):
+        browser = Browser(raise_request_exception=False)
+        browser.cookies["__Host-authmodes_access"] = value
+        browser.cookies["__Host-authmodes_refresh"] = value
+        assert_bad(browser.get("/auth/user/"), 401)
+        assert_bad(browser.send_json("/auth/token/refresh/"), 401, 400)
+        assert browser.send_json("/auth/logout/").status_code == 204
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "x" * 20_000, "ä\U0001f511"])
+def test_a_strange_user_agent_is_no_reason_not_to_sign_in(value, mode, alice):
+    browser = Browser(raise_request_exception=False)
+    body = {"username": "alice", "password": PASSWORD, "mode": mode}
+    response = browser.send_json("/auth/login/", body, HTTP_USER_AGENT=value)
+    assert response.status_code == 200, response.content
+
+
+@pytest.mark.parametrize("address", ["", "not an address", "::1", "fe80::1%eth0", "unix:"])
+def test_a_strange_address_is_no_reason_not_to_sign_in(address, mode, alice):
+    browser = Browser(raise_request_exception=False, REMOTE_ADDR=address)
+    body = {"username": "alice", "password": PASSWORD, "mode": mode}
+    response = browser.send_json("/auth/login/", body)
+    assert response.status_code == 200, response.content
+
+
+@pytest.mark.parametrize("accept", ["application/xml", "nonsense", "*/*;q=0", "application/json"])
+def test_a_client_that_accepts_something_else_still_gets_an_error_it_can_read(accept, client, db):
+    response = client.get("/auth/user/", headers={"accept": accept})
+    assert response.status_code in (401, 406)
+    assert response.json()["code"]

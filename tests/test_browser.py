@@ -1,0 +1,208 @@
+"""The example site in Chromium: sign in at its real provider, be revoked in its real admin."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parent.parent
+START_TIMEOUT = 90
+# What Chromium would fetch in the background, on a machine that may be offline.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def free_ports(count: int) -> list[int]:
+    with_sockets = [socket.socket() for _ in range(count)]
+    for probe in with_sockets:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in with_sockets]
+    for probe in with_sockets:
+        probe.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Iterator[str]:
+    """Run the demo as a person would, on free ports and in a folder of its own."""
+    site_port, idp_port = free_ports(2)
+    url = f"http://localhost:{site_port}"
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
+    environment |= {
+        "SITE_PORT": str(site_port),
+        "IDP_PORT": str(idp_port),
+        "DEMO_VAR_DIR": str(folder),
+        "DEMO_ACCESS_SECONDS": "4",
+        "AUTHMODES_MODE": "both",
+    }
+    with (folder / "demo.log").open("w+") as log:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "example_project.demo"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_until_ready(demo, Path(log.name))
+            yield url
+        finally:
+            demo.send_signal(signal.SIGINT)
+            assert demo.wait(timeout=30) == 0
+
+
+def wait_until_ready(demo: "subprocess.Popen[bytes]", log: Path) -> None:
+    """The demo prints the addresses when both sites answer."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while "Ctrl-C stops both" not in log.read_text():
+        assert demo.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None and "CI" not in os.environ:
+        pytest.skip("no Chromium on this machine, and this is not CI")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(chromium, site) -> Iterator[Page]:
+    """Make pages that share nothing, as browsers of different people do."""
+    contexts = []
+
+    def make() -> Page:
+        context = chromium.new_context(base_url=site)
+        contexts.append(context)
+        return context.new_page()
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+def sign_in_at_provider(page: Page, name: str) -> None:
+    page.get_by_role("heading", name="Sign in with Demo ID").wait_for()
+    page.locator("[name=login]").fill(name)
+    page.locator("[name=password]").fill(f"{name}-demo")
+    page.get_by_role("button", name="Sign in").click()
+
+
+def sign_in_with_cookie(page: Page, name: str = "alice") -> str:
+    """Sign in to the server-rendered pages; return the sid."""
+    page.goto("/")
+    page.get_by_role("button", name="Demo ID, with a cookie").click()
+    sign_in_at_provider(page, name)
+    page.wait_for_url("**/account/")
+    return page.locator(".facts code").inner_text()
+
+
+def sign_in_with_tokens(page: Page, name: str = "alice") -> str:
+    """Sign in to the token app; return the sid."""
+    page.goto("/")
+    page.get_by_role("link", name="Demo ID, with tokens").click()
+    sign_in_at_provider(page, name)
+    expect(page.get_by_role("heading", name="Hello")).to_be_visible()
+    return page.locator("[data-show=sid]").inner_text()
+
+
+def revoke_in_admin(page: Page, sid: str) -> None:
+    """Sign in to the admin, open the login session, and revoke it."""
+    page.goto("/admin/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill("admin-demo")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="Login sessions", exact=True).first.click()
+    row = page.locator("#result_list tbody tr").filter(has_text="alice").first
+    row.get_by_role("link").first.click()
+    expect(page.locator("body")).to_contain_text(sid)
+    page.get_by_role("link", name="Revoke").first.click()
+    page.get_by_role("button", name="Revoke").click()
+    page.wait_for_load_state()
+
+
+@pytest.mark.parametrize("sign_in", [sign_in_with_cookie, sign_in_with_tokens])
+def test_who_is_revoked_in_the_admin_is_signed_out(new_page, sign_in):
+    victim, administrator = new_page(), new_page()
+    sid = sign_in(victim)
+
+    revoke_in_admin(administrator, sid)
+
+    if sign_in is sign_in_with_cookie:
+        victim.reload()
+        victim.wait_for_url("**/accounts/login/**")
+    else:
+        victim.get_by_role("button", name="Call the API").click()
+        expect(victim.get_by_role("heading", name="The token app")).to_be_visible()
+        expect(victim.locator("[data-show=notice]")).to_contain_text("ended")
+
+
+def test_tokens_never_appear_in_a_url(new_page):
+    page = new_page()
+    seen: list[str] = []
+    page.on("request", lambda request: seen.append(request.url))
+    sign_in_with_tokens(page)
+    tokens = page.evaluate("JSON.stringify(sessionStorage)")
+    assert "eyJ" in tokens
+    assert any("code=" in url for url in seen)
+    assert not any("eyJ" in url for url in seen)
+    assert "code=" not in page.url
+
+
+def test_the_token_app_goes_on_when_its_access_token_has_expired(new_page):
+    page = new_page()
+    sign_in_with_tokens(page)
+    with page.expect_response("**/auth/token/refresh/") as refreshed:
+        page.wait_for_timeout(4500)
+        page.get_by_role("button", name="Call the API").click()
+    assert refreshed.value.status == 200
+    expect(page.locator("[data-show=answer]")).to_contain_text("jwt")
+
+
+def test_signing_out_ends_each_kind_of_login(new_page):
+    for sign_in in (sign_in_with_cookie, sign_in_with_tokens):
+        page = new_page()
+        sign_in(page)
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_load_state("networkidle")
+        page.goto("/account/")
+        page.wait_for_url("**/accounts/login/**")
+
+
+def test_everything_comes_from_the_two_sites(new_page, site):
+    page = new_page()
+    hosts = set()
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
+    sign_in_with_tokens(page)
+    assert hosts == {"localhost"}
+
+
+def test_the_pages_declare_what_scripts_may_run(site):
+    answer = requests.get(f"{site}/spa/", timeout=10)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy

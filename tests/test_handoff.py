@@ -1,0 +1,464 @@
+"""The one-time code that carries a browser login to the client that will hold the tokens."""
+
+import base64
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
+from django.db import connections
+from django.test import Client
+from django.test.utils import override_settings
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+
+from authmodes import registry
+from authmodes.models import HandoffCode, LoginSession
+
+from .conftest import (
+    API,
+    NEXT,
+    UID,
+    Browser,
+    Handoff,
+    call_with,
+    challenge_of,
+    claims_of,
+    redirect_query,
+    refresh,
+)
+
+User = get_user_model()
+
+
+def assert_refused(response, code):
+    assert response.status_code == 400, response.content
+    assert code.encode() in response.content
+    assert not HandoffCode.objects.exists()
+
+
+# -- the whole way -------------------------------------------------------------------------
+
+
+def test_a_handoff_ends_in_working_tokens(handoff, alice):
+    response = handoff.run()
+    assert response.status_code == 302
+    answer = handoff.exchange().json()
+    assert answer["mode"] == "jwt"
+    assert answer["user"]["username"] == "alice"
+    assert call_with(answer["access"]).json() == {"username": "alice", "mode": "jwt"}
+    assert refresh(answer["refresh"]).status_code == 200
+    assert claims_of(answer["access"])["sid"] == answer["sid"]
+
+
+def test_the_redirect_carries_the_code_and_the_state_and_nothing_else(handoff):
+    response = handoff.run()
+    assert response.url.startswith(f"{NEXT}?")
+    assert redirect_query(response) == {"code": handoff.code, "state": "spa-state-1"}
+    assert len(handoff.code) >= 43
+
+
+@pytest.mark.parametrize("state", ["a b&c=d#e", "ünï", '"><script>', "x" * 1024])
+def test_the_state_comes_back_as_it_was(handoff, state):
+    handoff.state = state
+    assert redirect_query(handoff.run())["state"] == state
+
+
+def test_without_a_state_there_is_none(handoff):
+    handoff.state = None
+    assert set(redirect_query(handoff.run())) == {"code"}
+
+
+def test_a_state_that_is_too_long_is_refused(handoff):
+    assert_refused(handoff.look(state="x" * 1025), "invalid_state")
+
+
+def test_tokens_never_travel_in_a_url(handoff):
+    started = handoff.start()
+    finished = handoff.authenticate(started.url)
+    handoff.code = redirect_query(finished)["code"]
+    answer = handoff.exchange().json()
+    for url in (started.url, finished.url):
+        assert "access" not in url
+        assert "ey" not in redirect_query(finished)["code"][:2]
+        assert answer["access"] not in url
+        assert answer["refresh"] not in url
+
+
+def test_no_django_session_is_left_alive_after_the_redirect(handoff):
+    handoff.run()
+    assert handoff.browser.get(API).status_code == 401
+    assert handoff.browser.get("/probe/page/").status_code == 302
+    for session in Session.objects.all():
+        assert "_auth_user_id" not in session.get_decoded()
+        assert "socialaccount_states" not in session.get_decoded()
+
+
+def test_no_login_is_made_before_the_exchange(handoff):
+    handoff.run()
+    assert not LoginSession.objects.exists()
+    assert not OutstandingToken.objects.exists()
+
+
+def test_a_cookie_login_that_the_browser_had_is_ended_and_not_merely_forgotten(handoff, login):
+    before = login("session", browser=handoff.browser)
+    key = before.row.session_key
+    handoff.run()
+    assert before.row.end_reason == "logout"
+    assert not Session.objects.filter(session_key=key).exists()
+
+
+def test_the_code_is_stored_as_a_digest_only(handoff):
+    handoff.run()
+    row = HandoffCode.objects.values().get()
+    assert row["digest"] == hashlib.sha256(handoff.code.encode()).hexdigest()
+    assert handoff.code not in str(row)
+    assert handoff.code not in str(HandoffCode.objects.get())
+    assert handoff.exchange(code=row["digest"]).status_code == 401
+
+
+def test_the_exchange_removes_the_code(handoff):
+    handoff.run()
+    handoff.exchange()
+    assert not HandoffCode.objects.exists()
+
+
+def test_the_exchange_needs_no_cookie_and_sets_none(handoff):
+    handoff.run()
+    response = handoff.exchange()
+    assert not response.cookies
+    assert response["Cache-Control"] == "no-store"
+
+
+# -- starting ------------------------------------------------------------------------------
+
+
+def test_looking_at_the_start_page_begins_nothing(handoff):
+    page = handoff.look()
+    assert page.status_code == 200
+    assert b'<form method="post"' in page.content.replace(b"\n", b" ")
+    assert not Session.objects.exists()
+    assert not LoginSession.objects.exists()
+
+
+def test_starting_is_subject_to_csrf(handoff):
+    page = handoff.look()
+    assert handoff.browser.post(page.wsgi_request.get_full_path()).status_code == 403
+
+
+def test_get_goes_straight_on_where_allauth_says_so_and_makes_no_login(handoff):
+    with override_settings(SOCIALACCOUNT_LOGIN_ON_GET=True):
+        response = handoff.look()
+    assert response.status_code == 302
+    assert response.url.startswith("/accounts/dummy/authenticate/?state=")
+    assert not LoginSession.objects.exists()
+
+
+@pytest.mark.parametrize("challenge", [None, ""])
+def test_a_challenge_is_required(handoff, challenge):
+    assert_refused(handoff.look(code_challenge=challenge), "code_challenge_required")
+
+
+@pytest.mark.parametrize("method", ["plain", "s256", "S512", "none", "S256 "])
+def test_any_method_but_s256_is_refused(handoff, method):
+    assert_refused(handoff.look(code_challenge_method=method), "invalid_code_challenge")
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    ["x", "x" * 42, "x" * 44, "x" * 42 + "=", "x" * 42 + "+", "x" * 43 + "\n", "ä" * 43],
+)
+def test_what_cannot_be_a_sha256_digest_is_no_challenge(handoff, challenge):
+    assert_refused(handoff.look(code_challenge=challenge), "invalid_code_challenge")
+
+
+@pytest.mark.parametrize(
+    "next_url",
+    [
+        None,
+        "",
+        "/",
+        f"{NEXT}/",
+        f"{NEXT}?",
+        f"{NEXT}?x=1",
+        f"{NEXT}#",
+        f"{NEXT} ",
+        f" {NEXT}",
+        f"{NEXT}\n",
+        f"{NEXT}%00",
+        NEXT.upper(),
+        "https://SPA.example/callback",
+        "https://spa.example/Callback",
+        "https://spa.example/callback/../callback",
+        "https://spa.example//callback",
+        "https://spa.example:443/callback",
+        "https://spa.example./callback",
+        "https://spa.example@evil.example/callback",
+        "https://evil.example@spa.example/callback",
+        "https://spa.example.evil.example/callback",
+        "https://spa.example\\@evil.example/callback",
+        "http://spa.example/callback",
+        "//spa.example/callback",
+        "//evil.example",
+        "\\\\evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)//https://spa.example/callback",
+        "https://testserver/callback",
+    ],
+)
+def test_next_must_be_listed_to_the_letter(handoff, next_url):
+    assert_refused(handoff.look(next=next_url), "invalid_next")
+    # And the POST asks again, whatever page it came from.
+    page = handoff.look()
+    query = {**handoff.parameters(next=next_url)}
+    path = page.wsgi_request.path
+    assert_refused(handoff.browser.submit(path, query), "invalid_next")
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ("https://spa.example/callback?app=1", "https://spa.example/callback?app=1&code="),
+        ("com.example.app:/callback", "com.example.app:/callback?code="),
+        ("http://127.0.0.1:8080/cb", "http://127.0.0.1:8080/cb?code="),
+    ],
+)
+def test_a_listed_next_may_have_a_query_or_a_scheme_of_its_own(handoff, listed, expected):
+    with override_settings(AUTHMODES_REDIRECT_URIS=[listed]):
+        handoff.next = listed
+        response = handoff.run()
+        assert response.url.startswith(expected)
+        assert handoff.exchange().status_code == 200
+
+
+def test_the_list_is_read_live(handoff):
+    with override_settings(AUTHMODES_REDIRECT_URIS=[]):
+        assert_refused(handoff.look(), "invalid_next")
+    assert handoff.look().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "next_url", ["//evil.example", "https://evil.example/", "\\\\evil", "javascript:x"]
+)
+def test_next_of_a_cookie_login_stays_home(handoff, next_url):
+    response = handoff.look(mode="session", code_challenge=None, next=next_url)
+    assert_refused(response, "invalid_next")
+
+
+def test_next_of_a_cookie_login_may_be_a_page_of_ours(alice_at_dummy):
+    handoff = Handoff(next="/probe/whoami/", state="")
+    started = handoff.start(mode="session", code_challenge=None)
+    assert handoff.authenticate(started.url).url == "/probe/whoami/"
+
+
+def test_an_unknown_provider_is_404(handoff):
+    response = handoff.browser.get("/auth/social/nobody/start/", handoff.parameters())
+    assert response.status_code == 404
+    as_json = handoff.browser.get(
+        "/auth/social/nobody/start/", handoff.parameters(), headers={"accept": "application/json"}
+    )
+    assert as_json.json()["code"] == "not_found"
+
+
+def test_a_handoff_is_refused_where_tokens_are_off(handoff):
+    with override_settings(AUTHMODES_MODE="session"):
+        assert_refused(handoff.look(), "mode_disabled")
+
+
+def test_tokens_switched_off_on_the_way_end_in_no_code(handoff):
+    started = handoff.start()
+    with override_settings(AUTHMODES_MODE="session"):
+        response = handoff.authenticate(started.url)
+    assert_refused(response, "mode_disabled")
+    assert handoff.browser.get("/probe/page/").status_code == 302
+
+
+# -- another browser -----------------------------------------------------------------------
+
+
+def test_a_callback_with_the_state_of_another_browser_is_refused(handoff):
+    started = handoff.start()
+    victim = Browser()
+    response = victim.submit(started.url, {"id": UID})
+    assert response.status_code in (400, 403)
+    assert not HandoffCode.objects.exists()
+    assert victim.get("/probe/page/").status_code == 302
+
+
+@pytest.mark.parametrize("state", ["", "made-up"])
+def test_a_callback_without_a_state_of_ours_is_refused(alice_at_dummy, state):
+    response = Browser().submit(f"/accounts/dummy/authenticate/?state={state}", {"id": UID})
+    assert response.status_code in (400, 403)
+    assert not LoginSession.objects.exists()
+
+
+def test_a_callback_works_once(handoff):
+    started = handoff.start()
+    handoff.authenticate(started.url)
+    again = handoff.authenticate(started.url)
+    assert again.status_code in (400, 403)
+    assert HandoffCode.objects.count() == 1
+
+
+def test_a_cancelled_login_ends_in_no_code(handoff):
+    started = handoff.start()
+    response = handoff.browser.submit(started.url, {"action": "cancel"})
+    assert "code=" not in response.headers.get("location", "")
+    assert not HandoffCode.objects.exists()
+
+
+# -- exchanging ----------------------------------------------------------------------------
+
+
+def assert_no_exchange(response):
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_grant")
+    assert not LoginSession.objects.exists()
+    assert not OutstandingToken.objects.exists()
+
+
+def test_a_code_works_once(handoff):
+    handoff.run()
+    assert handoff.exchange().status_code == 200
+    assert handoff.exchange().status_code == 401
+    assert LoginSession.objects.count() == 1
+
+
+def test_a_code_lives_sixty_seconds(clock, handoff):
+    handoff.run()
+    clock.shift(timedelta(seconds=60))
+    assert_no_exchange(handoff.exchange())
+
+
+def test_a_code_works_until_then(clock, handoff):
+    handoff.run()
+    clock.shift(timedelta(seconds=59))
+    assert handoff.exchange().status_code == 200
+
+
+def test_a_wrong_verifier_gets_nothing_and_uses_the_code_up(handoff):
+    handoff.run()
+    assert_no_exchange(handoff.exchange(code_verifier="w" * 43))
+    assert_no_exchange(handoff.exchange())
+
+
+def test_the_challenge_itself_is_no_verifier(handoff):
+    """What `plain` would accept."""
+    handoff.run()
+    assert_no_exchange(handoff.exchange(code_verifier=challenge_of(handoff.verifier)))
+
+
+@pytest.mark.parametrize("verifier", ["", "x" * 42, "x" * 129, "x" * 42 + "!", None, 5, ["x" * 43]])
+def test_what_cannot_be_a_verifier_is_400_and_leaves_the_code(handoff, verifier):
+    handoff.run()
+    response = handoff.exchange(code_verifier=verifier)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid")
+    assert handoff.exchange().status_code == 200
+
+
+@pytest.mark.parametrize("code", ["x", "x" * 128])
+def test_an_unknown_code_gets_nothing(handoff, code):
+    handoff.run()
+    assert_no_exchange(handoff.exchange(code=code))
+
+
+def disable(user):
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def change_password(user):
+    user.set_password("another one")
+    user.save()
+
+
+@pytest.mark.parametrize("change", [disable, change_password, lambda user: user.delete()])
+def test_a_user_who_changed_since_the_code_was_made_gets_nothing(handoff, alice, change):
+    handoff.run()
+    change(alice)
+    assert_no_exchange(handoff.exchange())
+
+
+def test_one_user_cannot_use_the_code_of_another(handoff, alice):
+    """A stolen code is worthless with the thief's verifier."""
+    handoff.run()
+    thief = Handoff(code=handoff.code)
+    assert_no_exchange(thief.exchange())
+
+
+def test_expired_codes_are_pruned(clock, handoff):
+    handoff.run()
+    clock.shift(timedelta(minutes=2))
+    registry.prune()
+    assert not HandoffCode.objects.exists()
+
+
+def test_with_token_cookies_the_exchange_answers_in_cookies(handoff):
+    with override_settings(AUTHMODES_TOKEN_TRANSPORT="cookie"):
+        handoff.run()
+        body = {"code": handoff.code, "code_verifier": handoff.verifier}
+        response = handoff.browser.send_json("/auth/token/exchange/", body)
+        assert response.status_code == 200
+        assert not {"access", "refresh"} & set(response.json())
+        assert handoff.browser.get(API).json() == {"username": "alice", "mode": "jwt"}
+
+
+def test_a_browser_login_for_token_cookies_needs_no_code(alice_at_dummy):
+    with override_settings(AUTHMODES_TOKEN_TRANSPORT="cookie"):
+        handoff = Handoff(next="", state="")
+        started = handoff.start(code_challenge=None, code_challenge_method=None)
+        response = handoff.authenticate(started.url)
+        assert (response.status_code, response.url) == (302, "/probe/page/")
+        assert handoff.browser.get(API).json() == {"username": "alice", "mode": "jwt"}
+    assert LoginSession.objects.get().mode == "jwt"
+
+
+def test_a_code_verifier_of_the_rfc_makes_its_challenge():
+    """RFC 7636, appendix B."""
+    verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+    from authmodes import handoff
+
+    assert handoff.challenge_of(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    assert base64.urlsafe_b64decode(handoff.challenge_of(verifier) + "=")
+
+
+# -- races ---------------------------------------------------------------------------------
+
+
+def _exchange_at_once(handoff, count):
+    barrier = threading.Barrier(count)
+
+    def exchange(_number):
+        barrier.wait(timeout=30)
+        try:
+            return handoff.exchange().status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        return sorted(pool.map(exchange, range(count)))
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("count", [2, 10])
+def test_of_many_exchanges_at_once_exactly_one_wins(handoff, count):
+    handoff.run()
+    assert _exchange_at_once(handoff, count) == [200] + [401] * (count - 1)
+    assert LoginSession.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_exchanges_at_once_exactly_one_wins_on_any_database(handoff):
+    handoff.run()
+    assert _exchange_at_once(handoff, 2) == [200, 401]
+    assert LoginSession.objects.count() == 1
+
+
+def test_a_stranger_gets_no_hint_whether_a_code_exists(handoff):
+    handoff.run()
+    wrong = handoff.exchange(code_verifier="w" * 43).json()
+    unknown = handoff.exchange(code="nothing").json()
+    assert wrong == unknown
+    assert Client().get("/auth/token/exchange/").status_code == 405
