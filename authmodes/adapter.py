@@ -11,7 +11,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
 from . import handoff, intent, registry, stores, tokens, transport
-from .conf import Mode, conf
+from .conf import conf
+from .errors import LimitReached
+from .intent import Intent
 from .models import LoginMode
 
 
@@ -28,6 +30,17 @@ class AuthModesAdapterMixin:
         wanted = intent.take(request)
         if not conf.MODE.allows(wanted.mode):
             raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
+        try:
+            self._become(request, user, wanted)
+        except LimitReached as error:
+            if intent.declared(request):
+                stores.discard(request)
+                raise
+            raise ImmediateHttpResponse(
+                _refuse(request, error.default_code, str(error.detail), error.status_code)
+            ) from error
+
+    def _become(self, request: HttpRequest, user: Any, wanted: Intent) -> None:
         # A headless client carries on with a Django session of its own.
         if wanted.mode == LoginMode.SESSION or is_headless_request(request):
             super().login(request, user)  # type: ignore[misc]
@@ -83,8 +96,8 @@ def _announced(
     return response
 
 
-def _refuse(request: HttpRequest, code: str) -> HttpResponse:
+def _refuse(request: HttpRequest, code: str, detail: str = "", status: int = 400) -> HttpResponse:
     """Make no login, leave no session, and tell a person where to begin instead."""
     stores.discard(request)
-    context = {"code": code, "mode": conf.MODE, "cookies_work": conf.MODE.allows(Mode.SESSION)}
-    return render(request, "authmodes/login_refused.html", context, status=400)
+    context = {"code": code, "detail": detail}
+    return render(request, "authmodes/login_refused.html", context, status=status)

@@ -13,10 +13,10 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import AuthenticationFailed, TokenError
 
-from . import client, policy, registry, revocations, stores, tokens, transport
+from . import binding, client, memory, policy, registry, revocations, tokens, transport
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
 from .lazy import LazyUser
-from .models import LoginSession
+from .models import EndReason, LoginSession
 from .tokens import AccessToken
 
 REALM = 'Bearer realm="api"'
@@ -70,6 +70,9 @@ class AuthModesAuthentication(BaseAuthentication):
         return _bearer_token(request) is not None
 
     def authenticate_header(self, request: Request) -> str:
+        max_age = getattr(request._request, "_authmodes_max_age", None)
+        if max_age is not None:
+            return f'{REALM}, error="insufficient_user_authentication", max_age="{max_age}"'
         # `error` only when a token was sent (RFC 6750, 3.1).
         failed = getattr(request._request, "_authmodes_bad_token", False)
         return f'{REALM}, error="invalid_token"' if failed else REALM
@@ -100,16 +103,16 @@ class AuthModesAuthentication(BaseAuthentication):
         # Loaded through the middleware, which has judged the login session.
         if not user.is_active or not user.is_authenticated:
             return None
-        memory = stores.recall(request._request.session)
-        if memory is None:
+        remembered = memory.recall(request._request.session)
+        if remembered is None:
             return None
         _enforce_csrf(request)
         claims = {
             simple_jwt().USER_ID_CLAIM: str(getattr(user, simple_jwt().USER_ID_FIELD)),
-            "sid": memory.sid,
-            "auth_time": int(memory.created_at.timestamp()),
+            "sid": remembered.sid,
+            "auth_time": int(remembered.created_at.timestamp()),
         }
-        return user, LoginAuth(memory.sid, str(Mode.SESSION), claims)
+        return user, LoginAuth(remembered.sid, str(Mode.SESSION), claims)
 
 
 def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> Any:
@@ -119,7 +122,11 @@ def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> 
         raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
     if not registry.is_acceptable(login_session):
         raise _ended()
-    if policy.needs_touch(login_session.last_seen_at, stores.touch_after(), timezone.now()):
+    agent = memory.digest_of_agent(login_session.user_agent)
+    if binding.is_elsewhere(request, login_session.ip_address, agent):
+        registry.revoke(login_session, EndReason.REVOKED)
+        raise _ended()
+    if policy.needs_touch(login_session.last_seen_at, memory.touch_after(), timezone.now()):
         registry.touch(auth.sid, client.ip_address(request))
     auth.login_session = login_session
     return login_session.user

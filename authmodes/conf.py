@@ -14,7 +14,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 from rest_framework_simplejwt import settings as simplejwt_settings
 
-__all__ = ["AccessTokenCheck", "LimitPolicy", "Mode", "Transport", "conf", "simple_jwt"]
+__all__ = [
+    "AccessTokenCheck",
+    "IpBinding",
+    "LimitPolicy",
+    "Mode",
+    "Transport",
+    "conf",
+    "simple_jwt",
+]
 
 
 class Mode(enum.StrEnum):
@@ -49,6 +57,14 @@ class LimitPolicy(enum.StrEnum):
 
     END_OLDEST = "end_oldest"
     REFUSE = "refuse"
+
+
+class IpBinding(enum.StrEnum):
+    """How closely a login is bound to the address of its sign-in."""
+
+    OFF = "off"
+    EXACT = "exact"
+    NETWORK = "network"
 
 
 Choice = TypeVar("Choice", bound=enum.StrEnum)
@@ -124,6 +140,45 @@ class Settings:
     @property
     def ABSOLUTE_LIFETIME(self) -> timedelta:
         return _duration("ABSOLUTE_LIFETIME", timedelta(days=30))
+
+    @property
+    def RENEW_AFTER(self) -> timedelta | None:
+        return _optional_duration("RENEW_AFTER")
+
+    @property
+    def ROTATE_SESSION_AFTER(self) -> timedelta | None:
+        return _optional_duration("ROTATE_SESSION_AFTER")
+
+    @property
+    def MAX_LOGIN_SESSIONS(self) -> int | None:
+        value = _get("MAX_LOGIN_SESSIONS", None)
+        if value is None or (isinstance(value, int) and value > 0):
+            return value
+        raise ImproperlyConfigured("AUTHMODES_MAX_LOGIN_SESSIONS must be a positive int or None.")
+
+    @property
+    def LIMIT_POLICY(self) -> LimitPolicy:
+        return _choice("LIMIT_POLICY", LimitPolicy.END_OLDEST)
+
+    @property
+    def BIND_IP(self) -> IpBinding:
+        value = _get("BIND_IP", False)
+        if isinstance(value, bool):
+            return IpBinding.EXACT if value else IpBinding.OFF
+        try:
+            return IpBinding(value)
+        except ValueError:
+            raise ImproperlyConfigured(
+                "AUTHMODES_BIND_IP must be False, True, 'exact' or 'network'."
+            ) from None
+
+    @property
+    def BIND_USER_AGENT(self) -> bool:
+        return bool(_get("BIND_USER_AGENT", False))
+
+    @property
+    def NOTIFY_NEW_LOGIN(self) -> bool:
+        return bool(_get("NOTIFY_NEW_LOGIN", False))
 
     @property
     def TOUCH_INTERVAL(self) -> timedelta:

@@ -32,6 +32,14 @@ class ModeDisabled(exceptions.APIException):
     default_code = "mode_disabled"
 
 
+class LimitReached(exceptions.APIException):
+    """`AUTHMODES_MAX_LOGIN_SESSIONS` are active, and the policy is to refuse another."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_detail = _("You are signed in too often already. Sign out somewhere else first.")
+    default_code = "limit_reached"
+
+
 class BadRequest(exceptions.APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = _("The request is invalid.")

@@ -2,6 +2,9 @@
 
 from datetime import datetime, timedelta
 
+# How long a rotated session id still leads to its successor: parallel requests of one page.
+SESSION_KEY_GRACE = timedelta(seconds=10)
+
 
 def absolute_end(created_at: datetime, lifetime: timedelta) -> datetime:
     """When a login ends whatever its activity; never extended (ASVS V7.3.2)."""
@@ -26,6 +29,21 @@ def touch_after(interval: timedelta, idle_timeout: timedelta | None) -> timedelt
 def needs_touch(last_seen_at: datetime, interval: timedelta, now: datetime) -> bool:
     """Whether `last_seen_at` is old enough to be worth a write."""
     return now - last_seen_at >= interval
+
+
+def needs_renewal(renewed_at: datetime, renew_after: timedelta | None, now: datetime) -> bool:
+    """Whether the cookie is old enough to be sent again with a fresh age; None means never."""
+    return renew_after is not None and now - renewed_at >= renew_after
+
+
+def needs_new_key(keyed_at: datetime, rotate_after: timedelta | None, now: datetime) -> bool:
+    """Whether the session id has served long enough; a zero duration rotates at each request."""
+    return rotate_after is not None and now - keyed_at >= rotate_after
+
+
+def is_recent(auth_time: datetime, max_age: timedelta, now: datetime) -> bool:
+    """Whether somebody proved who they are within `max_age` (RFC 9470)."""
+    return now - auth_time <= max_age
 
 
 def is_within_grace(rotated_at: datetime | None, grace: timedelta, now: datetime) -> bool:

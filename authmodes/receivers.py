@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.account.signals import authentication_step_completed
 from allauth.account.signals import user_logged_in as allauth_logged_in
 from allauth.core import context
 from allauth.socialaccount.signals import social_account_added, social_account_removed
@@ -12,7 +13,7 @@ from django.db.models.signals import post_save, pre_delete
 from django.http import HttpRequest
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
-from . import registry, stores
+from . import memory, registry
 from .models import EndReason, LoginMode, LoginSession
 
 
@@ -29,6 +30,9 @@ def connect() -> None:
         pre_delete.connect(end_logins_of_deleted_user, user, dispatch_uid="authmodes_deleted")
     for signal in (social_account_added, social_account_removed, *_mfa_signals()):
         signal.connect(end_other_logins, dispatch_uid="authmodes_ways_in")
+    authentication_step_completed.connect(
+        change_key_at_reauthentication, dispatch_uid="authmodes_reauthenticated"
+    )
     allauth_logged_in.connect(end_logins_of_squatter, dispatch_uid="authmodes_squatter")
 
 
@@ -53,9 +57,17 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
 def end_cookie_login(request: HttpRequest | None, **kwargs: Any) -> None:
     """End the row of a `logout()`; the signal comes before Django flushes the session."""
     session = getattr(request, "session", None)
-    memory = stores.recall(session) if session is not None else None
-    if memory is not None:
-        registry.revoke_all(LoginSession.objects.filter(sid=memory.sid), EndReason.LOGOUT)
+    remembered = memory.recall(session) if session is not None else None
+    if remembered is not None:
+        registry.revoke_all(LoginSession.objects.filter(sid=remembered.sid), EndReason.LOGOUT)
+
+
+def change_key_at_reauthentication(
+    request: HttpRequest, reauthenticated: bool = False, **kwargs: Any
+) -> None:
+    """Whoever proves again who they are goes on under a new session id (ASVS V7.2.4)."""
+    if reauthenticated and request.session.session_key:
+        request.session.cycle_key()
 
 
 def end_blacklisted_login(instance: BlacklistedToken, **kwargs: Any) -> None:
@@ -110,4 +122,4 @@ def _end_others(user: Any) -> None:
 def _current_sid() -> str | None:
     """The login session of the request under way, if there is one."""
     request = context.request
-    return stores.current_sid(request) if request is not None else None
+    return memory.current_sid(request) if request is not None else None

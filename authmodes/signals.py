@@ -2,7 +2,8 @@
 
 `login_session_started`
     For each sign-in, once its transaction is committed.
-    Arguments: `login_session`, `request` (may be None).
+    Arguments: `login_session`, `request`, and `is_new_client`: whether the user's earlier
+    logins came from other clients or networks (None unless `AUTHMODES_NOTIFY_NEW_LOGIN`).
 `login_session_ended`
     Once for each login session that ends, whatever ended it, and once that is committed. Arguments:
     `login_session`, whose `ended_at`, `end_reason` and `ended_by` are set.

@@ -1,8 +1,7 @@
-"""Django sessions as authmodes needs them: what is kept inside, and deleting them by key."""
+"""Django sessions in their store, whatever the engine: keys, successors, deletion."""
 
 import logging
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+import secrets
 from importlib import import_module
 from typing import Any
 
@@ -13,64 +12,31 @@ from django.core.cache import caches
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 from . import policy
-from .conf import conf
-from .models import LoginSession
 
 logger = logging.getLogger("authmodes")
 
-DATA_KEY = "_authmodes"
+SUCCESSOR_KEY = "_authmodes_successor"
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What a request needs to know about its login session without asking for the row.
-
-    `sid` identifies and is no credential; the times are the row's.
-    """
-
-    sid: str
-    created_at: datetime
-    seen_at: datetime
-    expires_at: datetime
+def engine() -> type[SessionBase]:
+    return import_module(settings.SESSION_ENGINE).SessionStore
 
 
-def remember(session: SessionBase, login_session: LoginSession) -> None:
-    """Keep what later requests need inside the Django session."""
-    session[DATA_KEY] = {
-        "sid": str(login_session.sid),
-        "created_at": login_session.created_at.timestamp(),
-        "seen_at": login_session.last_seen_at.timestamp(),
-        "expires_at": login_session.expires_at.timestamp(),
-    }
-    session._authmodes_key = session.session_key  # type: ignore[attr-defined]
+def ensure_key(session: SessionBase) -> str:
+    """The session's key; a session that has none yet is saved to get one."""
+    if session.session_key is None:
+        session.create()
+    assert session.session_key is not None
+    return session.session_key
 
 
-def recall(session: SessionBase) -> Memory | None:
-    """What the Django session remembers of its login session, if it has one."""
-    data = session.get(DATA_KEY)
-    if not data:
-        return None
-    times = {name: _moment(data[name]) for name in ("created_at", "seen_at", "expires_at")}
-    return Memory(data["sid"], **times)
-
-
-def current_sid(request: HttpRequest) -> str | None:
-    """The login session that the request belongs to, once its credential was accepted."""
-    if sid := getattr(request, "_authmodes_sid", None):
-        return str(sid)
-    memory = recall(request.session) if hasattr(request, "session") else None
-    return memory.sid if memory else None
-
-
-def touch_after() -> timedelta:
-    """The touch interval in force."""
-    return policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT)
-
-
-def mark_seen(session: SessionBase) -> None:
-    session[DATA_KEY] = {**session[DATA_KEY], "seen_at": timezone.now().timestamp()}
+def stored_key(session_key: str) -> str:
+    """What the store, and so the row, keeps of a key: the engine may keep a digest only."""
+    digest = getattr(engine(), "digest_of", None)
+    return str(digest(session_key)) if digest else session_key
 
 
 def discard(request: HttpRequest) -> None:
@@ -87,52 +53,85 @@ def is_discarded(request: HttpRequest) -> bool:
     return getattr(request, "_authmodes_discard", False)
 
 
-def registered_key(session: SessionBase, otherwise: str | None) -> str | None:
-    """The key under which this request registered the session; `otherwise` if it did not."""
-    return getattr(session, "_authmodes_key", otherwise)
+# -- successors ----------------------------------------------------------------------------
 
 
-def _moment(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)
+def copy_to_successor(session: SessionBase) -> tuple[SessionBase, str]:
+    """Save a copy under a new key; return it and the nonce that leads to it.
 
-
-def ensure_key(session: SessionBase) -> str:
-    """The session's key; a session that has none yet is saved to get one."""
-    if session.session_key is None:
-        session.create()
+    The new key is a function of the old one, a nonce and SECRET_KEY, so what is left under
+    the old key leads its holder to the successor and nobody who only reads the store.
+    """
     assert session.session_key is not None
-    return session.session_key
+    nonce = secrets.token_hex(16)
+    successor = engine()(_successor_key(session.session_key, nonce))
+    # Else the first access would ask the store for a session that is not there yet.
+    successor.clear()
+    successor.update(dict(session.items()))
+    successor.save(must_create=True)
+    return successor, nonce
 
 
-def engine() -> type[SessionBase]:
-    return import_module(settings.SESSION_ENGINE).SessionStore
+def retire(session_key: str, nonce: str) -> None:
+    """Leave under a key no more than the way to its successor, for the time of the grace."""
+    retired = engine()(session_key)
+    retired.clear()
+    retired[SUCCESSOR_KEY] = {"nonce": nonce, "at": timezone.now().timestamp()}
+    retired.set_expiry(int(policy.SESSION_KEY_GRACE.total_seconds()))
+    retired.save()
 
 
-def delete(keys: list[str]) -> None:
+def is_retired(session: SessionBase) -> bool:
+    return SUCCESSOR_KEY in session
+
+
+def successor_of(session: SessionBase) -> SessionBase | None:
+    """The session that a retired one leads to, None after the grace."""
+    while is_retired(session):
+        way = session[SUCCESSOR_KEY]
+        age = timezone.now().timestamp() - way["at"]
+        if session.session_key is None or age > policy.SESSION_KEY_GRACE.total_seconds():
+            return None
+        session = engine()(_successor_key(session.session_key, way["nonce"]))
+    return session
+
+
+def _successor_key(session_key: str, nonce: str) -> str:
+    mac = salted_hmac("authmodes.stores.successor", session_key + nonce, algorithm="sha256")
+    # As long as the column of django_session is wide.
+    return mac.hexdigest()[:40]
+
+
+# -- deletion ------------------------------------------------------------------------------
+
+
+def delete(stored_keys: list[str]) -> None:
     """Delete Django sessions from their store; never in the way of ending a login.
 
     A database store is part of the caller's transaction. Other stores follow once it is
     committed, and one that cannot be reached is logged: the row is the truth, and the
     throttled touch looks at it again.
     """
-    if not keys:
+    if not stored_keys:
         return
     store = engine()
     if issubclass(store, db.SessionStore):
-        store.get_model_class().objects.filter(session_key__in=keys).delete()
+        store.get_model_class().objects.filter(session_key__in=stored_keys).delete()
     if not issubclass(store, db.SessionStore) or issubclass(store, cached_db.SessionStore):
-        transaction.on_commit(lambda: _delete_outside_database(store, keys))
+        transaction.on_commit(lambda: _delete_outside_database(store, stored_keys))
 
 
-def _delete_outside_database(store: Any, keys: list[str]) -> None:
+def _delete_outside_database(store: Any, stored_keys: list[str]) -> None:
     try:
         if issubclass(store, cached_db.SessionStore):
             prefix = store.cache_key_prefix
-            caches[settings.SESSION_CACHE_ALIAS].delete_many([prefix + key for key in keys])
+            caches[settings.SESSION_CACHE_ALIAS].delete_many([prefix + key for key in stored_keys])
             return
-        for key in keys:
+        for key in stored_keys:
             store().delete(key)
     except Exception:
         # Whatever the cache client raises: the login has ended, only the mirror has not.
         # No traceback: a client may quote the key that it failed on.
-        logger.error("Could not delete %d Django sessions from %s", len(keys), store.__module__)
+        logger.error(
+            "Could not delete %d Django sessions from %s", len(stored_keys), store.__module__
+        )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .views import login, sessions, social, tokens
+from .views import login, manage, sessions, social, tokens
 
 app_name = "authmodes"
 
@@ -23,5 +23,6 @@ urlpatterns = [
     path("token/introspect/", tokens.TokenIntrospectView.as_view(), name="token_introspect"),
     path(".well-known/jwks.json", tokens.JwksView.as_view(), name="jwks"),
     path("sessions/", sessions.SessionListView.as_view(), name="session_list"),
+    path("sessions/manage/", manage.SessionManageView.as_view(), name="session_manage"),
     path("sessions/<str:sid>/", sessions.SessionDetailView.as_view(), name="session_detail"),
 ]

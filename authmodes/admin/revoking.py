@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from .. import registry, stores
+from .. import memory, registry
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
 from .base import ReadOnlyAdmin
 
@@ -187,7 +187,7 @@ def _actor(request: HttpRequest) -> Any:
 
 def _includes_own(request: HttpRequest, revocation: Revocation) -> bool:
     """Whether the administrator's own login session is among them."""
-    own = stores.recall(request.session)
+    own = memory.recall(request.session)
     return own is not None and any(
         targets.filter(sid=own.sid).exists()
         for targets in revocation.targets

@@ -1,34 +1,96 @@
 """Keeps rows up with their Django sessions: seen again, another key, left behind."""
 
+import enum
+
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from .. import stores
+from .. import memory, stores
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
 from .ending import revoke
 from .judging import is_acceptable
 
 
-def touch(login_session_sid: str, ip_address: str | None) -> bool:
-    """Note that a login session was seen; False if it has ended.
+class Touch(enum.Enum):
+    """What came of noting that a login session was seen."""
+
+    WRITTEN = enum.auto()
+    FRESH = enum.auto()
+    ENDED = enum.auto()
+
+
+def touch(sid: str, ip_address: str | None) -> Touch:
+    """Note that a login session was seen.
 
     A crowd of requests that arrive at once writes once: the others find a fresh row.
     """
     now = timezone.now()
-    alive = LoginSession.objects.active().filter(sid=login_session_sid)
-    stale = Q(last_seen_at__lte=now - stores.touch_after())
+    alive = LoginSession.objects.active().filter(sid=sid)
+    stale = Q(last_seen_at__lte=now - memory.touch_after())
     if alive.filter(stale).update(last_seen_at=now, last_ip_address=ip_address):
-        return True
-    return alive.exists()
+        return Touch.WRITTEN
+    return Touch.FRESH if alive.exists() else Touch.ENDED
 
 
-def follow(login_session_sid: str, session_key: str, auth_hash: str) -> bool:
+def follow(sid: str, session_key: str, auth_hash: str) -> bool:
     """Keep up with a Django session that changed its key; False if the login has ended."""
     return bool(
         LoginSession.objects.active()
-        .filter(sid=login_session_sid)
-        .update(session_key=session_key, auth_hash=auth_hash)
+        .filter(sid=sid)
+        .update(session_key=stores.stored_key(session_key), auth_hash=auth_hash)
     )
+
+
+def rotate_key(session: SessionBase, sid: str) -> SessionBase | None:
+    """Give a login's Django session a new key; return the session to go on with.
+
+    None if the login has ended, or its key was rotated too long ago. Of several at once one
+    wins; for the grace, the old key leads the others to the winner's session, which is
+    returned to them with the data that they hold.
+    """
+    old_key, modified = session.session_key, session.modified
+    assert old_key is not None
+    memory.change(session, keyed_at=timezone.now())
+    successor, nonce = stores.copy_to_successor(session)
+    assert successor.session_key is not None
+    try:
+        # The row is locked from here to the commit, so whoever loses finds the old key retired.
+        with transaction.atomic():
+            if is_current(sid, old_key).update(
+                session_key=stores.stored_key(successor.session_key)
+            ):
+                stores.retire(old_key, nonce)
+                return successor
+    except UpdateError:
+        # Deleted from the store meanwhile, by a revocation or by `clearsessions`.
+        pass
+    successor.delete()
+    session.modified = modified
+    return carry_over(session)
+
+
+def carry_over(session: SessionBase) -> SessionBase | None:
+    """Bring what a request did to a session whose key was rotated meanwhile to its successor.
+
+    None if the old key leads nowhere any more.
+    """
+    assert session.session_key is not None
+    live = stores.successor_of(stores.engine()(session.session_key))
+    if live is None or memory.DATA_KEY not in live:
+        return None
+    if session.modified:
+        remembered = live[memory.DATA_KEY]
+        live.clear()
+        live.update({**dict(session.items()), memory.DATA_KEY: remembered})
+    return live
+
+
+def is_current(sid: str, session_key: str) -> LoginSessionQuerySet:
+    """The login session, if it still is active under this key."""
+    stored = stores.stored_key(session_key)
+    return LoginSession.objects.active().filter(sid=sid, session_key=stored)
 
 
 def abandon(session_key: str) -> None:
@@ -41,9 +103,11 @@ def abandon(session_key: str) -> None:
 
 def recheck(session_key: str | None) -> None:
     """End the login of a Django session that Django refuses, if there is a reason of ours."""
-    for login_session in _of_session(session_key):
-        is_acceptable(login_session)
+    if session_key is not None:
+        for login_session in _of_session(session_key):
+            is_acceptable(login_session)
 
 
-def _of_session(session_key: str | None) -> LoginSessionQuerySet:
-    return LoginSession.objects.for_credential().filter(session_key=session_key, ended_at=None)
+def _of_session(session_key: str) -> LoginSessionQuerySet:
+    stored = stores.stored_key(session_key)
+    return LoginSession.objects.for_credential().filter(session_key=stored, ended_at=None)

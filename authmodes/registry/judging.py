@@ -53,10 +53,11 @@ def _same_password(login_session: LoginSession, user: AbstractBaseUser) -> bool:
     A rotated SECRET_KEY must not look like a changed password, hence the fallbacks.
     """
     stored = login_session.auth_hash
-    return any(constant_time_compare(stored, candidate) for candidate in _auth_hashes(user))
+    return any(constant_time_compare(stored, candidate) for candidate in auth_hashes(user))
 
 
-def _auth_hashes(user: AbstractBaseUser) -> list[str]:
+def auth_hashes(user: AbstractBaseUser) -> list[str]:
+    """The hash of the user's password by SECRET_KEY, and by each of its fallbacks."""
     return [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
 
 
@@ -92,7 +93,7 @@ def end_outdated(user: Any, *, spare: str | None = None) -> None:
     if not simple_jwt().USER_AUTHENTICATION_RULE(user):
         revoke_all(login_sessions, EndReason.USER_DISABLED)
         return
-    outdated = login_sessions.exclude(auth_hash__in=_auth_hashes(user))
+    outdated = login_sessions.exclude(auth_hash__in=auth_hashes(user))
     if spare is not None:
         outdated = outdated.exclude(sid=spare)
     revoke_all(outdated, EndReason.PASSWORD_CHANGED)

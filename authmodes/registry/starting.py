@@ -1,18 +1,19 @@
-"""Records sign-ins that are finished: one row each."""
+"""Records sign-ins that are finished: one row each, within the limit."""
 
 import logging
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import connection, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from .. import client, policy, signals, stores, tokens
+from .. import client, memory, notices, policy, signals, stores, tokens
 from ..client import Origin
-from ..conf import conf
+from ..conf import LimitPolicy, conf
+from ..errors import LimitReached
 from ..models import EndReason, LoginMode, LoginSession
 from .ending import revoke_all
 
@@ -32,46 +33,23 @@ def start(
     `mode` is "session" or "jwt". `origin` is read from the request unless given. A
     "session" login is tied to `request.session`, which gets the `sid`; the tokens of a
     "jwt" login are had from `tokens.mint()`. `not_after` shortens its life.
-    Sends `login_session_started`.
+    Sends `login_session_started`. Raises `LimitReached`.
     """
-    login_session = _new(request, user, mode, origin or client.origin(request, user))
+    login_session = new_row(request, user, mode, origin or client.origin(request, user))
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
-    if mode == LoginMode.SESSION:
-        _supersede(request)
-        _record_cookie(request, login_session)
-    else:
-        _record_tokens(login_session)
+    record = record_cookie if mode == LoginMode.SESSION else _record_tokens
+    with transaction.atomic():
+        _take_turns(user)
+        record(request, login_session)
+        _keep_to_limit(login_session)
     request._authmodes_login = login_session  # type: ignore[attr-defined]
     transaction.on_commit(lambda: _announce(login_session, request))
     return login_session
 
 
-def _announce(login_session: LoginSession, request: HttpRequest) -> None:
-    logger.info(
-        "login session %s started: user %s, mode %s, method %s, ip %s",
-        *(login_session.sid, login_session.user_id, login_session.mode),
-        *(login_session.method, login_session.ip_address),
-    )
-    signals.login_session_started.send_robust(
-        LoginSession, login_session=login_session, request=request
-    )
-
-
-def adopt(request: HttpRequest, user: Any) -> None:
-    """Give a Django session from before authmodes was installed its row; not a new sign-in."""
-    login_session = _new(request, user, LoginMode.SESSION, client.origin(request, user))
-    try:
-        with transaction.atomic():
-            _record_cookie(request, login_session)
-    except IntegrityError:
-        # A parallel request was first; its row is ours too.
-        theirs = LoginSession.objects.active().filter(session_key=request.session.session_key)
-        for row in theirs:
-            stores.remember(request.session, row)
-
-
-def _new(request: HttpRequest, user: Any, mode: str, origin: Origin) -> LoginSession:
+def new_row(request: HttpRequest, user: Any, mode: str, origin: Origin) -> LoginSession:
+    """The row of a login that begins now, not saved yet."""
     now = timezone.now()
     ip_address = client.ip_address(request)
     return LoginSession(
@@ -88,32 +66,70 @@ def _new(request: HttpRequest, user: Any, mode: str, origin: Origin) -> LoginSes
     )
 
 
-def _record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
-    login_session.session_key = stores.ensure_key(request.session)
-    login_session.save(force_insert=True)
-    stores.remember(request.session, login_session)
-
-
-def _record_tokens(login_session: LoginSession) -> None:
-    with transaction.atomic():
-        login_session.refresh_token = OutstandingToken.objects.create(
-            user=login_session.user,
-            jti=tokens.new_jti(),
-            # Empty on purpose: no usable token rests in the database.
-            token="",
-            created_at=login_session.created_at,
-            expires_at=login_session.expires_at,
-        )
-        login_session.save(force_insert=True)
-
-
 def _supersede(request: HttpRequest) -> None:
     """End the login session that this Django session carried so far.
 
     Django keeps the key when the same user signs in again; a login of its own needs a
     key of its own (ASVS V7.2.4).
     """
-    previous = stores.recall(request.session)
+    previous = memory.recall(request.session)
     if previous is not None:
         request.session.cycle_key()
         revoke_all(LoginSession.objects.filter(sid=previous.sid), EndReason.LOGOUT)
+
+
+def _take_turns(user: Any) -> None:
+    """Let logins of one user in one at a time, where a limit is to be kept exactly.
+
+    SQLite has no row locks, and needs none: the first write locks everybody else out.
+    """
+    if conf.MAX_LOGIN_SESSIONS is not None and connection.features.has_select_for_update:
+        type(user)._default_manager.select_for_update().get(pk=user.pk)
+
+
+def _keep_to_limit(login_session: LoginSession) -> None:
+    limit = conf.MAX_LOGIN_SESSIONS
+    if limit is None:
+        return
+    others = LoginSession.objects.active().for_user(login_session.user).exclude(pk=login_session.pk)
+    newest_first = others.order_by("-created_at", "-pk").values_list("pk", flat=True)
+    surplus = list(newest_first[limit - 1 :])
+    if not surplus:
+        return
+    if conf.LIMIT_POLICY is LimitPolicy.REFUSE:
+        raise LimitReached
+    revoke_all(LoginSession.objects.filter(pk__in=surplus), EndReason.LIMIT)
+
+
+def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
+    """Save the row of a cookie login and have the Django session remember it."""
+    _supersede(request)
+    login_session.session_key = stores.stored_key(stores.ensure_key(request.session))
+    login_session.save(force_insert=True)
+    memory.remember(request.session, login_session)
+
+
+def _record_tokens(request: HttpRequest, login_session: LoginSession) -> None:
+    login_session.refresh_token = OutstandingToken.objects.create(
+        user=login_session.user,
+        jti=tokens.new_jti(),
+        # Empty on purpose: no usable token rests in the database.
+        token="",
+        created_at=login_session.created_at,
+        expires_at=login_session.expires_at,
+    )
+    login_session.save(force_insert=True)
+
+
+def _announce(login_session: LoginSession, request: HttpRequest) -> None:
+    logger.info(
+        "login session %s started: user %s, mode %s, method %s, ip %s",
+        *(login_session.sid, login_session.user_id, login_session.mode),
+        *(login_session.method, login_session.ip_address),
+    )
+    is_new_client = notices.is_new_client(login_session) if conf.NOTIFY_NEW_LOGIN else None
+    signals.login_session_started.send_robust(
+        LoginSession, login_session=login_session, request=request, is_new_client=is_new_client
+    )
+    if is_new_client:
+        notices.send(request, login_session)

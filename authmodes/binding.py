@@ -1,0 +1,31 @@
+"""Whether a credential comes from where its login was made, for projects that ask for it."""
+
+import ipaddress
+
+from django.http import HttpRequest
+
+from . import client
+from .conf import IpBinding, conf
+from .memory import digest_of_agent
+
+IPV4_NETWORK, IPV6_NETWORK = 24, 64
+
+
+def is_elsewhere(request: HttpRequest, ip_address: str | None, agent_digest: str) -> bool:
+    """Whether the request comes from another address or user agent than the sign-in."""
+    if conf.BIND_USER_AGENT and digest_of_agent(client.user_agent(request)) != agent_digest:
+        return True
+    by = conf.BIND_IP
+    if by is IpBinding.OFF or not ip_address:
+        return False
+    here = client.ip_address(request)
+    if by is IpBinding.EXACT or here is None:
+        return here != ip_address
+    return network_of(here) != network_of(ip_address)
+
+
+def network_of(ip_address: str) -> str:
+    """The /24 or /64 of an address: roughly one line or one office."""
+    address = ipaddress.ip_address(ip_address)
+    prefix = IPV4_NETWORK if address.version == 4 else IPV6_NETWORK
+    return str(ipaddress.ip_network((address, prefix), strict=False))

@@ -1,0 +1,53 @@
+"""`manage.py adopt_sessions`: a row for every Django session from before authmodes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.backends import db
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from ... import registry, stores
+
+BATCH = 1000
+BAR = 40
+
+
+class Command(BaseCommand):
+    help = (
+        "Give every signed-in Django session that has none its login session. Without it, each "
+        "gets one at its next request. Works in batches, in constant memory; safe to interrupt "
+        "and to run again."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        store = stores.engine()
+        if not issubclass(store, db.SessionStore):
+            raise CommandError(
+                f"{settings.SESSION_ENGINE} cannot list its sessions; each is adopted at its next "
+                "request."
+            )
+        sessions = store.get_model_class().objects.filter(expire_date__gt=timezone.now())
+        decoder = store()
+        total, done, adopted = sessions.count(), 0, 0
+        for batch in _batches(sessions):
+            adopted += registry.adopt_many(
+                {row.session_key: decoder.decode(row.session_data) for row in batch}
+            )
+            done += len(batch)
+            self._show(done, total)
+        self.stdout.write(f"Adopted {adopted} of {done} Django sessions.")
+
+    def _show(self, done: int, total: int) -> None:
+        if self.stdout.isatty():
+            filled = BAR * done // max(total, done, 1)
+            bar = "#" * filled + "." * (BAR - filled)
+            self.stdout.write(f"\r[{bar}] {done}/{total}", ending="\n" if done >= total else "")
+
+
+def _batches(sessions: Any) -> Iterator[list[Any]]:
+    last = ""
+    while batch := list(sessions.filter(session_key__gt=last).order_by("session_key")[:BATCH]):
+        yield batch
+        last = batch[-1].session_key

@@ -1,0 +1,103 @@
+"""What a Django session remembers of its login session, so that a request need not ask the row."""
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest
+from django.utils import timezone
+
+from . import policy
+from .conf import conf
+from .models import LoginSession
+
+DATA_KEY = "_authmodes"
+TIMES = ("created_at", "seen_at", "expires_at", "keyed_at", "renewed_at")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The login session as its Django session knows it. `sid` identifies, it is no credential.
+
+    `keyed_at` is when the session got its key, `renewed_at` when its cookie was last sent
+    with a fresh age.
+    """
+
+    sid: str
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+    keyed_at: datetime
+    renewed_at: datetime
+    ip_address: str = ""
+    agent: str = ""
+
+
+def remember(session: SessionBase, login_session: LoginSession) -> None:
+    """Keep what later requests need inside the Django session."""
+    now = timezone.now()
+    _write(
+        session,
+        Memory(
+            sid=str(login_session.sid),
+            created_at=login_session.created_at,
+            seen_at=login_session.last_seen_at,
+            expires_at=login_session.expires_at,
+            keyed_at=now,
+            renewed_at=now,
+            ip_address=login_session.ip_address or "",
+            agent=digest_of_agent(login_session.user_agent),
+        ),
+    )
+    session._authmodes_key = session.session_key  # type: ignore[attr-defined]
+
+
+def recall(session: SessionBase) -> Memory | None:
+    """What the Django session remembers of its login session, if it has one."""
+    data = session.get(DATA_KEY)
+    if not data:
+        return None
+    times = {name: _moment(data[name]) for name in TIMES}
+    return Memory(**{**data, **times})
+
+
+def change(session: SessionBase, **changes: Any) -> None:
+    """Remember something else than before; marks the session as modified."""
+    memory = recall(session)
+    if memory is not None:
+        _write(session, replace(memory, **changes))
+
+
+def current_sid(request: HttpRequest) -> str | None:
+    """The login session that the request belongs to, once its credential was accepted."""
+    if sid := getattr(request, "_authmodes_sid", None):
+        return str(sid)
+    memory = recall(request.session) if hasattr(request, "session") else None
+    return memory.sid if memory else None
+
+
+def is_registered(session: SessionBase) -> bool:
+    """Whether this request has put the session's present key into the row."""
+    return getattr(session, "_authmodes_key", None) == session.session_key is not None
+
+
+def touch_after() -> timedelta:
+    """The touch interval in force."""
+    return policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT)
+
+
+def digest_of_agent(user_agent: str) -> str:
+    """Enough of a digest to tell user agents apart, in a few bytes of every session."""
+    return hashlib.sha256(user_agent.encode()).hexdigest()[:16]
+
+
+def _write(session: SessionBase, memory: Memory) -> None:
+    times = {name: getattr(memory, name).timestamp() for name in TIMES}
+    session[DATA_KEY] = {**asdict(memory), **times}
+
+
+def _moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)

@@ -1,0 +1,45 @@
+"""The mail to a user about a login from a client and a network not seen before."""
+
+import logging
+
+from allauth.account.adapter import get_adapter
+from allauth.account.models import EmailAddress
+from django.http import HttpRequest
+from django.urls import reverse
+
+from . import binding
+from .models import LoginSession
+
+logger = logging.getLogger("authmodes")
+
+TEMPLATE_PREFIX = "authmodes/email/new_login"
+# Enough of a user's history to know their clients by.
+REMEMBERED = 100
+
+
+def is_new_client(login_session: LoginSession) -> bool:
+    """Whether the user has signed in before, and never by this client from this network."""
+    earlier = LoginSession.objects.for_user(login_session.user).exclude(pk=login_session.pk)
+    seen = list(
+        earlier.order_by("-created_at", "-pk").only("user_agent", "ip_address")[:REMEMBERED]
+    )
+    return bool(seen) and _trait(login_session) not in {_trait(row) for row in seen}
+
+
+def send(request: HttpRequest, login_session: LoginSession) -> None:
+    """Mail the user; a mail server that is away must not keep anybody from signing in."""
+    user = login_session.user
+    email = EmailAddress.objects.get_primary_email(user) or getattr(user, "email", "")
+    if not email:
+        return
+    manage_url = request.build_absolute_uri(reverse("authmodes:session_manage"))
+    context = {"user": user, "login_session": login_session, "manage_url": manage_url}
+    try:
+        get_adapter(request).send_mail(TEMPLATE_PREFIX, email, context)
+    except OSError as error:
+        logger.error("the notice of login session %s was not sent: %s", login_session.sid, error)
+
+
+def _trait(row: LoginSession) -> tuple[str, str]:
+    network = binding.network_of(row.ip_address) if row.ip_address else ""
+    return row.client_label, network

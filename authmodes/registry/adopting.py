@@ -1,0 +1,78 @@
+"""Gives Django sessions from before authmodes was installed their rows; no new sign-ins."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from .. import client, memory, policy, stores
+from ..conf import conf, simple_jwt
+from ..models import LoginMode, LoginSession
+from .judging import auth_hashes
+from .starting import new_row, record_cookie
+
+
+def adopt(request: HttpRequest, user: Any) -> None:
+    """Adopt the Django session of a request."""
+    login_session = new_row(request, user, LoginMode.SESSION, client.origin(request, user))
+    try:
+        with transaction.atomic():
+            record_cookie(request, login_session)
+    except IntegrityError:
+        # A parallel request was first, or `adopt_many`; its row is ours too.
+        key = stores.stored_key(stores.ensure_key(request.session))
+        for row in LoginSession.objects.active().filter(session_key=key):
+            memory.remember(request.session, row)
+
+
+def adopt_many(sessions: Mapping[str, Mapping[str, Any]]) -> int:
+    """Adopt Django sessions by stored key and decoded data; return how many rows were made.
+
+    A fixed number of statements. Sessions that nobody is signed in by, whose login Django
+    would refuse, or that have a row already are passed over.
+    """
+    candidates = {
+        key: data
+        for key, data in sessions.items()
+        if SESSION_KEY in data and memory.DATA_KEY not in data
+    }
+    known = LoginSession.objects.filter(session_key__in=candidates)
+    taken = set(known.values_list("session_key", flat=True))
+    users = _users({data[SESSION_KEY] for data in candidates.values()})
+    rows = [
+        _row(users[data[SESSION_KEY]], key)
+        for key, data in candidates.items()
+        if key not in taken and _is_accepted(users.get(data[SESSION_KEY]), data)
+    ]
+    # A request may adopt one of them at the same moment.
+    LoginSession.objects.bulk_create(rows, ignore_conflicts=True)
+    return len(rows)
+
+
+def _users(ids: set[str]) -> dict[str, Any]:
+    found = get_user_model()._default_manager.filter(pk__in=ids)
+    return {str(user.pk): user for user in found}
+
+
+def _row(user: Any, stored_key: str) -> LoginSession:
+    now = timezone.now()
+    return LoginSession(
+        user=user,
+        mode=LoginMode.SESSION,
+        session_key=stored_key,
+        auth_hash=user.get_session_auth_hash(),
+        created_at=now,
+        last_seen_at=now,
+        expires_at=policy.absolute_end(now, conf.ABSOLUTE_LIFETIME),
+    )
+
+
+def _is_accepted(user: Any, data: Mapping[str, Any]) -> bool:
+    if user is None or not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        return False
+    stored = data.get(HASH_SESSION_KEY, "")
+    return any(constant_time_compare(stored, hash_) for hash_ in auth_hashes(user))
