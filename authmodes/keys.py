@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jwt
 from django.conf import settings
@@ -30,15 +30,22 @@ class Key:
     signing: Any = field(repr=False)
     verifying: Any = field(repr=False)
     kid: str | None = None
+    thumbprint: str | None = None
+
+    @property
+    def names(self) -> set[str | None]:
+        """What a header may call it: a key pair that gets a kid was known by its thumbprint."""
+        return {self.kid, self.thumbprint} - {None}
 
 
-class KeySettings(NamedTuple):
-    """One key as the settings give it, unparsed and hashable."""
+@dataclass(frozen=True)
+class KeySettings:
+    """One key as the settings give it, unparsed and hashable; a trace does not show it."""
 
     kid: str | None
     algorithm: str
-    signing: Any
-    verifying: Any
+    signing: Any = field(repr=False)
+    verifying: Any = field(repr=False)
 
 
 class RingBackend(TokenBackend):
@@ -97,7 +104,7 @@ class RingBackend(TokenBackend):
         return [
             key
             for key in self.ring
-            if key.algorithm == header.get("alg") and (kid is None or kid == key.kid)
+            if key.algorithm == header.get("alg") and (kid is None or kid in key.names)
         ]
 
     def _verify(self, text: str, key: Key, verify: bool) -> dict[str, Any]:
@@ -195,9 +202,15 @@ def _prepare(entry: KeySettings) -> Key:
         ) from error
     if verifying is None:
         raise ImproperlyConfigured(f"Signing key {entry.kid} has no key.")
-    if hasattr(verifying, "public_key"):
-        verifying = verifying.public_key()
-    return Key(entry.algorithm, signing, verifying, entry.kid or _thumbprint(entry, verifying))
+    verifying = _public_part(verifying)
+    thumbprint = _thumbprint(entry, verifying)
+    if signing is not None and _thumbprint(entry, _public_part(signing)) != thumbprint:
+        raise ImproperlyConfigured(f"Signing key {entry.kid}: the two parts are no pair.")
+    return Key(entry.algorithm, signing, verifying, entry.kid or thumbprint, thumbprint)
+
+
+def _public_part(key: Any) -> Any:
+    return key.public_key() if hasattr(key, "public_key") else key
 
 
 def _public_jwk(key: Key) -> dict[str, Any] | None:
