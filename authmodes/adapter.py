@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
 from allauth.account.signals import user_logged_in
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.internal.httpkit import is_headless_request
@@ -23,6 +24,8 @@ class AuthModesAdapterMixin:
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
         sociallogin = (kwargs.get("signal_kwargs") or {}).get("sociallogin")
         intent.settle(request, sociallogin.state if sociallogin else None)
+        if sociallogin is not None:
+            _put_out_squatter(user, sociallogin)
         return super().pre_login(request, user, **kwargs)  # type: ignore[misc]
 
     def login(self, request: HttpRequest, user: Any) -> None:
@@ -51,13 +54,26 @@ class AuthModesAdapterMixin:
             stores.discard(request)
         elif transport.in_use():
             started = registry.start(request, user, LoginMode.JWT)
+            transport.supersede(request, started)
             request._authmodes_pair = tokens.mint(started)  # type: ignore[attr-defined]
             stores.discard(request)
             request.user = user
         else:
             raise ImmediateHttpResponse(_refuse(request, "nowhere_to_send_tokens"))
 
+    def is_safe_url(self, url: str) -> bool:
+        try:
+            return super().is_safe_url(url)  # type: ignore[misc]
+        except ValueError:
+            # "http://[::1" and its like are no URLs to Python.
+            return False
+
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
+        response = self._respond(request, user, **kwargs)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def _respond(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         if url := getattr(request, "_authmodes_redirect", None):
             return _announced(request, user, HandoffRedirect(url), kwargs)
         if intent.declared(request):
@@ -71,6 +87,18 @@ class AuthModesAdapterMixin:
 
 class AuthModesAccountAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):  # type: ignore[misc]
     """`ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"`."""
+
+
+def _put_out_squatter(user: Any, sociallogin: Any) -> None:
+    """End the logins of whoever made an account for an e-mail address that is not theirs.
+
+    The address's owner now comes in by it. allauth wipes the password then (its
+    `wipe_password`), and has no say over logins that are there already.
+    """
+    # A private name of allauth's; a test fails when it moves.
+    email = getattr(sociallogin, "_did_authenticate_by_email", None)
+    if email and not EmailAddress.objects.is_verified(email):
+        registry.end_others(user, spare=None)
 
 
 class HandoffRedirect(HttpResponseRedirect):

@@ -91,7 +91,7 @@ class AuthModesAuthentication(BaseAuthentication):
         if conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.DATABASE:
             user = _check_by_row(request._request, token, auth)
         else:
-            user = _check_without_query(token)
+            user = _check_without_query(request, token)
         request._request._authmodes_bad_token = False  # type: ignore[attr-defined]
         request._request._authmodes_sid = auth.sid  # type: ignore[attr-defined]
         return user, auth
@@ -132,12 +132,17 @@ def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> 
     return login_session.user
 
 
-def _check_without_query(token: AccessToken) -> LazyUser:
+def _check_without_query(request: Request, token: AccessToken) -> LazyUser:
     """Judge a token by this process's snapshot, or by its signature and expiry alone."""
     by_snapshot = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.SNAPSHOT
     if by_snapshot and revocations.snapshot.has_ended(token.sid):
         raise _ended()
-    return LazyUser(token)
+    user = LazyUser(request._request, token)
+    renderer = getattr(request, "accepted_renderer", None)
+    if renderer is not None and renderer.media_type == "text/html":
+        # DRF's own pages show the user's name after the view, where a 401 would be a 500.
+        user.load()
+    return user
 
 
 def _ended() -> AuthenticationFailed:

@@ -40,6 +40,13 @@ class LimitReached(exceptions.APIException):
     default_code = "limit_reached"
 
 
+class TokenTooLarge(exceptions.APIException):
+    """A token with all its claims does not fit into a cookie (RFC 6265, 6.1)."""
+
+    default_detail = _("The token is too large for a cookie; it has too many claims.")
+    default_code = "token_too_large"
+
+
 class BadRequest(exceptions.APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = _("The request is invalid.")

@@ -3,6 +3,8 @@
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
@@ -20,11 +22,15 @@ class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at ru
     is_authenticated = True
     is_anonymous = False
 
-    def __init__(self, token: AccessToken) -> None:
+    def __init__(self, request: HttpRequest, token: AccessToken) -> None:
         field = simple_jwt().USER_ID_FIELD
         user_id = token.payload[simple_jwt().USER_ID_CLAIM]
-        super().__init__(lambda: _load(field, user_id))
+        super().__init__(lambda: _load(request, field, user_id))
         self.__dict__["_known"] = (field, user_id)
+
+    def load(self) -> None:
+        """Load the row now. Raises `AuthenticationFailed`."""
+        self._setup()
 
     @property
     def pk(self) -> Any:
@@ -43,12 +49,15 @@ class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at ru
         return True
 
 
-def _load(field: str, user_id: Any) -> Any:
+def _load(request: HttpRequest, field: str, user_id: Any) -> Any:
     model = get_user_model()
+    # Should this fail, it is the token that was no good (RFC 6750, 3.1).
+    request._authmodes_bad_token = True  # type: ignore[attr-defined]
     try:
         user = model.objects.get(**{field: user_id})
-    except (model.DoesNotExist, ValueError) as error:
+    except (model.DoesNotExist, ValidationError, ValueError, TypeError) as error:
         raise AuthenticationFailed(_("User not found"), "user_not_found") from error
     if not simple_jwt().USER_AUTHENTICATION_RULE(user):
         raise AuthenticationFailed(_("User is inactive"), "user_inactive")
+    request._authmodes_bad_token = False  # type: ignore[attr-defined]
     return user

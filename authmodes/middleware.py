@@ -14,7 +14,7 @@ from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.middleware import get_user
 from django.contrib.auth.models import AnonymousUser
-from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -76,30 +76,20 @@ def _guard(request: HttpRequest) -> None:
     if "\x00" in (_cookie_key(request) or ""):
         # No key of ours, and PostgreSQL would answer the question for it with an error.
         request.session = stores.engine()()
+    stores.lead_on(request.session)
     django_user, django_auser = request.user, request.auser
 
     def user() -> Any:
-        _leave_retired_session(request)
         # Asked anew, not unwrapped: allauth.headless exchanges the session of a request and
         # has Django forget the user it cached.
         is_lazy = isinstance(django_user, SimpleLazyObject)
         return _judge_once(request, get_user(request) if is_lazy else django_user)
 
     async def auser() -> Any:
-        await sync_to_async(_leave_retired_session)(request)
         return await sync_to_async(_judge_once)(request, await django_auser())
 
     request.user = SimpleLazyObject(user)  # type: ignore[assignment]
     request.auser = auser
-
-
-def _leave_retired_session(request: HttpRequest) -> None:
-    """Go on with the successor of a session whose key was rotated a moment ago."""
-    if stores.is_retired(request.session):
-        request.session = stores.successor_of(request.session) or stores.engine()()
-        # Whoever came with an old key neither rotates the new one nor is sent it: answers
-        # may arrive in any order, and the browser must keep the newest.
-        request._authmodes_late = True  # type: ignore[attr-defined]
 
 
 def _judge_once(request: HttpRequest, user: Any) -> Any:
@@ -124,12 +114,9 @@ def _judge(request: HttpRequest, user: Any) -> Any:
     remembered = memory.recall(request.session)
     if remembered is None:
         # A session from before authmodes was installed.
-        registry.adopt(request, user)
-        return user
-    reason = _reason_to_end(request, remembered, timezone.now())
-    if reason is not None:
-        registry.revoke_all(LoginSession.objects.filter(sid=remembered.sid), reason)
-    elif _still_counts(request, remembered):
+        if registry.adopt(request, user):
+            return user
+    elif _passes(request, remembered):
         _renew(request, remembered)
         return user
     request.session.flush()
@@ -150,11 +137,23 @@ def _cookies_count(request: HttpRequest) -> bool:
     return "admin" in match.app_names
 
 
+def _passes(request: HttpRequest, remembered: Memory) -> bool:
+    """Whether the login session still counts; ends it if the session tells against it."""
+    reason = _reason_to_end(request, remembered, timezone.now())
+    if reason is not None:
+        registry.revoke_all(LoginSession.objects.filter(sid=remembered.sid), reason)
+        return False
+    return not stores.has_tombstone(remembered.sid) and _still_counts(request, remembered)
+
+
 def _reason_to_end(request: HttpRequest, remembered: Memory, now: datetime) -> EndReason | None:
     """What the session itself tells against its login."""
     if policy.is_over(remembered.expires_at, now):
         return EndReason.EXPIRED
     if policy.is_idle(remembered.seen_at, conf.IDLE_TIMEOUT, now):
+        return EndReason.EXPIRED
+    # The touch saves the session, and the store then keeps it longer than its cookie lives.
+    if policy.is_over(request.session.get_expiry_date(modification=remembered.renewed_at), now):
         return EndReason.EXPIRED
     if binding.is_elsewhere(request, remembered.ip_address, remembered.agent):
         return EndReason.REVOKED
@@ -165,20 +164,8 @@ def _still_counts(request: HttpRequest, remembered: Memory) -> bool:
     """Look at the row once per touch interval, in case the store kept what it should not."""
     if not policy.needs_touch(remembered.seen_at, memory.touch_after(), timezone.now()):
         return True
-    outcome = registry.touch(remembered.sid, client.ip_address(request))
-    if outcome is not Touch.WRITTEN:
-        return outcome is Touch.FRESH
-    session = request.session
-    modified = session.modified
-    memory.change(session, seen_at=timezone.now())
-    try:
-        # Now, and not with the answer: what was loaded a moment ago overwrites least. And
-        # without a cookie, whose age only renewal extends.
-        session.save()
-    except UpdateError:
-        return False
-    session.modified = modified
-    return True
+    touched = registry.touch_cookie(request.session, remembered.sid, client.ip_address(request))
+    return touched is not Touch.ENDED
 
 
 def _renew(request: HttpRequest, remembered: Memory) -> None:
@@ -197,7 +184,7 @@ def _has_work(request: HttpRequest) -> bool:
         session.modified
         or (session.accessed and session.session_key != _cookie_key(request))
         or (session.accessed and conf.ROTATE_SESSION_AFTER is not None)
-        or (session.accessed and settings.SESSION_SAVE_EVERY_REQUEST)
+        or (settings.SESSION_SAVE_EVERY_REQUEST and not session.is_empty())
         or stores.is_discarded(request)
         or hasattr(request, "_authmodes_reused")
     )
@@ -207,22 +194,27 @@ def _finish(request: HttpRequest, response: HttpResponseBase) -> None:
     registry.finish_reuse(request)
     if stores.is_discarded(request):
         request.session.flush()
-    session = request.session
-    if hasattr(request, "_authmodes_late") and not memory.is_registered(session):
-        _save_late(request)
-        return
     if _key_changed(request):
         _follow_key(request)
-    # With a server error Django sends no cookie, and the new key would be lost.
-    elif conf.ROTATE_SESSION_AFTER is not None and response.status_code < 500:
-        _rotate_key(request)
-    _cap_age(request)
+    elif _led_nowhere(request):
+        registry.expire(_cookie_key(request) or "")
+    # With a server error Django neither saves nor sends a cookie, and a new key would be lost.
+    elif response.status_code < 500 and _may_have_another_key(request.session):
+        _go_on(request, response)
+    if request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST:
+        _prepare_cookie(request.session)
 
 
 def _key_changed(request: HttpRequest) -> bool:
     # Reading `session_key` does not load the session.
     session = request.session
-    return session.accessed and session.session_key != _cookie_key(request)
+    return session.accessed and session.session_key != stores.came_by(session, _cookie_key(request))
+
+
+def _led_nowhere(request: HttpRequest) -> bool:
+    """Whether there is no session any more under the key of the cookie."""
+    cookie = _cookie_key(request)
+    return bool(cookie) and stores.came_by(request.session, cookie) is None
 
 
 def _cookie_key(request: HttpRequest) -> str | None:
@@ -231,7 +223,7 @@ def _cookie_key(request: HttpRequest) -> str | None:
 
 def _follow_key(request: HttpRequest) -> None:
     """Bring the row into line with `cycle_key()`, `flush()` and a changed password."""
-    session, old_key = request.session, _cookie_key(request)
+    session, old_key = request.session, stores.came_by(request.session, _cookie_key(request))
     remembered = memory.recall(session)
     if remembered is None or memory.is_registered(session):
         if old_key:
@@ -243,45 +235,69 @@ def _follow_key(request: HttpRequest) -> None:
         session.flush()
 
 
-def _rotate_key(request: HttpRequest) -> None:
-    """Give the session a new key if its own has served long enough.
+def _may_have_another_key(session: SessionBase) -> bool:
+    """Whether the session is rotated here, or was by a parallel request."""
+    rotates = conf.ROTATE_SESSION_AFTER is not None
+    return session.accessed and (rotates or stores.is_late(session)) and SESSION_KEY in session
+
+
+def _go_on(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Rotate the key if it has served long enough, and save what was done under the one in force.
 
     With the answer and not before the view: it leaves at once, so that the browser has the
     new key long before the grace of the old one is over.
     """
     session = request.session
     remembered = memory.recall(session)
-    if remembered is None or SESSION_KEY not in session or session.session_key is None:
+    if remembered is None or session.session_key is None:
         return
-    if policy.needs_new_key(remembered.keyed_at, conf.ROTATE_SESSION_AFTER, timezone.now()):
-        live = registry.rotate_key(session, remembered.sid)
-    elif not session.modified or registry.is_current(remembered.sid, session.session_key).exists():
+    # Whoever came by an old key does not rotate the new one: parallel requests would chase
+    # each other's keys.
+    late, modified = stores.is_late(session), session.modified
+    due = policy.needs_new_key(remembered.keyed_at, conf.ROTATE_SESSION_AFTER, timezone.now())
+    if not (late or due or modified):
         return
-    else:
-        # Saving it under its old key would bring that back to life.
-        live = registry.carry_over(session)
+    _prepare_cookie(session)
+    session.modified = modified
+    save = registry.rotate_key if due and not late else registry.keep
+    live = save(session, remembered.sid)
     if live is None:
         session.flush()
-    else:
-        request.session = live
-
-
-def _save_late(request: HttpRequest) -> None:
-    """Save what a late request did, under the key that is in force, and send no cookie."""
-    session = request.session
-    if not session.modified or session.session_key is None:
         return
-    live = registry.carry_over(session)
-    if live is not None:
-        live.save()
-    session.modified = False
+    # Saved already, under the row's lock; Django's own save comes too late for that.
+    live.modified = False
+    request.session = live
+    # To the late as well: the answer that carried the key may have been lost, as when the
+    # user clicks on before a page has loaded.
+    _send_cookie(response, live)
 
 
-def _cap_age(request: HttpRequest) -> None:
-    """Let the cookie, and what the store keeps, end no later than the login session."""
-    session = request.session
+def _prepare_cookie(session: SessionBase) -> None:
+    """Note the fresh age of a cookie that is about to be sent, and cap it.
+
+    Neither the cookie nor what the store keeps lasts longer than the login session.
+    """
     remembered = memory.recall(session)
-    if remembered is None or session.get_expire_at_browser_close():
+    if remembered is None:
         return
-    if session.get_expiry_date() > remembered.expires_at:
+    memory.change(session, renewed_at=timezone.now())
+    if (
+        not session.get_expire_at_browser_close()
+        and session.get_expiry_date() > remembered.expires_at
+    ):
         session.set_expiry(remembered.expires_at)
+
+
+def _send_cookie(response: HttpResponseBase, session: SessionBase) -> None:
+    """As Django's `SessionMiddleware` does, for a session that is not to be saved again."""
+    until_close = session.get_expire_at_browser_close()
+    response.set_cookie(
+        settings.SESSION_COOKIE_NAME,
+        session.session_key or "",
+        max_age=None if until_close else session.get_expiry_age(),
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=settings.SESSION_COOKIE_HTTPONLY,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+    )

@@ -3,7 +3,6 @@
 from typing import Any
 
 from allauth.account.signals import authentication_step_completed
-from allauth.account.signals import user_logged_in as allauth_logged_in
 from allauth.core import context
 from allauth.socialaccount.signals import social_account_added, social_account_removed
 from django.apps import apps
@@ -11,9 +10,10 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models.signals import post_save, pre_delete
 from django.http import HttpRequest
-from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
+from django.utils import timezone
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from . import memory, registry
+from . import memory, policy, registry
 from .models import EndReason, LoginMode, LoginSession
 
 
@@ -28,12 +28,14 @@ def connect() -> None:
     for user in (model for model in apps.get_models() if issubclass(model, get_user_model())):
         post_save.connect(end_logins_of_changed_user, user, dispatch_uid="authmodes_changed")
         pre_delete.connect(end_logins_of_deleted_user, user, dispatch_uid="authmodes_deleted")
+    pre_delete.connect(
+        end_login_of_deleted_token, sender=OutstandingToken, dispatch_uid="authmodes_token_deleted"
+    )
     for signal in (social_account_added, social_account_removed, *_mfa_signals()):
         signal.connect(end_other_logins, dispatch_uid="authmodes_ways_in")
     authentication_step_completed.connect(
         change_key_at_reauthentication, dispatch_uid="authmodes_reauthenticated"
     )
-    allauth_logged_in.connect(end_logins_of_squatter, dispatch_uid="authmodes_squatter")
 
 
 def _mfa_signals() -> list[Any]:
@@ -92,31 +94,19 @@ def end_logins_of_changed_user(
 
 def end_logins_of_deleted_user(instance: Any, **kwargs: Any) -> None:
     """Clear Django sessions and blacklist tokens before the rows go with their user."""
-    registry.revoke_all(LoginSession.objects.for_user(instance), EndReason.USER_DISABLED)
+    registry.revoke_user(instance, EndReason.USER_DISABLED)
 
 
 def end_other_logins(**kwargs: Any) -> None:
     """A way in was added or taken away: whoever else is signed in has to prove it anew."""
     user = kwargs.get("user") or (kwargs.get("sociallogin") or kwargs["socialaccount"]).user
-    _end_others(user)
+    registry.end_others(user, spare=_current_sid())
 
 
-def end_logins_of_squatter(user: Any, sociallogin: Any = None, **kwargs: Any) -> None:
-    """Somebody came in by an e-mail address that the account's user had never verified.
-
-    allauth wipes the password then (its `wipe_password`), and has no say over logins
-    that did not need one.
-    """
-    # A private name of allauth's; a test fails when it moves.
-    if getattr(sociallogin, "_did_authenticate_by_email", None):
-        _end_others(user)
-
-
-def _end_others(user: Any) -> None:
-    others = LoginSession.objects.for_user(user)
-    if sid := _current_sid():
-        others = others.exclude(sid=sid)
-    registry.revoke_all(others, EndReason.REVOKED_BY_USER, by=user)
+def end_login_of_deleted_token(instance: OutstandingToken, **kwargs: Any) -> None:
+    """A login whose refresh token is thrown away has nothing left that could be rotated."""
+    if not policy.is_over(instance.expires_at, timezone.now()):
+        registry.revoke_all(LoginSession.objects.filter(refresh_token=instance.pk))
 
 
 def _current_sid() -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.utils import timezone
 
@@ -36,7 +37,7 @@ class Snapshot:
         The first call of a process loads the snapshot and raises what the database raises;
         from then on a database that is away changes nothing: what was known stays known.
         """
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._start()
         return sid in self._ended
 
@@ -56,9 +57,10 @@ class Snapshot:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is not None:
+            if self._thread is not None and self._thread.is_alive():
                 return
-            self._poll()
+            if self._since is None:
+                self._poll()
             thread = threading.Thread(target=self._run, name="authmodes-snapshot", daemon=True)
             thread.start()
             self._thread = thread
@@ -66,21 +68,30 @@ class Snapshot:
     def _run(self) -> None:
         away = False
         try:
-            while not self._stopping.wait(conf.SNAPSHOT_INTERVAL.total_seconds()):
-                try:
-                    self._poll()
-                except Exception as error:
-                    # Whatever it is, the thread must go on; it says so once.
-                    if not away:
-                        logger.error("cannot read which login sessions ended: %s", error)
-                    away = True
-                    connection.close()
-                else:
-                    if away:
-                        logger.warning("reading which login sessions ended again")
-                    away = False
+            while not self._stopping.wait(self._interval()):
+                away = not self._try_poll(away)
         finally:
             connection.close()
+
+    def _interval(self) -> float:
+        try:
+            return conf.SNAPSHOT_INTERVAL.total_seconds()
+        except ImproperlyConfigured:
+            # A check reports it; this thread must go on.
+            return 1.0
+
+    def _try_poll(self, was_away: bool) -> bool:
+        """Poll once, whatever comes of it; say so in the log when that changes."""
+        try:
+            self._poll()
+        except Exception as error:
+            if not was_away:
+                logger.error("cannot read which login sessions ended: %s", error)
+            connection.close()
+            return False
+        if was_away:
+            logger.warning("reading which login sessions ended again")
+        return True
 
     def _poll(self) -> None:
         now = timezone.now()

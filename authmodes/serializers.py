@@ -212,7 +212,9 @@ class TokenExchangeSerializer(serializers.Serializer[Any]):
 def end_family(raw_token: Any) -> bool:
     """End the login session of a refresh token; False if it is none of ours."""
     identified = registry.identify(raw_token)
-    if identified is None or not isinstance(identified[0], tokens.RefreshToken):
+    if identified is None:
+        return registry.spend_legacy(raw_token)
+    if not isinstance(identified[0], tokens.RefreshToken):
         return False
     registry.revoke(identified[1], EndReason.LOGOUT)
     return True

@@ -18,6 +18,9 @@ from . import errors, intent, stores
 from .intent import Intent
 from .models import LoginMode, LoginSession
 
+# Seconds for Retry-After: the windows of allauth's default rates "login" and "login_failed".
+LOGIN_WAIT, FAILED_WAIT = 60, 300
+
 
 def with_password(request: HttpRequest, login: str, password: str, mode: str) -> LoginSession:
     """Sign a user in by name or e-mail address; return the new login session.
@@ -34,7 +37,7 @@ def with_password(request: HttpRequest, login: str, password: str, mode: str) ->
 
 def _run(request: HttpRequest, login: str, password: str) -> LoginSession:
     if not ratelimit.consume(request, action="login"):
-        raise Throttled
+        raise Throttled(LOGIN_WAIT)
     form = _valid_form(request, login, password)
     if request.user.is_authenticated:
         # Somebody else's login, or an older one of the same user, in this browser.
@@ -57,7 +60,9 @@ def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
     if form.is_valid():
         return form
     codes = {error.code for errors_ in form.errors.as_data().values() for error in errors_}
-    raise Throttled if "too_many_login_attempts" in codes else errors.no_active_account()
+    if "too_many_login_attempts" in codes:
+        raise Throttled(FAILED_WAIT)
+    raise errors.no_active_account()
 
 
 @contextmanager

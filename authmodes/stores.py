@@ -2,23 +2,30 @@
 
 import logging
 import secrets
+from collections.abc import Mapping
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.contrib.sessions.backends import cached_db, db
+from django.contrib.sessions.backends import cache, cached_db, db
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from . import policy
+from .conf import conf
 
 logger = logging.getLogger("authmodes")
 
 SUCCESSOR_KEY = "_authmodes_successor"
+TOMBSTONE = "authmodes.ended."
+TOMBSTONE_MARGIN = timedelta(minutes=1)
 
 
 def engine() -> type[SessionBase]:
@@ -77,12 +84,57 @@ def retire(session_key: str, nonce: str) -> None:
     retired = engine()(session_key)
     retired.clear()
     retired[SUCCESSOR_KEY] = {"nonce": nonce, "at": timezone.now().timestamp()}
-    retired.set_expiry(int(policy.SESSION_KEY_GRACE.total_seconds()))
+    # As a date: the file engine would take seconds for a length that never passes.
+    retired.set_expiry(policy.SESSION_KEY_GRACE)
     retired.save()
 
 
 def is_retired(session: SessionBase) -> bool:
     return SUCCESSOR_KEY in session
+
+
+def lead_on(session: SessionBase) -> None:
+    """Have a session that turns out to be retired go on as its successor.
+
+    When it is loaded, because not only `request.user` reads a session: the CSRF check and
+    a shopping cart do as well, and what they write must not end up under the old key.
+    """
+    load, aload = session.load, session.aload
+
+    def load_live() -> dict[str, Any]:
+        return _arrive(session, load())
+
+    async def aload_live() -> dict[str, Any]:
+        return await sync_to_async(_arrive)(session, await aload())
+
+    session.load, session.aload = load_live, aload_live  # type: ignore[method-assign]
+    # With CSRF_USE_SESSIONS, Django's CSRF middleware has loaded it before ours.
+    loaded = getattr(session, "_session_cache", None)
+    if loaded is not None and SUCCESSOR_KEY in loaded:
+        del session._session_cache  # type: ignore[attr-defined]
+    elif loaded is not None:
+        _arrive(session, loaded)
+
+
+def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
+    if SUCCESSOR_KEY in data:
+        retired = engine()(session.session_key)
+        live = successor_of(retired)
+        session._session_key = live.session_key if live else None  # type: ignore[attr-defined]
+        session._authmodes_late = live is not None  # type: ignore[attr-defined]
+        data = dict(live.items()) if live else {}
+    session._authmodes_came_by = session.session_key  # type: ignore[attr-defined]
+    return data
+
+
+def is_late(session: SessionBase) -> bool:
+    """Whether the request came by a key that was rotated a moment ago."""
+    return getattr(session, "_authmodes_late", False)
+
+
+def came_by(session: SessionBase, cookie: str | None) -> str | None:
+    """The key that the request came by, or was led on to; None if it led nowhere."""
+    return getattr(session, "_authmodes_came_by", cookie)
 
 
 def successor_of(session: SessionBase) -> SessionBase | None:
@@ -105,33 +157,53 @@ def _successor_key(session_key: str, nonce: str) -> str:
 # -- deletion ------------------------------------------------------------------------------
 
 
-def delete(stored_keys: list[str]) -> None:
-    """Delete Django sessions from their store; never in the way of ending a login.
+def delete(doomed: Mapping[str, str]) -> None:
+    """Delete the Django sessions of login sessions, given by sid and stored key.
 
     A database store is part of the caller's transaction. Other stores follow once it is
     committed, and one that cannot be reached is logged: the row is the truth, and the
     throttled touch looks at it again.
     """
-    if not stored_keys:
+    if not doomed:
         return
     store = engine()
     if issubclass(store, db.SessionStore):
-        store.get_model_class().objects.filter(session_key__in=stored_keys).delete()
-    if not issubclass(store, db.SessionStore) or issubclass(store, cached_db.SessionStore):
-        transaction.on_commit(lambda: _delete_outside_database(store, stored_keys))
+        store.get_model_class().objects.filter(session_key__in=doomed.values()).delete()
+    if not issubclass(store, db.SessionStore) or _is_cached(store):
+        transaction.on_commit(lambda: _delete_outside_database(store, doomed))
 
 
-def _delete_outside_database(store: Any, stored_keys: list[str]) -> None:
+def has_tombstone(sid: str) -> bool:
+    """Whether a login ended lately, as far as a cached store can tell without the row.
+
+    A save that was under way when the session was deleted puts it back into the cache.
+    """
+    return _is_cached(engine()) and _cache().get(TOMBSTONE + sid) is not None
+
+
+def _delete_outside_database(store: Any, doomed: Mapping[str, str]) -> None:
+    keys = list(doomed.values())
     try:
-        if issubclass(store, cached_db.SessionStore):
-            prefix = store.cache_key_prefix
-            caches[settings.SESSION_CACHE_ALIAS].delete_many([prefix + key for key in stored_keys])
+        if _is_cached(store):
+            # Until the touch looks at the row itself; first, or a save might slip between.
+            _cache().set_many({TOMBSTONE + sid: 1 for sid in doomed}, _tombstone_seconds())
+            _cache().delete_many([store.cache_key_prefix + key for key in keys])
             return
-        for key in stored_keys:
+        for key in keys:
             store().delete(key)
     except Exception:
         # Whatever the cache client raises: the login has ended, only the mirror has not.
         # No traceback: a client may quote the key that it failed on.
-        logger.error(
-            "Could not delete %d Django sessions from %s", len(stored_keys), store.__module__
-        )
+        logger.error("Could not delete %d Django sessions from %s", len(keys), store.__module__)
+
+
+def _is_cached(store: type[SessionBase]) -> bool:
+    return issubclass(store, cache.SessionStore | cached_db.SessionStore)
+
+
+def _cache() -> BaseCache:
+    return caches[settings.SESSION_CACHE_ALIAS]
+
+
+def _tombstone_seconds() -> float:
+    return (conf.TOUCH_INTERVAL + TOMBSTONE_MARGIN).total_seconds()

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from rest_framework_simplejwt import tokens as simplejwt
 from rest_framework_simplejwt.exceptions import TokenError
-from rest_framework_simplejwt.utils import datetime_from_epoch
+from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
 
 from . import keys, policy
 from .conf import conf, simple_jwt
@@ -107,6 +108,14 @@ class LegacyRefreshToken(RefreshToken):
             return get_user_model()._default_manager.filter(**wanted).first()
         except (ValueError, TypeError, ValidationError):
             return None
+
+    def is_of_password(self, user: Any) -> bool:
+        """Whether the password is still the one of simplejwt's CHECK_REVOKE_TOKEN claim."""
+        jwt_settings = simple_jwt()
+        if not jwt_settings.CHECK_REVOKE_TOKEN:
+            return True
+        claimed = str(self.payload.get(jwt_settings.REVOKE_TOKEN_CLAIM))
+        return constant_time_compare(claimed, get_md5_hash_password(user.password))
 
 
 Kind = TypeVar("Kind", bound=LoginToken)

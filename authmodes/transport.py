@@ -4,12 +4,26 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
+from . import errors, registry
 from .conf import Transport, conf
+from .models import EndReason, LoginSession
 from .tokens import TokenPair
+
+COOKIE_MAX = 4096
 
 
 def in_use() -> bool:
     return conf.TOKEN_TRANSPORT is Transport.COOKIE
+
+
+def check_size(pair: TokenPair) -> None:
+    """Raise `TokenTooLarge` for what a browser would drop without a word."""
+    names = (conf.ACCESS_COOKIE_NAME, conf.REFRESH_COOKIE_NAME)
+    if any(
+        len(name) + len(value) > COOKIE_MAX
+        for name, value in zip(names, (pair.access, pair.refresh), strict=True)
+    ):
+        raise errors.TokenTooLarge
 
 
 def set_cookies(response: HttpResponseBase, pair: TokenPair) -> None:
@@ -42,6 +56,30 @@ def clear_cookies(response: HttpResponseBase) -> None:
             httponly=True,
             samesite=conf.COOKIE_SAMESITE,  # type: ignore[arg-type]
         )
+
+
+def are_sent(request: HttpRequest) -> bool:
+    """Whether the browser holds any of the token cookies."""
+    return bool(access_token(request) or refresh_token(request))
+
+
+def logins_of_cookies(request: HttpRequest) -> list[LoginSession]:
+    """The login sessions, not ended yet, whose tokens are in the cookies."""
+    if not in_use():
+        return []
+    found = {}
+    for raw_token in (access_token(request), refresh_token(request)):
+        identified = registry.identify(raw_token) if raw_token else None
+        if identified is not None and identified[1].ended_at is None:
+            found[identified[1].pk] = identified[1]
+    return list(found.values())
+
+
+def supersede(request: HttpRequest, login_session: LoginSession) -> None:
+    """End the logins whose cookies a new one is about to replace (ASVS V7.2.4)."""
+    for previous in logins_of_cookies(request):
+        if previous.pk != login_session.pk:
+            registry.revoke(previous, EndReason.LOGOUT)
 
 
 def access_token(request: HttpRequest) -> str | None:

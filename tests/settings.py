@@ -7,6 +7,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,8 @@ REST_FRAMEWORK = {
 
 AUTHMODES_MODE = "both"
 AUTHMODES_REDIRECT_URIS = ["https://spa.example/callback"]
+# For the processes that a test starts; within one, a test overrides them.
+AUTHMODES_ACCESS_TOKEN_CHECK = os.environ.get("AUTHMODES_ACCESS_TOKEN_CHECK", "database")
+AUTHMODES_SNAPSHOT_INTERVAL = timedelta(
+    seconds=float(os.environ.get("AUTHMODES_SNAPSHOT_INTERVAL", "1"))
+)

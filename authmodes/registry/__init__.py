@@ -6,19 +6,20 @@ second; two orders would deadlock.
 """
 
 from .adopting import adopt, adopt_many
-from .ending import prune, revoke, revoke_all
+from .ending import end_others, prune, revoke, revoke_all, revoke_user
 from .following import (
     Touch,
     abandon,
-    carry_over,
+    expire,
     follow,
-    is_current,
+    keep,
     recheck,
     rotate_key,
     touch,
+    touch_cookie,
 )
 from .judging import end_by_token_text, end_outdated, identify, is_acceptable, is_live, verdict
-from .rotating import Refusal, finish_reuse, rotate
+from .rotating import Refusal, finish_reuse, rotate, spend_legacy
 from .starting import start
 
 __all__ = [
@@ -27,22 +28,26 @@ __all__ = [
     "abandon",
     "adopt",
     "adopt_many",
-    "carry_over",
     "end_by_token_text",
+    "end_others",
     "end_outdated",
+    "expire",
     "finish_reuse",
     "follow",
     "identify",
     "is_acceptable",
-    "is_current",
     "is_live",
+    "keep",
     "prune",
     "recheck",
     "revoke",
     "revoke_all",
+    "revoke_user",
     "rotate",
     "rotate_key",
+    "spend_legacy",
     "start",
     "touch",
+    "touch_cookie",
     "verdict",
 ]

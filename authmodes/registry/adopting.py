@@ -16,8 +16,8 @@ from .judging import auth_hashes
 from .starting import new_row, record_cookie
 
 
-def adopt(request: HttpRequest, user: Any) -> None:
-    """Adopt the Django session of a request."""
+def adopt(request: HttpRequest, user: Any) -> bool:
+    """Adopt the Django session of a request; False if it had a login session that ended."""
     login_session = new_row(request, user, LoginMode.SESSION, client.origin(request, user))
     try:
         with transaction.atomic():
@@ -25,8 +25,11 @@ def adopt(request: HttpRequest, user: Any) -> None:
     except IntegrityError:
         # A parallel request was first, or `adopt_many`; its row is ours too.
         key = stores.stored_key(stores.ensure_key(request.session))
-        for row in LoginSession.objects.active().filter(session_key=key):
-            memory.remember(request.session, row)
+        row = LoginSession.objects.active().filter(session_key=key).first()
+        if row is None:
+            return False
+        memory.remember(request.session, row)
+    return True
 
 
 def adopt_many(sessions: Mapping[str, Mapping[str, Any]]) -> int:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from allauth.core import context
 from django.db import transaction
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
@@ -16,6 +17,14 @@ from .conflicts import retried
 logger = logging.getLogger("authmodes")
 
 BATCH = 500
+# Somebody, or the app itself, wanted the user out. The others are everyday ends.
+DELIBERATE = {
+    EndReason.REVOKED,
+    EndReason.REVOKED_BY_USER,
+    EndReason.REUSE,
+    EndReason.PASSWORD_CHANGED,
+    EndReason.USER_DISABLED,
+}
 
 
 def revoke(
@@ -34,6 +43,21 @@ def revoke(
         login_session.ended_at, login_session.end_reason = row.ended_at, row.end_reason
         login_session.ended_by = by
     return bool(ended)
+
+
+def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -> int:
+    """End every login session of a user, and the browser logins still on their way to an app."""
+    HandoffCode.objects.filter(user=user).delete()
+    return revoke_all(LoginSession.objects.for_user(user), reason, by=by)
+
+
+def end_others(user: Any, *, spare: str | None) -> int:
+    """End every login session of a user but one, at the user's own wish."""
+    HandoffCode.objects.filter(user=user).delete()
+    others = LoginSession.objects.for_user(user)
+    if spare is not None:
+        others = others.exclude(sid=spare)
+    return revoke_all(others, EndReason.REVOKED_BY_USER, by=user)
 
 
 def revoke_all(
@@ -65,7 +89,10 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
         if not rows.filter(ended_at__isnull=True).update(**mark):
             return []
         ended = list(rows.filter(**mark).select_related("user"))
-        stores.delete([row.session_key for row in ended if row.session_key])
+        stores.delete({str(row.sid): row.session_key for row in ended if row.session_key})
+        if reason in DELIBERATE:
+            # Else a one-time code that was issued a moment ago would bring the user back.
+            HandoffCode.objects.filter(user__in={row.user_id for row in ended}).delete()
         BlacklistedToken.objects.bulk_create(
             [
                 BlacklistedToken(token_id=row.refresh_token_id)
@@ -76,7 +103,19 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
         )
         # Not before it is true: the caller may have a transaction of its own.
         transaction.on_commit(lambda: _announce(ended, by))
+    _leave(ended)
     return ended
+
+
+def _leave(ended: Sequence[LoginSession]) -> None:
+    """Have the request under way forget its own Django session, if that is what ended.
+
+    It would be saved with the answer, and Django answers 400 when it is gone by then.
+    """
+    session: Any = getattr(context.request, "session", None)
+    key = session.session_key if session is not None else None
+    if key is not None and stores.stored_key(key) in {row.session_key for row in ended}:
+        session.flush()
 
 
 def _announce(ended: Iterable[LoginSession], by: Any) -> None:

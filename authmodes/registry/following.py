@@ -4,12 +4,13 @@ import enum
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from .. import memory, stores
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
-from .ending import revoke
+from .conflicts import ATTEMPTS
+from .ending import revoke, revoke_all
 from .judging import is_acceptable
 
 
@@ -19,6 +20,27 @@ class Touch(enum.Enum):
     WRITTEN = enum.auto()
     FRESH = enum.auto()
     ENDED = enum.auto()
+
+
+def touch_cookie(session: SessionBase, sid: str, ip_address: str | None) -> Touch:
+    """Touch, and have the Django session remember it.
+
+    It is saved at once, because what was loaded a moment ago overwrites least; and under
+    the lock of the row, because a save after a rotation would bring the old key back.
+    """
+    assert session.session_key is not None
+    modified = session.modified
+    try:
+        with transaction.atomic():
+            outcome = touch(sid, ip_address)
+            if outcome is Touch.WRITTEN and is_current(sid, session.session_key).exists():
+                memory.change(session, seen_at=timezone.now())
+                session.save()
+    except UpdateError:
+        return Touch.ENDED
+    # The cookie is not sent for it: only renewal extends its age.
+    session.modified = modified
+    return outcome
 
 
 def touch(sid: str, ip_address: str | None) -> Touch:
@@ -44,7 +66,7 @@ def follow(sid: str, session_key: str, auth_hash: str) -> bool:
 
 
 def rotate_key(session: SessionBase, sid: str) -> SessionBase | None:
-    """Give a login's Django session a new key; return the session to go on with.
+    """Give a login's Django session a new key; return the session to go on with, saved.
 
     None if the login has ended, or its key was rotated too long ago. Of several at once one
     wins; for the grace, the old key leads the others to the winner's session, which is
@@ -68,15 +90,33 @@ def rotate_key(session: SessionBase, sid: str) -> SessionBase | None:
         pass
     successor.delete()
     session.modified = modified
-    return carry_over(session)
+    return keep(session, sid)
 
 
-def carry_over(session: SessionBase) -> SessionBase | None:
-    """Bring what a request did to a session whose key was rotated meanwhile to its successor.
+def keep(session: SessionBase, sid: str) -> SessionBase | None:
+    """Save what a request did under the key in force; return the session to go on with.
 
-    None if the old key leads nowhere any more.
+    None if the login has ended, or if the key was rotated too long ago.
     """
-    assert session.session_key is not None
+    live: SessionBase | None = session
+    for _attempt in range(ATTEMPTS):
+        if live is None or live.session_key is None:
+            return None
+        try:
+            # While the row is locked nobody rotates, so no retired key is saved to.
+            with transaction.atomic():
+                if is_current(sid, live.session_key).update(session_key=F("session_key")):
+                    if live.modified:
+                        live.save()
+                    return live
+        except UpdateError:
+            return None
+        live = _carry_over(session)
+    return None
+
+
+def _carry_over(session: SessionBase) -> SessionBase | None:
+    """The successor of a session whose key was rotated meanwhile, with what a request did."""
     live = stores.successor_of(stores.engine()(session.session_key))
     if live is None or memory.DATA_KEY not in live:
         return None
@@ -99,6 +139,15 @@ def abandon(session_key: str) -> None:
         # Django flushes a session whose password hash is stale, without saying why.
         if is_acceptable(login_session):
             revoke(login_session, EndReason.LOGOUT)
+
+
+def expire(session_key: str) -> None:
+    """End the login of a cookie that led nowhere, if its time is over.
+
+    Only then: a parallel request may just be changing the key.
+    """
+    stored = stores.stored_key(session_key)
+    revoke_all(LoginSession.objects.expired().filter(session_key=stored), EndReason.EXPIRED)
 
 
 def recheck(session_key: str | None) -> None:

@@ -12,7 +12,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from .. import policy, tokens
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginSession
-from .ending import revoke, revoke_all
+from .ending import revoke, revoke_all, revoke_user
 
 
 def verdict(login_session: LoginSession, now: datetime) -> EndReason | None:
@@ -91,7 +91,7 @@ def end_outdated(user: Any, *, spare: str | None = None) -> None:
     """
     login_sessions = LoginSession.objects.for_user(user)
     if not simple_jwt().USER_AUTHENTICATION_RULE(user):
-        revoke_all(login_sessions, EndReason.USER_DISABLED)
+        revoke_user(user, EndReason.USER_DISABLED)
         return
     outdated = login_sessions.exclude(auth_hash__in=auth_hashes(user))
     if spare is not None:

@@ -137,20 +137,35 @@ def _take_over(
     user = legacy.find_user()
     if request is None or user is None or not simple_jwt().USER_AUTHENTICATION_RULE(user):
         return TOKEN_NOT_VALID
+    if not legacy.is_of_password(user):
+        return TOKEN_NOT_VALID
     with transaction.atomic():
-        outstanding, _created = OutstandingToken.objects.get_or_create(
-            jti=legacy[simple_jwt().JTI_CLAIM],
-            defaults={"user": user, "token": "", "expires_at": legacy.expires_at},
-        )
-        _entry, is_first = BlacklistedToken.objects.get_or_create(token=outstanding)
-        if not is_first:
+        if not _spend(legacy):
             return TOKEN_NOT_VALID
-        # simplejwt kept the token's text.
-        OutstandingToken.objects.filter(pk=outstanding.pk).update(token="")
         login_session = start(
             request, user, LoginMode.JWT, origin=Origin(), not_after=legacy.expires_at
         )
     return tokens.mint(login_session)
+
+
+def spend_legacy(raw_token: str) -> bool:
+    """Blacklist a refresh token from before authmodes, for whom it signs out; False if none."""
+    legacy = tokens.read_legacy(raw_token) if conf.ACCEPT_LEGACY_REFRESH else None
+    return legacy is not None and (_spend(legacy) or True)
+
+
+def _spend(legacy: tokens.LegacyRefreshToken) -> bool:
+    """Blacklist a legacy token; False if it was blacklisted before."""
+    # Kept for the leeway too, or simplejwt's `flushexpiredtokens` would make it good again.
+    expires_at = legacy.expires_at + legacy.get_token_backend().get_leeway()
+    outstanding, _created = OutstandingToken.objects.get_or_create(
+        jti=legacy[simple_jwt().JTI_CLAIM],
+        defaults={"user": legacy.find_user(), "token": "", "expires_at": expires_at},
+    )
+    _entry, is_first = BlacklistedToken.objects.get_or_create(token=outstanding)
+    # simplejwt kept the token's text.
+    OutstandingToken.objects.filter(pk=outstanding.pk).update(token="", expires_at=expires_at)
+    return is_first
 
 
 def _punish_reuse(login_session: LoginSession, request: HttpRequest | None) -> None:

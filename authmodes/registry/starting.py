@@ -76,6 +76,10 @@ def _supersede(request: HttpRequest) -> None:
     if previous is not None:
         request.session.cycle_key()
         revoke_all(LoginSession.objects.filter(sid=previous.sid), EndReason.LOGOUT)
+    earlier = getattr(request, "_authmodes_login", None)
+    if earlier is not None and earlier.session_key is not None:
+        # Another `login()` in this very request, whose session Django has flushed.
+        revoke_all(LoginSession.objects.filter(pk=earlier.pk), EndReason.LOGOUT)
 
 
 def _take_turns(user: Any) -> None:

@@ -15,9 +15,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .. import errors, transport
+from .. import errors, registry, tokens, transport
 from ..authentication import REALM, AuthModesAuthentication, LoginAuth
 from ..conf import Mode
+from ..models import EndReason, LoginSession
 from ..serializers import token_answer
 from ..tokens import TokenPair
 
@@ -32,6 +33,10 @@ class BoundedJSONParser(JSONParser):
             raise ParseError(_("The body is nested too deeply.")) from None
 
 
+# Others, such as "idna", are codecs to Python and make it raise at what a stranger sends.
+CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "windows-1252"}
+
+
 class DoorMixin:
     """For any DRF view of ours, simplejwt's extended ones included."""
 
@@ -42,6 +47,12 @@ class DoorMixin:
     @method_decorator(transaction.non_atomic_requests)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        charset = (request._request.content_params or {}).get("charset", "utf-8")
+        if charset.lower() not in CHARSETS:
+            raise ParseError(_("The charset of the body is not supported."), "unsupported_charset")
+        super().initial(request, *args, **kwargs)  # type: ignore[misc]
 
     def get_exception_handler(self) -> Any:
         return errors.handle
@@ -96,11 +107,25 @@ def sets_cookie(mode: str) -> bool:
     return mode == Mode.SESSION or transport.in_use()
 
 
+def respond_to_login(request: Request, login_session: LoginSession) -> Response:
+    """Answer a login with its tokens; cookies that it replaces belonged to a login as well."""
+    pair = tokens.mint(login_session)
+    try:
+        response = respond_with_tokens(pair)
+    except errors.TokenTooLarge:
+        # Nobody will ever hold its tokens.
+        registry.revoke(login_session, EndReason.REVOKED)
+        raise
+    transport.supersede(request._request, login_session)
+    return response
+
+
 def respond_with_tokens(pair: TokenPair) -> Response:
     """Answer with a pair: in the body, or in cookies and then nowhere in the body."""
     answer = token_answer(pair)
     if not transport.in_use():
         return Response(answer)
+    transport.check_size(pair)
     del answer["access"], answer["refresh"]
     response = Response(answer)
     transport.set_cookies(response, pair)

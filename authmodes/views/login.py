@@ -9,8 +9,8 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import registry, sign_in, tokens, transport
-from ..authentication import AuthModesAuthentication
+from .. import registry, sign_in, transport
+from ..authentication import AuthModesAuthentication, LoginAuth
 from ..conf import Mode, conf
 from ..models import EndReason, LoginMode, LoginSession
 from ..serializers import (
@@ -25,7 +25,7 @@ from .base import (
     PublicView,
     enforce_csrf,
     login_auth,
-    respond_with_tokens,
+    respond_to_login,
     sets_cookie,
 )
 from .social import providers
@@ -71,48 +71,57 @@ class LoginView(PublicView):
         login = fields.get("username") or fields["email"]
         started = sign_in.with_password(request._request, login, fields["password"], mode)
         if mode == LoginMode.JWT:
-            return respond_with_tokens(tokens.mint(started))
+            return respond_to_login(request, started)
         return Response(cookie_answer(started, request._request.session))
 
 
 class LogoutView(PublicView):
-    """End the login session of this call, whatever its mode, and clear the cookies.
+    """End the login session of this call, whatever its mode, and take its cookies back.
 
-    Which one that is, the call's credential says: the `Authorization` header, a `refresh`
-    token in the body (for a client whose access token has expired), the token cookies,
-    the Django session. A call with none of them has nothing to end and is answered alike.
+    Which one that is, the call's credential says: the `Authorization` header; a `refresh`
+    token in the body, for a client whose access token has expired; or the cookies, and then
+    the browser is signed out of every login they belong to. A call with none of them has
+    nothing to end and is answered alike.
     """
 
     def post(self, request: Request) -> Response:
-        try:
-            self._end(request)
-        except AuthenticationFailed as error:
-            response = self.handle_exception(error)
+        body = request.data if isinstance(request.data, dict) else {}
+        authenticator = AuthModesAuthentication()
+        response, ended = Response(status=204), True
+        if authenticator.is_bearer(request):
+            try:
+                _end_login(authenticator.authenticate(request))
+            except AuthenticationFailed as error:
+                response = self.handle_exception(error)
+        elif end_family(body.get("refresh")):
+            # Whoever holds the token; the cookies that came along may be somebody else's.
+            return response
         else:
-            response = Response(status=204)
-        transport.clear_cookies(response)
+            ended = _end_logins_of_cookies(request)
+        # Not for a call without any credential: another site could make it.
+        if ended or transport.are_sent(request._request):
+            transport.clear_cookies(response)
         return response
 
-    def _end(self, request: Request) -> None:
-        body = request.data if isinstance(request.data, dict) else {}
-        if end_family(body.get("refresh")):
-            return
-        authenticator = AuthModesAuthentication()
-        try:
-            found = authenticator.authenticate(request)
-        except AuthenticationFailed:
-            if authenticator.is_bearer(request):
-                raise
-            found = None
-        if transport.in_use() and (cookie := transport.refresh_token(request._request)):
-            enforce_csrf(request)
-            end_family(cookie)
-        if found is None:
-            return
-        _user, auth = found
-        registry.revoke_all(LoginSession.objects.filter(sid=auth.sid), EndReason.LOGOUT)
-        if auth.mode == LoginMode.SESSION:
-            get_adapter(request._request).logout(request._request)
+
+def _end_login(found: tuple[Any, LoginAuth] | None) -> None:
+    if found is not None:
+        registry.revoke_all(LoginSession.objects.filter(sid=found[1].sid), EndReason.LOGOUT)
+
+
+def _end_logins_of_cookies(request: Request) -> bool:
+    """Sign the browser out of all it sent; whether that was anything."""
+    django_request = request._request
+    by_session = conf.MODE.allows(Mode.SESSION) and django_request.user.is_authenticated
+    by_tokens = transport.logins_of_cookies(django_request)
+    if by_session or by_tokens:
+        # What is dead already asks for no CSRF token.
+        enforce_csrf(request)
+    for login_session in by_tokens:
+        registry.revoke(login_session, EndReason.LOGOUT)
+    if by_session:
+        get_adapter(django_request).logout(django_request)
+    return bool(by_session or by_tokens)
 
 
 class UserView(LoginSessionView):

@@ -29,13 +29,12 @@ class SessionManageView(View):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         if request.POST.get("others"):
-            current = memory.current_sid(request)
-            doomed = _own(request).exclude(sid=current) if current else _own(request)
+            registry.end_others(request.user, spare=memory.current_sid(request))
         else:
-            doomed = _own(request).filter(sid=_sid(request.POST.get("sid", "")))
-            if not doomed.exists():
+            found = _own(request).filter(sid=_sid(request.POST.get("sid", ""))).first()
+            if found is None:
                 raise Http404
-        registry.revoke_all(doomed, EndReason.REVOKED_BY_USER, by=request.user)
+            registry.revoke(found, EndReason.REVOKED_BY_USER, by=request.user)
         messages.success(request, _("Signed out there."))
         return redirect("authmodes:session_manage")
 

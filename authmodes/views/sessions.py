@@ -22,10 +22,8 @@ class SessionListView(LoginSessionView):
         return Response(serializer.data)
 
     def delete(self, request: Request) -> Response:
-        doomed = _own(request)
-        if request.query_params.get("all") != "1":
-            doomed = doomed.exclude(sid=login_auth(request).sid)
-        ended = registry.revoke_all(doomed, EndReason.REVOKED_BY_USER, by=request.user)
+        spare = None if request.query_params.get("all") == "1" else login_auth(request).sid
+        ended = registry.end_others(request.user, spare=spare)
         return Response({"ended": ended})
 
 

@@ -13,8 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt import views as simplejwt
 
-from .. import handoff, keys, registry, tokens, transport
-from ..conf import simple_jwt
+from .. import handoff, keys, registry, transport
+from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginMode
 from ..serializers import (
     TokenBlacklistSerializer,
@@ -25,7 +25,14 @@ from ..serializers import (
     TokenVerifySerializer,
     wanted_mode,
 )
-from .base import DoorMixin, LoginSessionView, PublicView, enforce_csrf, respond_with_tokens
+from .base import (
+    DoorMixin,
+    LoginSessionView,
+    PublicView,
+    enforce_csrf,
+    respond_to_login,
+    respond_with_tokens,
+)
 
 # Seconds; a new key is to be deployed this long before it signs.
 JWKS_MAX_AGE = 600
@@ -41,7 +48,9 @@ class TokenObtainPairView(DoorMixin, simplejwt.TokenObtainPairView):
             enforce_csrf(request)
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return respond_with_tokens(cast(TokenObtainPairSerializer, serializer).pair)
+        return respond_to_login(
+            request, cast(TokenObtainPairSerializer, serializer).pair.login_session
+        )
 
 
 class TokenRefreshView(DoorMixin, simplejwt.TokenRefreshView):
@@ -59,7 +68,8 @@ class TokenRefreshView(DoorMixin, simplejwt.TokenRefreshView):
             serializer.is_valid(raise_exception=True)
         except AuthenticationFailed as error:
             response = self.handle_exception(error)
-            if transport.in_use():
+            # What a switch of the mode refuses today may be accepted again tomorrow.
+            if transport.in_use() and conf.MODE.allows(Mode.JWT):
                 transport.clear_cookies(response)
             return response
         return respond_with_tokens(cast(TokenRefreshSerializer, serializer).pair)
@@ -94,7 +104,7 @@ class TokenExchangeView(PublicView):
             )
         user, origin = redeemed
         started = registry.start(request._request, user, mode, origin=origin)
-        return respond_with_tokens(tokens.mint(started))
+        return respond_to_login(request, started)
 
 
 class TokenRevokeView(PublicView):

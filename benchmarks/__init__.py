@@ -1,0 +1,1 @@
+"""Measurements of authmodes beside what it replaces; see README.md."""

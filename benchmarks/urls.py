@@ -1,0 +1,33 @@
+"""The same view behind each way to authenticate, and simplejwt's own refresh beside ours."""
+
+from typing import Any
+
+from django.urls import include, path
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.decorators import api_view, authentication_classes
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.serializers import TokenRefreshSerializer
+from rest_framework_simplejwt.views import TokenRefreshView
+
+from authmodes.authentication import AuthModesAuthentication
+from tests.urls import urlpatterns as project
+
+
+def _user_id(authentication: Any) -> Any:
+    @api_view(["GET"])
+    @authentication_classes([authentication])
+    def view(request: Request) -> Response:
+        return Response({"user": request.user.pk})
+
+    return view
+
+
+urlpatterns = [
+    path("stock/refresh/", TokenRefreshView.as_view(serializer_class=TokenRefreshSerializer)),
+    path("stock/session/", _user_id(SessionAuthentication)),
+    path("stock/jwt/", _user_id(JWTAuthentication)),
+    path("ours/", _user_id(AuthModesAuthentication)),
+    path("", include(project)),
+]

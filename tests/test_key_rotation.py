@@ -1,0 +1,594 @@
+"""Session ids that change: the grace of the old one, late requests, and what they may not do."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+
+import pytest
+import time_machine
+from asgiref.sync import async_to_sync
+from django.contrib.auth import SESSION_KEY, alogin, get_user_model
+from django.contrib.auth import login as django_login
+from django.contrib.auth import logout as django_logout
+from django.contrib.sessions.backends import file
+from django.contrib.sessions.models import Session
+from django.db import connections
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.test import AsyncClient
+from django.urls import path
+
+from authmodes import registry, stores
+from authmodes.models import LoginSession
+
+from .conftest import API, PASSWORD, Browser, only_row
+from .urls import urlpatterns as project_urlpatterns
+
+PAGE = "/probe/page/"
+EVERY_REQUEST = timedelta(0)
+GRACE = timedelta(seconds=10)
+ENGINES = [
+    "django.contrib.sessions.backends.db",
+    "django.contrib.sessions.backends.cached_db",
+    "django.contrib.sessions.backends.cache",
+    "django.contrib.sessions.backends.file",
+    "authmodes.sessions.db",
+    "authmodes.sessions.cached_db",
+]
+
+
+# -- views ---------------------------------------------------------------------------------
+
+
+def names_of(keys) -> list[str]:
+    """What the views here put into a session; Django's and allauth's own left out."""
+    return sorted(key for key in keys if not key.startswith(("_", "account_", "csrf")))
+
+
+def put(request: HttpRequest, name: str) -> JsonResponse:
+    assert request.user.is_authenticated
+    request.session[name] = True
+    return JsonResponse({})
+
+
+def put_without_asking(request: HttpRequest, name: str) -> JsonResponse:
+    """Like a shopping cart: it uses the session and never asks who it is."""
+    request.session[name] = True
+    return JsonResponse({})
+
+
+def contents(request: HttpRequest) -> JsonResponse:
+    assert request.user.is_authenticated
+    return JsonResponse({"names": names_of(request.session.keys())})
+
+
+def contents_without_asking(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"names": names_of(request.session.keys())})
+
+
+def fail(request: HttpRequest) -> HttpResponse:
+    assert request.user.is_authenticated
+    request.session["half"] = True
+    return HttpResponse(status=500)
+
+
+def logout(request: HttpRequest) -> JsonResponse:
+    django_logout(request)
+    return JsonResponse({})
+
+
+def flush(request: HttpRequest) -> JsonResponse:
+    assert request.user.is_authenticated
+    request.session.flush()
+    return JsonResponse({})
+
+
+def cycle(request: HttpRequest) -> JsonResponse:
+    assert request.user.is_authenticated
+    request.session.cycle_key()
+    return JsonResponse({})
+
+
+def become(request: HttpRequest, name: str) -> JsonResponse:
+    user = get_user_model().objects.get(username=name)
+    django_login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    return JsonResponse({})
+
+
+def overtaken(request: HttpRequest, name: str) -> JsonResponse:
+    """While this request is under way, another with the same cookie rotates the key."""
+    assert request.user.is_authenticated
+    other = Browser()
+    other.cookies["sessionid"] = request.COOKIES["sessionid"]
+    answer = other.get(f"/put/other-{name}/")
+    assert answer.status_code == 200
+    request.session[name] = True
+    return JsonResponse({"new": other.session_cookie})
+
+
+def revoked_meanwhile(request: HttpRequest) -> JsonResponse:
+    """Somebody ends the login in another process, which this request knows nothing of."""
+    assert request.user.is_authenticated
+    request.session["late"] = True
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(revoke_everything).result()
+    return JsonResponse({})
+
+
+def revoke_everything() -> None:
+    try:
+        registry.revoke_all(LoginSession.objects.all())
+    finally:
+        connections.close_all()
+
+
+async def async_login(request: HttpRequest) -> JsonResponse:
+    user = await get_user_model().objects.aget(username="alice")
+    await alogin(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    return JsonResponse({})
+
+
+async def async_put(request: HttpRequest, name: str) -> JsonResponse:
+    user = await request.auser()
+    await request.session.aset(name, True)
+    return JsonResponse({"username": user.get_username()})
+
+
+async def async_contents(request: HttpRequest) -> JsonResponse:
+    user = await request.auser()
+    names = names_of(await request.session.akeys())
+    return JsonResponse({"username": user.get_username(), "names": names})
+
+
+urlpatterns = [
+    *project_urlpatterns,
+    path("put/<str:name>/", put),
+    path("put-without-asking/<str:name>/", put_without_asking),
+    path("contents/", contents),
+    path("contents-without-asking/", contents_without_asking),
+    path("fail/", fail),
+    path("logout/", logout),
+    path("flush/", flush),
+    path("cycle/", cycle),
+    path("become/<str:name>/", become),
+    path("overtaken/<str:name>/", overtaken),
+    path("revoked-meanwhile/", revoked_meanwhile),
+    path("async/login/", async_login),
+    path("async/put/<str:name>/", async_put),
+    path("async/contents/", async_contents),
+]
+pytestmark = pytest.mark.urls("tests.test_key_rotation")
+
+
+# -- what the tests share ------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock():
+    """A clock that stands still at the real date, which files get as their own."""
+    with time_machine.travel(datetime.now(UTC), tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture(params=ENGINES, ids=lambda path: path.replace("django.contrib.sessions.", ""))
+def engine(request, settings, tmp_path, monkeypatch):
+    settings.SESSION_ENGINE = request.param
+    settings.SESSION_FILE_PATH = str(tmp_path)
+    monkeypatch.setattr(file.SessionStore, "_storage_path", str(tmp_path), raising=False)
+    return import_module(request.param)
+
+
+@pytest.fixture
+def rotating(settings):
+    settings.AUTHMODES_ROTATE_SESSION_AFTER = EVERY_REQUEST
+
+
+@pytest.fixture
+def cookie(rotating, clock, login):
+    """A cookie login whose key changes with every answer."""
+    return login("session")
+
+
+def with_key(key):
+    browser = Browser()
+    browser.cookies["sessionid"] = key
+    return browser
+
+
+def is_signed_in(browser):
+    status = browser.get("/contents-without-asking/").status_code
+    assert status == 200
+    return browser.get(API).status_code == 200
+
+
+def sent_key(response):
+    """The session id that an answer sends, None if it sends none."""
+    return response.cookies["sessionid"].value if "sessionid" in response.cookies else None
+
+
+def rotate(used):
+    """Make a request that changes the key; give the old key and the new one."""
+    old = used.browser.session_cookie
+    assert used.browser.get(PAGE).status_code == 200
+    new = used.browser.session_cookie
+    assert new != old
+    return old, new
+
+
+def names_in(key):
+    return sorted(with_key(key).get("/contents/").json()["names"])
+
+
+# -- when the key changes ------------------------------------------------------------------
+
+
+def test_the_key_changes_once_it_has_served_its_time(engine, clock, login, settings):
+    settings.AUTHMODES_ROTATE_SESSION_AFTER = timedelta(minutes=10)
+    used = login("session")
+    key = used.browser.session_cookie
+    clock.shift(timedelta(minutes=9, seconds=59))
+    assert used.get().status_code == 200
+    assert used.browser.session_cookie == key
+    clock.shift(timedelta(seconds=1))
+    assert used.get().status_code == 200
+    new = used.browser.session_cookie
+    assert new != key
+    clock.shift(timedelta(minutes=9))
+    assert used.get().status_code == 200
+    assert used.browser.session_cookie == new
+
+
+def test_a_zero_duration_changes_the_key_with_every_answer(engine, cookie):
+    seen = {cookie.browser.session_cookie}
+    for _ in range(5):
+        assert cookie.browser.get(PAGE).status_code == 200
+        seen.add(cookie.browser.session_cookie)
+    assert len(seen) == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_row_follows_and_only_one_session_is_left(engine, cookie, clock):
+    for _ in range(3):
+        _old, new = rotate(cookie)
+        assert only_row().session_key == stores.stored_key(new)
+    registry.revoke(only_row())
+    assert not is_signed_in(cookie.browser)
+
+
+def test_data_is_carried_over(engine, cookie):
+    for name in ("a", "b", "c"):
+        assert cookie.browser.get(f"/put/{name}/").status_code == 200
+    assert cookie.browser.get("/contents/").json() == {"names": ["a", "b", "c"]}
+
+
+def test_without_the_setting_the_key_stays(engine, login, clock):
+    used = login("session")
+    key = used.browser.session_cookie
+    for _ in range(3):
+        clock.shift(timedelta(hours=1))
+        assert used.get().status_code == 200
+    assert used.browser.session_cookie == key
+
+
+def test_an_anonymous_session_keeps_its_key(engine, rotating, db):
+    browser = Browser()
+    browser.get("/put-without-asking/a/")
+    key = browser.session_cookie
+    assert key
+    for name in ("b", "c"):
+        browser.get(f"/put-without-asking/{name}/")
+    assert browser.session_cookie == key
+    assert browser.get("/contents-without-asking/").json() == {"names": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize("page", ["/fail/", "/missing/"])
+def test_only_an_answer_that_carries_a_cookie_changes_the_key(page, cookie):
+    """Django sends no cookie with a server error, so a new key would be lost."""
+    key, row_key = cookie.browser.session_cookie, cookie.row.session_key
+    cookie.browser.get(page)
+    if page == "/fail/":
+        assert (cookie.browser.session_cookie, cookie.row.session_key) == (key, row_key)
+    assert is_signed_in(cookie.browser)
+
+
+# -- the grace -----------------------------------------------------------------------------
+
+
+def test_the_old_key_is_served_within_the_grace_and_dead_after_it(engine, cookie, clock):
+    old, new = rotate(cookie)
+    clock.shift(GRACE - timedelta(seconds=1))
+    assert with_key(old).get(API).json()["username"] == "alice"
+    assert with_key(old).get(PAGE).status_code == 200
+    clock.shift(timedelta(seconds=2))
+    assert with_key(old).get(API).status_code == 401
+    assert with_key(old).get("/probe/whoami/").json() == {"username": None}
+    assert with_key(new).get(API).status_code == 200
+    assert only_row().ended_at is None
+
+
+def test_the_old_key_finds_its_way_over_several_changes(engine, cookie):
+    old = cookie.browser.session_cookie
+    for _ in range(3):
+        rotate(cookie)
+    assert with_key(old).get(API).status_code == 200
+
+
+def test_using_the_old_key_does_not_prolong_its_grace(engine, cookie, clock):
+    old, _new = rotate(cookie)
+    for _ in range(3):
+        clock.shift(timedelta(seconds=3))
+        assert with_key(old).get(f"/put/{_}/").status_code == 200
+    clock.shift(timedelta(seconds=2))
+    assert not is_signed_in(with_key(old))
+
+
+def test_a_retired_session_leaves_the_store_by_itself(cookie, clock):
+    rotate(cookie)
+    assert Session.objects.count() == 2
+    clock.shift(GRACE + timedelta(seconds=1))
+    stores.engine().clear_expired()
+    assert Session.objects.count() == 1
+    assert is_signed_in(cookie.browser)
+
+
+def test_a_retired_file_is_cleared_as_well(cookie, clock, settings, tmp_path, monkeypatch, login):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.file"
+    settings.SESSION_FILE_PATH = str(tmp_path)
+    monkeypatch.setattr(file.SessionStore, "_storage_path", str(tmp_path), raising=False)
+    used = login("session")
+    rotate(used)
+    clock.shift(GRACE + timedelta(seconds=1))
+    file.SessionStore.clear_expired()
+    assert [entry.name for entry in tmp_path.iterdir()] == [
+        f"sessionid{used.browser.session_cookie}"
+    ]
+
+
+def test_nobody_who_reads_the_store_can_follow_the_way(cookie):
+    """What is left under the old key is a nonce; the new key needs SECRET_KEY beside it."""
+    old, new = rotate(cookie)
+    left = Session.objects.get(session_key=old)
+    assert new not in str(left.get_decoded())
+    assert SESSION_KEY not in left.get_decoded()
+
+
+# -- late requests -------------------------------------------------------------------------
+
+
+def test_what_a_late_request_writes_is_kept_under_the_key_in_force(engine, cookie, clock):
+    old, new = rotate(cookie)
+    assert with_key(old).get("/put/late/").status_code == 200
+    assert cookie.browser.session_cookie == new
+    assert "late" in cookie.browser.get("/contents/").json()["names"]
+    clock.shift(GRACE + timedelta(seconds=1))
+    assert not is_signed_in(with_key(old))
+    assert is_signed_in(cookie.browser)
+
+
+def test_a_late_request_that_never_asks_for_the_user_is_led_on_too(engine, cookie, clock):
+    cookie.browser.get("/put/early/")
+    old, _new = rotate(cookie)
+    late = with_key(old)
+    assert late.get("/contents-without-asking/").json() == {"names": ["early"]}
+    answer = late.get("/put-without-asking/late/")
+    assert sent_key(answer) != old
+    assert cookie.browser.get("/contents/").json() == {"names": ["early", "late"]}
+    clock.shift(GRACE + timedelta(seconds=1))
+    assert not is_signed_in(with_key(old))
+    assert is_signed_in(cookie.browser)
+
+
+def test_csrf_tokens_in_the_session_survive_for_late_requests(cookie, settings):
+    settings.CSRF_USE_SESSIONS = True
+    browser = Browser()
+    token = browser.get("/auth/csrf/").json()["csrf_token"]
+    body = {"username": "alice", "password": PASSWORD}
+    headers = {"x-csrftoken": token}
+    signed_in = browser.post("/auth/login/", body, "application/json", headers=headers)
+    assert signed_in.status_code == 200
+    token = browser.get("/auth/csrf/").json()["csrf_token"]
+    old = browser.session_cookie
+    assert browser.get(PAGE).status_code == 200
+    late = with_key(old)
+    assert late.post(API, {}, "application/json", headers={"x-csrftoken": token}).status_code == 200
+
+
+def test_a_request_that_was_overtaken_loses_nothing(engine, cookie, clock):
+    """Its session was loaded under the old key, and is saved when that is retired."""
+    old = cookie.browser.session_cookie
+    answer = cookie.browser.get("/overtaken/mine/")
+    assert answer.status_code == 200
+    new = answer.json()["new"]
+    assert sent_key(answer) in (None, new)
+    assert names_in(new) == ["mine"] or set(names_in(new)) == {"mine", "other-mine"}
+    clock.shift(GRACE + timedelta(seconds=1))
+    assert not is_signed_in(with_key(old))
+    assert only_row().ended_at is None
+
+
+def test_an_overtaken_request_whose_own_turn_is_not_due_revives_nothing(
+    engine, clock, login, settings
+):
+    used = login("session")
+    old = used.browser.session_cookie
+    settings.AUTHMODES_ROTATE_SESSION_AFTER = EVERY_REQUEST
+    new = used.browser.get("/overtaken/mine/").json()["new"]
+    settings.AUTHMODES_ROTATE_SESSION_AFTER = timedelta(hours=1)
+    clock.shift(GRACE + timedelta(seconds=1))
+    assert not is_signed_in(with_key(old))
+    assert is_signed_in(with_key(new))
+
+
+def test_a_browser_that_lost_the_answer_gets_the_key_with_its_next_request(engine, cookie, clock):
+    """As the PHP manual advises for session_regenerate_id(): a lost cookie is sent again."""
+    old = cookie.browser.session_cookie
+    assert with_key(old).get(PAGE).status_code == 200  # whose answer never arrives
+    assert cookie.browser.get(PAGE).status_code == 200
+    assert cookie.browser.session_cookie != old
+    clock.shift(GRACE + timedelta(minutes=5))
+    assert is_signed_in(cookie.browser)
+
+
+def test_a_late_request_is_never_sent_a_key_that_is_out_of_force(engine, cookie):
+    old, _ = rotate(cookie)
+    _, newest = rotate(cookie)
+    for page in (PAGE, "/put/late/", "/contents-without-asking/"):
+        assert sent_key(with_key(old).get(page)) in (None, newest)
+
+
+def test_a_failing_late_request_saves_nothing(engine, cookie):
+    old, _new = rotate(cookie)
+    answer = with_key(old).get("/fail/")
+    assert (answer.status_code, sent_key(answer)) == (500, None)
+    assert cookie.browser.get("/contents/").json() == {"names": []}
+
+
+# -- ends of a login within the grace ------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_revocation_during_the_grace_kills_both_keys(engine, cookie):
+    old, new = rotate(cookie)
+    registry.revoke(only_row())
+    for key in (old, new):
+        assert with_key(key).get(API).status_code == 401
+        assert with_key(key).get("/probe/whoami/").json() == {"username": None}
+
+
+@pytest.mark.parametrize("page", ["/logout/", "/flush/"])
+@pytest.mark.django_db(transaction=True)
+def test_a_late_request_that_signs_out_ends_the_login(page, engine, cookie):
+    old, new = rotate(cookie)
+    with_key(old).get(page)
+    assert only_row().end_reason == "logout"
+    for key in (old, new):
+        assert not is_signed_in(with_key(key))
+
+
+def test_the_rest_logout_in_a_late_request_ends_the_login(cookie):
+    old, new = rotate(cookie)
+    late = with_key(old)
+    assert late.submit("/auth/logout/").status_code == 204
+    assert only_row().end_reason == "logout"
+    assert not is_signed_in(with_key(new))
+
+
+def test_a_late_request_that_cycles_the_key_is_followed(engine, cookie, clock):
+    old, new = rotate(cookie)
+    late = with_key(old)
+    late.get("/cycle/")
+    newest = late.session_cookie
+    assert newest not in (old, new)
+    assert only_row().session_key == stores.stored_key(newest)
+    clock.shift(GRACE + timedelta(seconds=1))
+    assert is_signed_in(with_key(newest))
+    assert not is_signed_in(with_key(new))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_user_signing_in_by_a_late_request_gets_a_login_of_their_own(engine, cookie, bob):
+    old, new = rotate(cookie)
+    late = with_key(old)
+    late.get("/become/bob/")
+    assert late.get(API).json()["username"] == "bob"
+    active = LoginSession.objects.active().get()
+    assert active.user == bob
+    assert LoginSession.objects.get(user__username="alice").end_reason == "logout"
+    assert not is_signed_in(with_key(new))
+    assert not is_signed_in(with_key(old))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_revocation_during_a_request_that_saves_stays(late, cookie):
+    old = cookie.browser.session_cookie
+    if late:
+        rotate(cookie)
+    with_key(old).get("/revoked-meanwhile/")
+    for key in {old, cookie.browser.session_cookie}:
+        assert not is_signed_in(with_key(key))
+    assert only_row().end_reason == "revoked"
+    assert not any(SESSION_KEY in row.get_decoded() for row in Session.objects.all())
+
+
+# -- async ---------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_async_views_rotate_and_serve_late_requests(engine, alice, rotating, clock):
+    client = AsyncClient()
+    ask = async_to_sync(client.get)
+    ask("/async/login/")
+    old = client.cookies["sessionid"].value
+    assert ask("/async/put/early/").json() == {"username": "alice"}
+    new = client.cookies["sessionid"].value
+    assert new != old
+    assert only_row().session_key == stores.stored_key(new)
+
+    late = AsyncClient()
+    late.cookies["sessionid"] = old
+    assert async_to_sync(late.get)("/async/put/late/").json() == {"username": "alice"}
+    assert ask("/async/contents/").json() == {"username": "alice", "names": ["early", "late"]}
+    clock.shift(GRACE + timedelta(seconds=1))
+    stranger = AsyncClient()
+    stranger.cookies["sessionid"] = old
+    assert async_to_sync(stranger.get)("/async/contents/").json()["username"] == ""
+    assert ask("/async/contents/").json()["username"] == "alice"
+
+
+# -- at once -------------------------------------------------------------------------------
+
+
+def at_once(count, act):
+    barrier = threading.Barrier(count)
+
+    def run(number):
+        barrier.wait(timeout=60)
+        try:
+            return act(number)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("page", [PAGE, "/put/{}/", "/put-without-asking/{}/"])
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+def test_of_twenty_at_once_with_one_key_none_fails_on_postgresql(engine, page, cookie, clock):
+    old = cookie.browser.session_cookie
+    # Due for a touch as well, whose save must not bring the retired key back.
+    clock.shift(timedelta(minutes=2))
+    answers = at_once(20, lambda number: with_key(old).get(page.format(number)))
+    assert [answer.status_code for answer in answers] == [200] * 20
+    (live,) = {sent_key(answer) for answer in answers} - {None}
+    assert only_row().ended_at is None
+    assert only_row().session_key == stores.stored_key(live)
+    clock.shift(GRACE + timedelta(seconds=1))
+    assert not is_signed_in(with_key(old))
+    assert is_signed_in(with_key(live))
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_crowd_that_goes_on_with_what_it_gets_is_never_signed_out(cookie):
+    """Five tabs of one browser: they share the cookie jar, and each goes its own pace."""
+    browser = cookie.browser
+    jar = {"key": browser.session_cookie}
+
+    def surf(number):
+        statuses = []
+        for turn in range(8):
+            answer = with_key(jar["key"]).get(f"/put/{number}-{turn}/")
+            statuses.append(answer.status_code)
+            jar["key"] = sent_key(answer) or jar["key"]
+        return statuses
+
+    for statuses in at_once(5, surf):
+        assert statuses == [200] * 8
+    assert is_signed_in(with_key(jar["key"]))
+    assert only_row().ended_at is None

@@ -1,0 +1,295 @@
+"""`AUTHMODES_MAX_LOGIN_SESSIONS`: which login goes, who is refused, and what is left behind."""
+
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.models import Session
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+
+from authmodes import registry
+from authmodes.models import LoginSession
+
+from .conftest import (
+    API,
+    PASSWORD,
+    Browser,
+    admin_login,
+    html_login,
+    post_json,
+    refresh,
+    social_login,
+)
+
+MIXES = list(itertools.product(["session", "jwt"], repeat=3))
+
+
+@pytest.fixture
+def two(settings):
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 2
+
+
+@pytest.fixture
+def refuse(two, settings):
+    settings.AUTHMODES_LIMIT_POLICY = "refuse"
+
+
+def active():
+    return LoginSession.objects.active()
+
+
+def nobody_new_is_signed_in(before):
+    """Neither a row nor a Django session with a user came on top of `before`."""
+    assert set(LoginSession.objects.values_list("sid", flat=True)) == before
+    alive = {str(sid) for sid in before}
+    for session in Session.objects.all():
+        data = session.get_decoded()
+        assert SESSION_KEY not in data or data["_authmodes"]["sid"] in alive
+
+
+# -- the oldest ends -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mix", MIXES, ids="-".join)
+def test_the_third_login_ends_exactly_the_oldest(mix, two, login, clock):
+    logins = []
+    for mode in mix:
+        logins.append(login(mode))
+        clock.shift(timedelta(seconds=1))
+    assert [one.get().status_code for one in logins] == [401, 200, 200]
+    assert [one.row.end_reason for one in logins] == ["limit", "", ""]
+    if logins[0].mode == "jwt":
+        assert refresh(logins[0].refresh_token).status_code == 401
+
+
+def test_the_oldest_is_the_one_that_signed_in_first_whenever_it_was_used(two, login, clock):
+    first, second = login("session"), login("session")
+    clock.shift(timedelta(minutes=5))
+    assert first.get().status_code == 200
+    login("session")
+    assert (first.get().status_code, second.get().status_code) == (401, 200)
+
+
+def test_logins_within_one_instant_end_in_the_order_of_their_making(two, login, clock):
+    logins = [login("session") for _ in range(4)]
+    assert [one.get().status_code for one in logins] == [401, 401, 200, 200]
+
+
+def test_only_active_logins_count(two, login, clock, settings):
+    kept, gone = login("session"), login("jwt")
+    registry.revoke(gone.row)
+    third = login("session")
+    assert [kept.get().status_code, third.get().status_code] == [200, 200]
+
+    settings.AUTHMODES_ABSOLUTE_LIFETIME = timedelta(days=90)
+    clock.shift(timedelta(days=29))
+    fresh = login("session")  # `kept` is the oldest
+    assert kept.row.end_reason == "limit"
+    clock.shift(timedelta(days=2))  # `third` is past its end and nobody has noticed
+    last = login("session")
+    assert [fresh.get().status_code, last.get().status_code] == [200, 200]
+
+
+def test_other_users_do_not_count(two, login, bob):
+    hers = [login("session"), login("jwt")]
+    his = [login("session", bob), login("jwt", bob)]
+    assert [one.get().status_code for one in (*hers, *his)] == [200] * 4
+
+
+def test_a_limit_that_was_lowered_ends_all_that_are_too_many(login, settings, clock):
+    logins = [login("session") for _ in range(5)]
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 2
+    newest = login("session")
+    assert [one.get().status_code for one in logins] == [401] * 4 + [200]
+    assert newest.get().status_code == 200
+
+
+def test_a_limit_of_one_leaves_the_newest(login, settings, mode):
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 1
+    first, second = login(mode), login(mode)
+    assert (first.get().status_code, second.get().status_code) == (401, 200)
+
+
+def test_signing_in_again_in_one_browser_takes_its_own_place(two, login):
+    other = login("jwt")
+    browser = Browser()
+    for _ in range(3):
+        again = login("session", browser=browser)
+    assert (other.get().status_code, again.get().status_code) == (200, 200)
+    assert not LoginSession.objects.filter(end_reason="limit").exists()
+
+
+def test_the_handoff_counts(two, login, handoff, clock):
+    first = login("session")
+    clock.shift(timedelta(seconds=1))
+    second = login("jwt")
+    handoff.run()
+    assert handoff.exchange().status_code == 200
+    assert (first.get().status_code, second.get().status_code) == (401, 200)
+
+
+# -- refused -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(refuse, login):
+    """alice has as many logins as she may; give them, and their sids."""
+    logins = [login("session"), login("jwt")]
+    return logins, set(LoginSession.objects.values_list("sid", flat=True))
+
+
+def test_rest_refuses_with_403(full, mode):
+    logins, before = full
+    browser = Browser()
+    body = {"username": "alice", "password": PASSWORD, "mode": mode}
+    response = browser.send_json("/auth/login/", body)
+    assert (response.status_code, response.json()["code"]) == (403, "limit_reached")
+    assert browser.get(API).status_code == 401
+    assert not browser.session_cookie
+    nobody_new_is_signed_in(before)
+    assert [one.get().status_code for one in logins] == [200, 200]
+
+
+def test_simplejwts_path_refuses_with_403(full):
+    _, before = full
+    response = post_json("/auth/token/", {"username": "alice", "password": PASSWORD})
+    assert (response.status_code, response.json()["code"]) == (403, "limit_reached")
+    assert OutstandingToken.objects.count() == 1
+    nobody_new_is_signed_in(before)
+
+
+@pytest.mark.parametrize("sign_in", [html_login, admin_login, social_login])
+def test_a_browser_is_refused_with_a_page(sign_in, full, admin_user, alice_at_dummy, login):
+    name = "alice"
+    if sign_in is admin_login:
+        for _ in range(2):
+            login("session", admin_user)
+        name = "root"
+    before = set(LoginSession.objects.values_list("sid", flat=True))
+    browser = Browser()
+    response = sign_in(browser, name) if sign_in is not social_login else sign_in(browser)
+    assert response.status_code == 403
+    assert "limit_reached" in response.content.decode() or "too often" in response.content.decode()
+    assert "text/html" in response["content-type"]
+    assert browser.get("/probe/page/").status_code == 302
+    assert browser.get("/admin/").status_code == 302
+    assert browser.get(API).status_code == 401
+    nobody_new_is_signed_in(before)
+
+
+def test_the_handoff_exchange_refuses_and_mints_nothing(refuse, handoff, login):
+    handoff.run()
+    for mode in ("session", "jwt"):
+        login(mode)
+    before = set(LoginSession.objects.values_list("sid", flat=True))
+    response = handoff.exchange()
+    assert (response.status_code, response.json()["code"]) == (403, "limit_reached")
+    assert handoff.exchange().status_code == 401
+    nobody_new_is_signed_in(before)
+
+
+def test_after_a_logout_there_is_room_again(full, login):
+    logins, _ = full
+    logins[0].logout()
+    assert login("session").get().status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("mode", ["session", "jwt"])
+def test_a_refusal_survives_atomic_requests(mode, full, atomic_requests):
+    _, before = full
+    body = {"username": "alice", "password": PASSWORD, "mode": mode}
+    browser = Browser()
+    assert browser.send_json("/auth/login/", body).status_code == 403
+    assert html_login(Browser(), "alice").status_code == 403
+    nobody_new_is_signed_in(before)
+
+
+def test_somebody_who_is_signed_in_already_in_this_browser_is_not_locked_out(refuse, login):
+    """A login that replaces the browser's own one is not one more."""
+    other = login("jwt")
+    browser = Browser()
+    login("session", browser=browser)
+    again = login("session", browser=browser)
+    assert (other.get().status_code, again.get().status_code) == (200, 200)
+    assert active().count() == 2
+
+
+# -- cost ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["end_oldest", "refuse"])
+@pytest.mark.parametrize("mode", ["session", "jwt"])
+def test_queries_do_not_grow_with_the_number_of_sessions(mode, policy, login, alice, settings):
+    settings.AUTHMODES_LIMIT_POLICY = policy
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 2
+    body = {"username": "alice", "password": PASSWORD, "mode": mode}
+
+    def queries():
+        browser = Browser()
+        browser.csrf()
+        with CaptureQueriesContext(connection) as captured:
+            browser.send_json("/auth/login/", body)
+        return len(captured)
+
+    for _ in range(2):
+        login(mode)
+    few = queries()
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 50
+    settings.AUTHMODES_LIMIT_POLICY = "end_oldest"
+    for _ in range(50):
+        login(mode)
+    settings.AUTHMODES_LIMIT_POLICY = policy
+    assert queries() == few
+
+
+# -- at once -------------------------------------------------------------------------------
+
+
+def twenty_at_once(modes):
+    barrier = threading.Barrier(20)
+
+    def sign_in(mode):
+        browser = Browser()
+        browser.csrf()
+        barrier.wait(timeout=60)
+        try:
+            body = {"username": "alice", "password": PASSWORD, "mode": mode}
+            return browser.send_json("/auth/login/", body).status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(20) as pool:
+        return list(pool.map(sign_in, modes))
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("limit", [1, 3])
+def test_of_twenty_at_once_the_limit_is_left_on_postgresql(limit, alice, settings):
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = limit
+    assert twenty_at_once(["session", "jwt"] * 10) == [200] * 20
+    assert active().count() == limit
+    assert LoginSession.objects.filter(end_reason="limit").count() == 20 - limit
+    newest = LoginSession.objects.order_by("-created_at", "-pk")[:limit]
+    assert {row.ended_at for row in newest} == {None} or active().count() == limit
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("limit", [1, 3])
+def test_of_twenty_at_once_only_the_limit_gets_in_on_postgresql(limit, alice, settings):
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = limit
+    settings.AUTHMODES_LIMIT_POLICY = "refuse"
+    statuses = twenty_at_once(["session", "jwt"] * 10)
+    assert sorted(statuses) == [200] * limit + [403] * (20 - limit)
+    assert LoginSession.objects.count() == active().count() == limit
+    signed_in = [row for row in Session.objects.all() if SESSION_KEY in row.get_decoded()]
+    assert len(signed_in) == LoginSession.objects.filter(mode="session").count()
