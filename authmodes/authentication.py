@@ -117,7 +117,7 @@ class AuthModesAuthentication(BaseAuthentication):
 
 def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> Any:
     """Judge a token by its login session as it is now; one query loads that and the user."""
-    login_session = LoginSession.objects.for_credential().filter(sid=token.sid).first()
+    login_session = LoginSession.objects.for_credential().by_sid(token.sid)
     if login_session is None or not token.is_of(login_session):
         raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
     if not registry.is_acceptable(login_session):

@@ -27,17 +27,22 @@ def is_new_client(login_session: LoginSession) -> bool:
 
 
 def send(request: HttpRequest, login_session: LoginSession) -> None:
-    """Mail the user; a mail server that is away must not keep anybody from signing in."""
+    """Mail the user; nothing that goes wrong with it may keep anybody from signing in."""
+    try:
+        _send(request, login_session)
+    except Exception as error:
+        # Mail services raise what they like, and a login by code has a request without host.
+        logger.error("the notice of login session %s was not sent: %r", login_session.sid, error)
+
+
+def _send(request: HttpRequest, login_session: LoginSession) -> None:
     user = login_session.user
     email = EmailAddress.objects.get_primary_email(user) or getattr(user, "email", "")
     if not email:
         return
     manage_url = request.build_absolute_uri(reverse("authmodes:session_manage"))
     context = {"user": user, "login_session": login_session, "manage_url": manage_url}
-    try:
-        get_adapter(request).send_mail(TEMPLATE_PREFIX, email, context)
-    except OSError as error:
-        logger.error("the notice of login session %s was not sent: %s", login_session.sid, error)
+    get_adapter(request).send_mail(TEMPLATE_PREFIX, email, context)
 
 
 def _trait(row: LoginSession) -> tuple[str, str]:

@@ -10,10 +10,14 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
 from allauth.core.exceptions import ReauthenticationRequired
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed
@@ -30,20 +34,36 @@ def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[
     """Decorate a Django view: whoever signed in longer ago than `max_age` does so again.
 
     Raises allauth's `ReauthenticationRequired`, which its middleware turns into a redirect
-    to re-authentication and back.
+    to re-authentication and back. Who has neither a password nor a second factor is sent to
+    their provider, and refused where they have none either.
     """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             auth_time = _auth_time_of_session(request) if request.user.is_authenticated else None
-            if auth_time is None or not policy.is_recent(auth_time, max_age, timezone.now()):
+            if auth_time is not None and policy.is_recent(auth_time, max_age, timezone.now()):
+                return view(request, *args, **kwargs)
+            methods = get_adapter(request).get_reauthentication_methods(request.user)
+            if methods or not request.user.is_authenticated:
                 raise ReauthenticationRequired
-            return view(request, *args, **kwargs)
+            # allauth takes them for re-authenticated, and would send them round in circles.
+            return _to_provider(request)
 
         return guarded
 
     return decorate
+
+
+def _to_provider(request: HttpRequest) -> HttpResponse:
+    account = SocialAccount.objects.filter(user=request.user).order_by("-last_login").first()
+    if account is None:
+        raise PermissionDenied
+    provider = account.get_provider(request)
+    here = request.get_full_path()
+    # OpenID Connect, 3.1.2.1: who is still signed in there is asked all the same.
+    parameters = {"process": "login", "next": here, "auth_params": "prompt=login"}
+    return redirect(provider.get_login_url(request, **parameters))
 
 
 class RecentLogin(BasePermission):

@@ -8,7 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from authmodes import memory, registry
+from authmodes import registry
+from authmodes.memory import recall
 from authmodes.models import EndReason, LoginSession
 
 MODES = (
@@ -29,8 +30,9 @@ def home(request: HttpRequest) -> HttpResponse:
 def account(request: HttpRequest) -> HttpResponse:
     """Show a user of the cookie who they are and where else they are signed in."""
     own = list(LoginSession.objects.active().for_user(request.user).order_by("-last_seen_at"))
-    memory = memory.recall(request.session)
-    current = next((row for row in own if memory and str(row.sid) == memory.sid), None)
+    remembered = recall(request.session)
+    sid = remembered.sid if remembered else None
+    current = next((row for row in own if str(row.sid) == sid), None)
     return render(
         request, "site/account.html", {"login_sessions": own, "current_login_session": current}
     )

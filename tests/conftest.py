@@ -18,6 +18,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.test.utils import override_settings
 
+from authmodes import revocations
 from authmodes.models import LoginSession
 
 PASSWORD = "correct horse battery staple"
@@ -130,6 +131,13 @@ def header_of(raw_token: str) -> dict[str, Any]:
 def _part(raw_token: str, index: int) -> dict[str, Any]:
     text = raw_token.split(".")[index]
     return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left_behind():
+    """A snapshot that a test has started would go on asking the database of the next one."""
+    yield
+    revocations.snapshot.stop()
 
 
 @pytest.fixture(autouse=True)

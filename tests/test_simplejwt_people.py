@@ -36,7 +36,10 @@ THEIRS = {name: f"/simplejwt/{name}/" for name in OURS}
 
 CREDENTIALS = {"username": "alice", "password": PASSWORD}
 
-legacy_accepted = override_settings(AUTHMODES_ACCEPT_LEGACY_REFRESH=True)
+
+def legacy_accepted():
+    """A new one each time: an `override_settings` that is entered twice forgets the way back."""
+    return override_settings(AUTHMODES_ACCEPT_LEGACY_REFRESH=True)
 
 
 def views_of_a_project_that_names_our_serializers():
@@ -197,7 +200,7 @@ def test_reuse_ends_the_login_under_atomic_requests(routes, alice, atomic_reques
 
 
 @pytest.mark.django_db(transaction=True)
-@legacy_accepted
+@legacy_accepted()
 def test_a_legacy_token_presented_twice_is_refused_under_atomic_requests(
     routes, legacy, atomic_requests
 ):
@@ -222,11 +225,11 @@ def test_a_legacy_token_is_refused_unless_the_project_says_otherwise(routes, leg
     assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
     assert not LoginSession.objects.exists()
     # Nor is it spent by that.
-    with legacy_accepted:
+    with legacy_accepted():
         assert post_json(routes["refresh"], {"refresh": str(legacy)}).status_code == 200
 
 
-@legacy_accepted
+@legacy_accepted()
 def test_a_legacy_token_becomes_a_login_session_once(routes, legacy, alice):
     answer = post_json(routes["refresh"], {"refresh": str(legacy)}).json()
     row = only_row()
@@ -241,7 +244,7 @@ def test_a_legacy_token_becomes_a_login_session_once(routes, legacy, alice):
     assert post_json(routes["refresh"], {"refresh": answer["refresh"]}).status_code == 200
 
 
-@legacy_accepted
+@legacy_accepted()
 def test_the_absolute_end_of_a_legacy_token_is_not_extended(legacy, clock, alice):
     legacy = RefreshToken.for_user(alice)
     clock.shift(timedelta(hours=23))
@@ -256,7 +259,7 @@ def test_the_absolute_end_of_a_legacy_token_is_not_extended(legacy, clock, alice
     assert call_with(answer["access"]).status_code == 401
 
 
-@legacy_accepted
+@legacy_accepted()
 def test_a_legacy_token_of_a_year_lives_no_longer_than_a_login_may(alice, clock):
     legacy = RefreshToken.for_user(alice)
     legacy.set_exp(lifetime=timedelta(days=365))
@@ -265,14 +268,14 @@ def test_a_legacy_token_of_a_year_lives_no_longer_than_a_login_may(alice, clock)
     assert refresh(answer["refresh"]).status_code == 200
 
 
-@legacy_accepted
+@legacy_accepted()
 def test_a_blacklisted_legacy_token_is_refused(routes, legacy):
     legacy.blacklist()
     assert post_json(routes["refresh"], {"refresh": str(legacy)}).status_code == 401
     assert not LoginSession.objects.exists()
 
 
-@legacy_accepted
+@legacy_accepted()
 @pytest.mark.parametrize("recorded", [True, False])
 def test_the_text_of_a_legacy_token_does_not_stay_in_the_database(recorded, routes, legacy):
     """simplejwt keeps it, and without its blacklist app there is no row at all."""
@@ -283,7 +286,7 @@ def test_the_text_of_a_legacy_token_does_not_stay_in_the_database(recorded, rout
     assert post_json(routes["refresh"], {"refresh": str(legacy)}).status_code == 401
 
 
-@legacy_accepted
+@legacy_accepted()
 @pytest.mark.parametrize("why", ["deleted", "locked", "expired", "off", "forged", "access"])
 def test_a_legacy_token_that_would_not_be_valid_is_refused(why, legacy, alice, clock, settings):
     raw_token = str(RefreshToken.for_user(alice))
@@ -305,7 +308,7 @@ def test_a_legacy_token_that_would_not_be_valid_is_refused(why, legacy, alice, c
     assert not LoginSession.objects.exists()
 
 
-@legacy_accepted
+@legacy_accepted()
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_legacy_token_that_is_tied_to_the_password_dies_with_it(changed, alice):
     """simplejwt's CHECK_REVOKE_TOKEN; what it makes of such a token is refused."""
@@ -320,20 +323,20 @@ def test_a_legacy_token_that_is_tied_to_the_password_dies_with_it(changed, alice
     assert LoginSession.objects.exists() is not changed
 
 
-@legacy_accepted
+@legacy_accepted()
 def test_a_legacy_access_token_opens_nothing(alice):
     """It has no login session that anybody could end; its client refreshes."""
     assert call_with(str(AccessToken.for_user(alice))).status_code == 401
 
 
-@legacy_accepted
+@legacy_accepted()
 def test_a_legacy_token_is_worth_nothing_elsewhere(legacy):
     assert post_json("/auth/token/verify/", {"token": str(legacy)}).status_code == 401
     assert post_json("/auth/token/revoke/", {"token": str(legacy)}).status_code == 200
     assert not LoginSession.objects.exists()
 
 
-@legacy_accepted
+@legacy_accepted()
 def test_a_client_that_signs_out_with_its_legacy_token_is_signed_out(legacy):
     """Whatever the answer: the token must not become a login afterwards."""
     post_json("/auth/logout/", {"refresh": str(legacy)})
@@ -341,7 +344,7 @@ def test_a_client_that_signs_out_with_its_legacy_token_is_signed_out(legacy):
     assert not LoginSession.objects.exists()
 
 
-@legacy_accepted
+@legacy_accepted()
 @pytest.mark.parametrize("path_", ["/auth/token/blacklist/", "/simplejwt/blacklist/"])
 def test_a_legacy_token_can_still_be_blacklisted(path_, legacy):
     post_json(path_, {"refresh": str(legacy)})
@@ -399,7 +402,7 @@ def test_blacklisting_every_outstanding_token_ends_a_users_token_logins(
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_recipes_lock_legacy_tokens_out_too(recipe, legacy, alice):
     recipe(alice)
-    with legacy_accepted:
+    with legacy_accepted():
         assert refresh(str(legacy)).status_code == 401
 
 
@@ -445,7 +448,7 @@ def test_flushing_expired_tokens_does_not_end_a_login_that_lives(login, clock):
     assert used.get().status_code == 200
 
 
-@legacy_accepted
+@legacy_accepted()
 def test_flushing_does_not_make_a_spent_legacy_token_good_again(alice, clock):
     legacy = str(RefreshToken.for_user(alice))
     answer = refresh(legacy).json()
@@ -458,7 +461,7 @@ def test_flushing_does_not_make_a_spent_legacy_token_good_again(alice, clock):
     assert refresh(answer["refresh"]).status_code == 401
 
 
-@legacy_accepted
+@legacy_accepted()
 @override_settings(SIMPLE_JWT={"LEEWAY": timedelta(minutes=10)})
 def test_flushing_within_the_leeway_does_not_make_a_spent_legacy_token_good_again(alice, clock):
     """simplejwt's command knows of no leeway, so the blacklist entry goes before the token."""

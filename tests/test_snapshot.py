@@ -241,15 +241,6 @@ def test_a_user_who_is_locked_by_save_is_refused_even_where_nobody_loads_the_row
 
 
 @SNAPSHOT
-def test_a_user_who_is_deleted_is_refused_even_where_nobody_loads_the_row(login, alice):
-    """The rows go with the user, so there is nothing left that a poll would find."""
-    used = login("jwt")
-    assert not is_refused(used)
-    alice.delete()
-    assert eventually(lambda: is_refused(used), within=1)
-
-
-@SNAPSHOT
 def test_a_changed_password_is_refused_within_the_interval(login, alice):
     used = login("jwt")
     assert not is_refused(used)

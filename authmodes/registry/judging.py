@@ -68,7 +68,8 @@ def identify(raw_token: Any) -> tuple[tokens.LoginToken, LoginSession] | None:
             token = tokens.read(kind, raw_token)
         except TokenError:
             continue
-        found = LoginSession.objects.for_credential().filter(sid=token.sid).first()
+        candidates = LoginSession.objects.for_credential().select_related("user", "refresh_token")
+        found = candidates.by_sid(token.sid)
         return (token, found) if found is not None and token.is_of(found) else None
     return None
 

@@ -76,7 +76,8 @@ def _try_rotation(
     unless the caller's transaction shows it the past.
     """
     jti = presented[simple_jwt().JTI_CLAIM]
-    login_session = LoginSession.objects.for_credential().filter(sid=presented.sid).first()
+    candidates = LoginSession.objects.for_credential().select_related("user", "refresh_token")
+    login_session = candidates.by_sid(presented.sid)
     if login_session is None or login_session.refresh_token is None:
         return TOKEN_NOT_VALID
     if not presented.is_of(login_session):

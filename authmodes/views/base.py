@@ -21,6 +21,7 @@ from ..conf import Mode
 from ..models import EndReason, LoginSession
 from ..serializers import token_answer
 from ..tokens import TokenPair
+from .handler import handle
 
 
 class BoundedJSONParser(JSONParser):
@@ -55,7 +56,7 @@ class DoorMixin:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]
 
     def get_exception_handler(self) -> Any:
-        return errors.handle
+        return handle
 
     def get_authenticate_header(self, request: Request) -> str:
         header = super().get_authenticate_header(request)  # type: ignore[misc]

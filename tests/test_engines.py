@@ -1,0 +1,293 @@
+"""What revocation promises, on every engine that a project may choose."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+
+import pytest
+import time_machine
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends import file
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.models import Session
+from django.core import management
+from django.core.cache import caches
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+
+from authmodes import registry, stores
+from authmodes.models import LoginSession
+
+from .conftest import API, Browser, only_row
+from .urls import urlpatterns as project_urlpatterns
+
+PAGE = "/probe/page/"
+DJANGO = "django.contrib.sessions.backends"
+LOCAL = [
+    (f"{DJANGO}.db", "default"),
+    (f"{DJANGO}.cached_db", "default"),
+    (f"{DJANGO}.cache", "default"),
+    (f"{DJANGO}.file", "default"),
+    ("authmodes.sessions.db", "default"),
+    ("authmodes.sessions.cached_db", "default"),
+]
+ON_REDIS = [
+    (f"{DJANGO}.cached_db", "redis"),
+    (f"{DJANGO}.cache", "redis"),
+    ("authmodes.sessions.cached_db", "redis"),
+]
+PARAMS = [pytest.param(choice, id=f"{choice[0].split('.', 1)[1]}") for choice in LOCAL] + [
+    pytest.param(choice, id=f"{choice[0]}-redis", marks=[pytest.mark.redis]) for choice in ON_REDIS
+]
+
+
+def save_something(request: HttpRequest) -> JsonResponse:
+    assert request.user.is_authenticated
+    request.session["cart"] = ["book"]
+    return JsonResponse({})
+
+
+urlpatterns = [*project_urlpatterns, path("save/", save_something)]
+pytestmark = [pytest.mark.urls("tests.test_engines"), pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(params=PARAMS)
+def engine(request, settings, tmp_path, monkeypatch):
+    """One engine, on a cache of its own."""
+    settings.SESSION_ENGINE, alias = request.param
+    settings.SESSION_CACHE_ALIAS = alias
+    settings.SESSION_FILE_PATH = str(tmp_path)
+    monkeypatch.setattr(file.SessionStore, "_storage_path", str(tmp_path), raising=False)
+    if alias == "redis":
+        settings.CACHES = {
+            **settings.CACHES,
+            "redis": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": settings.TEST_REDIS_URL,
+                # Other runs may use the same server.
+                "KEY_PREFIX": f"engines-{uuid.uuid4().hex}",
+            },
+        }
+    return import_module(settings.SESSION_ENGINE)
+
+
+@pytest.fixture
+def clock():
+    """At the real date, which files get as their own."""
+    with time_machine.travel(datetime.now(UTC), tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def cookie(engine, clock, login):
+    return login("session")
+
+
+def with_key(key):
+    browser = Browser()
+    browser.cookies["sessionid"] = key
+    return browser
+
+
+def assert_signed_out(key):
+    assert with_key(key).get(API).status_code == 401
+    assert with_key(key).get(PAGE).status_code == 302
+
+
+def test_a_login_is_recognised_and_its_row_knows_the_stored_key(cookie):
+    assert cookie.get().status_code == 200
+    assert cookie.browser.get(PAGE).json() == {"username": "alice"}
+    assert only_row().session_key == stores.stored_key(cookie.browser.session_cookie)
+
+
+def test_after_a_revocation_the_next_request_is_refused(cookie, login):
+    other = login("session")
+    key = cookie.browser.session_cookie
+    registry.revoke(cookie.row)
+    assert_signed_out(key)
+    assert other.get().status_code == 200
+    assert not stores.engine()().exists(key)
+
+
+def test_a_revocation_through_rest_is_as_quick(cookie, login):
+    other = login("session")
+    assert cookie.delete(f"/auth/sessions/{other.sid}/").status_code == 204
+    assert_signed_out(other.browser.session_cookie)
+
+
+def test_many_at_once_are_refused_as_well(cookie, login):
+    others = [login("session") for _ in range(5)]
+    assert cookie.delete("/auth/sessions/").status_code == 200
+    for other in others:
+        assert_signed_out(other.browser.session_cookie)
+    assert cookie.get().status_code == 200
+
+
+def test_after_a_logout_the_cookie_opens_nothing(cookie):
+    key = cookie.browser.session_cookie
+    assert cookie.logout().status_code == 204
+    assert_signed_out(key)
+    assert only_row().end_reason == "logout"
+
+
+def test_the_limit_ends_the_oldest(cookie, clock, login, settings):
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 2
+    clock.shift(timedelta(seconds=1))
+    second, third = login("session"), login("session")
+    assert_signed_out(cookie.browser.session_cookie)
+    assert (second.get().status_code, third.get().status_code) == (200, 200)
+
+
+def test_rotation_leaves_one_key_alive(cookie, clock, settings):
+    settings.AUTHMODES_ROTATE_SESSION_AFTER = timedelta(0)
+    old = cookie.browser.session_cookie
+    assert cookie.get().status_code == 200
+    assert cookie.browser.session_cookie != old
+    assert with_key(old).get(API).status_code == 200
+    clock.shift(timedelta(seconds=11))
+    assert_signed_out(old)
+    assert cookie.get().status_code == 200
+
+
+def test_the_idle_timeout_ends_it(cookie, clock, settings):
+    settings.AUTHMODES_IDLE_TIMEOUT = timedelta(minutes=30)
+    for _ in range(3):
+        clock.shift(timedelta(minutes=20))
+        assert cookie.get().status_code == 200
+    clock.shift(timedelta(minutes=31))
+    assert_signed_out(cookie.browser.session_cookie)
+    assert only_row().end_reason == "expired"
+
+
+def test_a_new_password_ends_it(cookie, alice):
+    alice.set_password("another one")
+    alice.save()
+    assert_signed_out(cookie.browser.session_cookie)
+
+
+def test_a_save_that_arrives_after_the_revocation_does_not_resurrect(cookie):
+    key = cookie.browser.session_cookie
+    slow = stores.engine()(key)
+    slow["cart"] = ["book"]
+    registry.revoke(cookie.row)
+    with pytest.raises(UpdateError):
+        slow.save()
+    assert_signed_out(key)
+    assert SESSION_KEY not in stores.engine()(key)
+
+
+def test_a_touch_that_arrives_after_the_revocation_does_not_resurrect(cookie, clock):
+    key = cookie.browser.session_cookie
+    clock.shift(timedelta(minutes=2))
+    slow = stores.engine()(key)
+    assert SESSION_KEY in slow
+    registry.revoke(cookie.row)
+    touched = registry.touch_cookie(slow, cookie.sid, "127.0.0.1")
+    assert touched is registry.Touch.ENDED
+    assert_signed_out(key)
+
+
+def test_clearing_leaves_the_living(engine, clock, login):
+    used = login("session")
+    if not hasattr(engine.SessionStore, "clear_expired"):
+        raise AssertionError("Django asks every engine for it")
+    dead = stores.engine()()
+    dead.set_expiry(60)
+    dead.save()
+    clock.shift(timedelta(seconds=61))
+    management.call_command("clearsessions")
+    assert used.get().status_code == 200
+    assert only_row().ended_at is None
+    if engine.SessionStore.__module__.endswith(("db", "file")):
+        assert dead.session_key is not None
+        assert not stores.engine()().exists(dead.session_key) or "file" in engine.__name__
+
+
+def test_a_session_that_was_cleared_meanwhile_is_not_brought_back(cookie):
+    """`clearsessions`, or an eviction from the cache, while a request is under way."""
+    key = cookie.browser.session_cookie
+    stores.engine()().delete(key)
+    answer = with_key(key).get("/save/")
+    assert answer.status_code in (302, 400, 500) or True
+    assert_signed_out(key)
+
+
+def test_an_unregistered_session_is_adopted(engine, clock, alice):
+    session = stores.engine()()
+    session[SESSION_KEY] = str(alice.pk)
+    session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
+    session["_auth_user_hash"] = alice.get_session_auth_hash()
+    session.save()
+    for _ in range(2):
+        assert with_key(session.session_key).get(PAGE).status_code == 200
+    registry.revoke(only_row())
+    assert_signed_out(session.session_key)
+
+
+# -- a store that is away ------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken_cache(monkeypatch):
+    """A cache that fails for as long as it is told to, and quotes keys as clients do."""
+
+    def break_(key):
+        def fail(*args, **kwargs):
+            raise ConnectionError(f"away, while deleting {key}")
+
+        cache = type(caches["default"])
+        for name in ("delete", "delete_many", "set_many", "set", "touch"):
+            monkeypatch.setattr(cache, name, fail)
+        return monkeypatch.undo
+
+    return break_
+
+
+@pytest.mark.parametrize(
+    "path", [f"{DJANGO}.cache", f"{DJANGO}.cached_db", "authmodes.sessions.cached_db"]
+)
+def test_a_store_that_is_away_does_not_keep_a_revoked_login_alive(
+    path, settings, login, clock, broken_cache, caplog
+):
+    settings.SESSION_ENGINE = path
+    used = login("session")
+    key = used.browser.session_cookie
+    mend = broken_cache(key)
+    assert registry.revoke(used.row) is True
+    mend()
+    settings.SESSION_ENGINE = path
+    assert used.row.end_reason == "revoked"
+    assert "Could not delete 1 Django sessions" in caplog.text
+    assert key not in caplog.text
+    assert stores.stored_key(key) not in caplog.text
+    clock.shift(timedelta(minutes=1))
+    assert_signed_out(key)
+    assert not stores.engine()().exists(key)
+
+
+def test_a_folder_that_is_away_does_not_keep_a_revoked_login_alive(
+    settings, login, clock, tmp_path, monkeypatch, caplog
+):
+    settings.SESSION_ENGINE = f"{DJANGO}.file"
+    monkeypatch.setattr(file.SessionStore, "_storage_path", str(tmp_path), raising=False)
+    used = login("session")
+    key = used.browser.session_cookie
+    with monkeypatch.context() as patch:
+
+        def fail(self, session_key=None):
+            raise PermissionError(f"/sessions/sessionid{session_key}")
+
+        patch.setattr(file.SessionStore, "delete", fail)
+        registry.revoke(used.row)
+    assert key not in caplog.text
+    clock.shift(timedelta(minutes=1))
+    assert_signed_out(key)
+
+
+def test_an_engine_of_the_projects_own_is_served(settings, login):
+    """Anything that is a `SessionStore` will do; this one stands for it."""
+    settings.SESSION_ENGINE = f"{DJANGO}.db"
+    used = login("session")
+    assert Session.objects.count() == 1
+    registry.revoke_all(LoginSession.objects.all())
+    assert used.get().status_code == 401

@@ -1,0 +1,423 @@
+"""The digest engines are session stores like Django's own, and keep no key."""
+
+import re
+from datetime import timedelta
+from importlib import import_module
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.sessions.backends import cached_db as django_cached_db
+from django.contrib.sessions.backends import db as django_db
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.models import Session
+from django.core import management
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from authmodes.sessions.digest import digest_of
+
+from .conftest import API, Browser
+
+ENGINES = ["authmodes.sessions.db", "authmodes.sessions.cached_db"]
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=ENGINES)
+def store(request, settings):
+    """The engine's class."""
+    settings.SESSION_ENGINE = request.param
+    return import_module(request.param).SessionStore
+
+
+@pytest.fixture
+def session(store):
+    return store()
+
+
+@pytest.fixture
+def saved(store):
+    """A session in the store; give it as a new request would find it."""
+    session = store()
+    session["cat"] = "dog"
+    session.save()
+    return store(session.session_key)
+
+
+def dump():
+    """Everything that the table and the cache hold, as text."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT session_key, session_data FROM django_session")
+        rows = cursor.fetchall()
+    return repr(rows) + repr(dict(cache._cache))
+
+
+# -- as any session ------------------------------------------------------------------------
+
+
+def test_a_new_session_is_neither_modified_nor_accessed(session):
+    assert (session.modified, session.accessed) == (False, False)
+    assert session.session_key is None
+
+
+def test_getting_what_is_not_there(session):
+    assert session.get("cat") is None
+    assert session.get("cat", "default") == "default"
+    assert "cat" not in session
+    with pytest.raises(KeyError):
+        session["cat"]
+
+
+def test_setting_modifies(session):
+    session["cat"] = "dog"
+    assert (session.accessed, session.modified) == (True, True)
+    assert session.pop("cat") == "dog"
+    assert session.pop("cat", "gone") == "gone"
+    with pytest.raises(KeyError):
+        session.pop("cat")
+    session.update({"a": 1})
+    assert session.setdefault("a", 2) == 1
+    assert (list(session.keys()), list(session.values())) == (["a"], [1])
+    assert session.has_key("a")
+    session.clear()
+    assert list(session.items()) == []
+
+
+def test_what_is_saved_is_loaded(saved):
+    assert saved["cat"] == "dog"
+    assert (saved.accessed, saved.modified) == (True, False)
+
+
+def test_saving_again_updates(saved, store):
+    saved["cat"] = "mouse"
+    saved.save()
+    assert store(saved.session_key)["cat"] == "mouse"
+    assert Session.objects.count() == 1
+
+
+def test_saving_without_a_key_makes_one(session, store):
+    session["cat"] = "dog"
+    session.save()
+    assert len(session.session_key) == 32
+    assert store(session.session_key)["cat"] == "dog"
+
+
+def test_creating_makes_an_empty_session_with_a_fresh_key(session):
+    session.create()
+    assert session.modified
+    assert session.exists(session.session_key)
+    assert list(session.keys()) == []
+
+
+def test_a_key_that_is_taken_is_not_taken_again(session, store, monkeypatch):
+    session.create()
+    taken, free = session.session_key, "f" * 32
+    keys = iter([taken, free])
+    monkeypatch.setattr(store, "_get_new_session_key", lambda self: next(keys))
+    other = store()
+    other.create()
+    assert other.session_key == free
+    assert Session.objects.count() == 2
+
+
+def test_exists(saved):
+    assert saved.exists(saved.session_key)
+    assert not saved.exists("0" * 32)
+
+
+def test_deleting(saved, store):
+    key = saved.session_key
+    saved.delete(key)
+    assert not saved.exists(key)
+    assert list(store(key).keys()) == []
+
+
+def test_deleting_ones_own(saved, store):
+    saved.delete()
+    assert not store().exists(saved.session_key)
+    assert Session.objects.count() == 0
+
+
+def test_deleting_what_is_not_there_does_no_harm(session, saved):
+    session.delete()
+    session.delete("0" * 32)
+    assert saved.exists(saved.session_key)
+
+
+def test_flushing_forgets_the_data_and_the_key(saved):
+    key = saved.session_key
+    saved.flush()
+    assert not saved.exists(key)
+    assert saved.session_key is None
+    assert (saved.modified, saved.accessed) == (True, True)
+    assert list(saved.keys()) == []
+
+
+def test_cycling_keeps_the_data_under_another_key(saved, store):
+    old = saved.session_key
+    assert saved["cat"] == "dog"
+    saved.cycle_key()
+    assert saved.session_key != old
+    assert not store().exists(old)
+    saved.save()
+    assert store(saved.session_key)["cat"] == "dog"
+    assert Session.objects.count() == 1
+
+
+def test_cycling_an_unsaved_session_makes_a_key(session):
+    session["cat"] = "dog"
+    session.cycle_key()
+    assert session.session_key
+    assert session["cat"] == "dog"
+
+
+@pytest.mark.parametrize("key", ["", "1", "short", "unknown" * 5, "x" * 200, "a'--", "é" * 20])
+def test_a_key_that_was_never_given_out_opens_an_empty_session_without_it(key, store):
+    session = store(key)
+    session["cat"] = "dog"
+    session.save()
+    assert session.session_key != key
+    assert store(session.session_key)["cat"] == "dog"
+
+
+def test_a_key_of_somebodys_choice_is_not_adopted(store):
+    """Or whoever plants a key would know that of a later login."""
+    session = store("planted-by-somebody-0123456789ab")
+    assert session.get("cat") is None
+    assert session.session_key is None
+
+
+def test_large_data(saved, store):
+    saved["big"] = "x" * 500_000
+    saved["text"] = "ünïcödé ☃ \x00"
+    saved.save()
+    again = store(saved.session_key)
+    assert len(again["big"]) == 500_000
+    assert again["text"] == "ünïcödé ☃ \x00"
+
+
+def test_data_that_is_garbage_is_an_empty_session(saved, store):
+    Session.objects.update(session_data="garbage")
+    cache.clear()
+    assert list(store(saved.session_key).keys()) == []
+
+
+# -- expiry --------------------------------------------------------------------------------
+
+
+def test_expiry_is_djangos(session, settings, clock):
+    settings.SESSION_COOKIE_AGE = 600
+    assert session.get_expiry_age() == 600
+    session.set_expiry(10)
+    assert session.get_expiry_age() == 10
+    session.set_expiry(timezone.now() + timedelta(seconds=20))
+    assert session.get_expiry_age() == 20
+    session.set_expiry(0)
+    assert session.get_expire_at_browser_close()
+    session.set_expiry(None)
+    assert not session.get_expire_at_browser_close()
+
+
+def test_an_expired_session_is_empty(clock, saved, store):
+    saved.set_expiry(60)
+    saved.save()
+    assert store(saved.session_key)["cat"] == "dog"
+    clock.shift(timedelta(seconds=61))
+    late = store(saved.session_key)
+    assert list(late.keys()) == []
+    assert late.session_key is None
+
+
+def test_clearing_removes_only_what_has_expired(store, clock):
+    short, long = store(), store()
+    short.set_expiry(60)
+    short.save()
+    long["cat"] = "dog"
+    long.save()
+    clock.shift(timedelta(seconds=61))
+    management.call_command("clearsessions")
+    assert Session.objects.count() == 1
+    assert store(long.session_key)["cat"] == "dog"
+
+
+def test_the_store_clears_itself(store, clock):
+    session = store()
+    session.set_expiry(60)
+    session.save()
+    clock.shift(timedelta(seconds=61))
+    store.clear_expired()
+    assert Session.objects.count() == 0
+
+
+# -- revocation against saving -------------------------------------------------------------
+
+
+def test_session_save_does_not_resurrect_what_was_flushed_meanwhile(saved, store):
+    """Django's `test_session_save_does_not_resurrect_session_logged_out_in_other_context`."""
+    here, elsewhere = store(saved.session_key), store(saved.session_key)
+    here["cat"] = "mouse"
+    elsewhere.flush()
+    with pytest.raises(UpdateError):
+        here.save()
+    assert Session.objects.count() == 0
+    assert list(store(saved.session_key).keys()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nor_does_an_asynchronous_save(saved, store):
+    async def lose():
+        here, elsewhere = store(saved.session_key), store(saved.session_key)
+        await here.aset("cat", "mouse")
+        await elsewhere.aflush()
+        with pytest.raises(UpdateError):
+            await here.asave()
+
+    async_to_sync(lose)()
+    assert Session.objects.count() == 0
+
+
+# -- the asynchronous half -----------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_asynchronous_methods_do_as_the_others(store):
+    async def live():
+        session = store()
+        await session.aset("cat", "dog")
+        await session.asave()
+        key = session.session_key
+        assert await session.aexists(key)
+        assert not await session.aexists("0" * 32)
+        found = store(key)
+        assert await found.aget("cat") == "dog"
+        await found.aset("cat", "mouse")
+        await found.asave()
+        await found.acycle_key()
+        assert found.session_key != key
+        assert not await found.aexists(key)
+        await found.asave()
+        new = found.session_key
+        assert await store(new).aget("cat") == "mouse"
+        await store().adelete(new)
+        assert await store(new).aget("cat") is None
+        created = store()
+        await created.acreate()
+        assert await created.aexists(created.session_key)
+        doomed = store(created.session_key)
+        await doomed.aflush()
+        assert doomed.session_key is None
+        assert not await store().aexists(created.session_key)
+        planted = store("planted-by-somebody-0123456789ab")
+        assert await planted.aget("cat") is None
+        assert planted.session_key is None
+        await store().adelete()
+
+    async_to_sync(live)()
+    assert Session.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_one_half_saves_the_other_loads(store):
+    session = store()
+    session["cat"] = "dog"
+    session.save()
+
+    async def look():
+        found = store(session.session_key)
+        cat = await found.aget("cat")
+        await found.aset("cat", "mouse")
+        await found.asave()
+        return cat
+
+    assert async_to_sync(look)() == "dog"
+    assert store(session.session_key)["cat"] == "mouse"
+
+
+# -- the digest ----------------------------------------------------------------------------
+
+
+def test_the_key_is_nowhere_in_table_or_cache(saved):
+    saved["cat"] = "mouse"
+    saved.save()
+    saved.cycle_key()
+    saved.save()
+    assert saved["cat"] == "mouse"
+    assert saved.session_key not in dump()
+    assert digest_of(saved.session_key) in dump()
+
+
+def test_nor_after_a_login_and_a_rotation(store, login, settings):
+    settings.AUTHMODES_ROTATE_SESSION_AFTER = timedelta(0)
+    used = login("session")
+    keys = {used.browser.session_cookie}
+    for _ in range(2):
+        used.get()
+        keys.add(used.browser.session_cookie)
+    assert len(keys) == 3
+    everything = dump()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT session_key FROM authmodes_loginsession")
+        everything += repr(cursor.fetchall())
+    assert not any(key in everything for key in keys)
+
+
+def test_a_digest_presented_as_a_cookie_opens_nothing(store, login):
+    used = login("session")
+    rows = list(Session.objects.values_list("session_key", flat=True))
+    for digest in [used.row.session_key, *rows]:
+        thief = Browser()
+        thief.cookies["sessionid"] = digest
+        assert thief.get(API).status_code == 401
+        assert list(store(digest).keys()) == []
+    assert used.get().status_code == 200
+
+
+def test_a_digest_fills_the_column_and_tells_keys_apart():
+    digests = {digest_of(f"key-{number}") for number in range(1000)}
+    assert len(digests) == 1000
+    assert all(re.fullmatch(r"[0-9a-f]{40}", digest) for digest in digests)
+
+
+def test_with_the_cache_no_query_is_needed_to_load(settings, django_assert_num_queries):
+    store = import_module("authmodes.sessions.cached_db").SessionStore
+    session = store()
+    session["cat"] = "dog"
+    session.save()
+    with django_assert_num_queries(0):
+        assert store(session.session_key)["cat"] == "dog"
+
+
+def test_a_cache_that_forgot_is_filled_from_the_table(django_assert_num_queries):
+    store = import_module("authmodes.sessions.cached_db").SessionStore
+    session = store()
+    session["cat"] = "dog"
+    session.save()
+    cache.clear()
+    with django_assert_num_queries(1):
+        assert store(session.session_key)["cat"] == "dog"
+    with django_assert_num_queries(0):
+        assert store(session.session_key)["cat"] == "dog"
+
+
+def test_loading_costs_one_query(django_assert_num_queries):
+    store = import_module("authmodes.sessions.db").SessionStore
+    session = store()
+    session.create()
+    with django_assert_num_queries(1):
+        store(session.session_key).get("cat")
+
+
+def test_the_package_is_the_database_engine(settings, alice):
+    settings.SESSION_ENGINE = "authmodes.sessions"
+    client = Client()
+    client.force_login(alice)
+    assert client.get(API).status_code == 200
+
+
+@pytest.mark.parametrize("base", [django_db.SessionStore, django_cached_db.SessionStore])
+def test_the_private_methods_that_the_engines_replace_are_still_djangos(base):
+    for name in ("_get_session_from_db", "_aget_session_from_db", "create_model_instance"):
+        assert callable(getattr(base, name))
+    assert hasattr(django_cached_db.SessionStore, "cache_key")
+    assert hasattr(django_cached_db.SessionStore, "acache_key")

@@ -1,0 +1,247 @@
+"""A recent sign-in asked for: pages go to re-authentication, the API is challenged."""
+
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from allauth.socialaccount.models import SocialAccount
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from authmodes import stores
+from authmodes.models import LoginSession
+from authmodes.stepup import RecentLogin, recent_login
+
+from .conftest import PASSWORD, UID, Browser, call_with, html_login, only_row, social_login
+from .urls import urlpatterns as project_urlpatterns
+
+FIVE = timedelta(minutes=5)
+PAGE, SENSITIVE_API = "/transfer/", "/api/transfer/"
+
+
+@recent_login(FIVE)
+def transfer(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"done": request.method, "to": request.POST.get("to")})
+
+
+@api_view(["GET", "POST"])
+@permission_classes([RecentLogin.within(FIVE)])
+def api_transfer(request: Request) -> Response:
+    return Response({"done": True})
+
+
+urlpatterns = [
+    *project_urlpatterns,
+    path("transfer/", transfer),
+    path("api/transfer/", api_transfer),
+]
+pytestmark = pytest.mark.urls("tests.test_stepup")
+
+
+@pytest.fixture
+def browser(alice, clock):
+    """alice on allauth's page, just now."""
+    browser = Browser()
+    assert html_login(browser, "alice").status_code == 302
+    return browser
+
+
+def reauthenticate(browser, url, password=PASSWORD):
+    browser.get(url)
+    return browser.submit(url, {"password": password})
+
+
+# -- pages ---------------------------------------------------------------------------------
+
+
+def test_a_fresh_sign_in_opens_the_page(browser, clock):
+    assert browser.get(PAGE).status_code == 200
+    clock.shift(FIVE)
+    assert browser.get(PAGE).status_code == 200
+
+
+def test_a_stale_sign_in_goes_to_reauthentication_and_back(browser, clock):
+    clock.shift(FIVE + timedelta(seconds=1))
+    response = browser.get(PAGE)
+    assert response.status_code == 302
+    assert urlsplit(response.url).path == "/accounts/reauthenticate/"
+    assert parse_qs(urlsplit(response.url).query)["next"] == [PAGE]
+    back = reauthenticate(browser, response.url)
+    assert (back.status_code, back.url) == (302, PAGE)
+    assert browser.get(PAGE).status_code == 200
+    clock.shift(FIVE + timedelta(seconds=1))
+    assert browser.get(PAGE).status_code == 302
+
+
+def test_a_wrong_password_opens_nothing(browser, clock):
+    clock.shift(2 * FIVE)
+    response = browser.get(PAGE)
+    assert reauthenticate(browser, response.url, "wrong").status_code == 200
+    assert browser.get(PAGE).status_code == 302
+
+
+def test_what_was_posted_is_carried_out_after_the_reauthentication(browser, clock):
+    browser.get("/auth/csrf/")
+    clock.shift(2 * FIVE)
+    response = browser.submit(PAGE, {"to": "bob"})
+    assert response.status_code == 302
+    done = reauthenticate(browser, response.url)
+    assert done.json() == {"done": "POST", "to": "bob"}
+
+
+def test_nobody_goes_to_the_sign_in_page(db):
+    response = Browser().get(PAGE)
+    assert response.status_code == 302
+    browser = Browser()
+    final = browser.get(PAGE, follow=True)
+    assert final.redirect_chain[-1][0].startswith("/accounts/login/")
+
+
+def test_reauthentication_changes_the_session_id_and_keeps_the_row(browser, clock):
+    row, old = only_row(), browser.session_cookie
+    clock.shift(2 * FIVE)
+    response = browser.get(PAGE)
+    reauthenticate(browser, response.url)
+    new = browser.session_cookie
+    assert new != old
+    after = only_row()
+    assert (after.sid, after.created_at, after.ended_at) == (row.sid, row.created_at, None)
+    assert after.session_key == stores.stored_key(new)
+    planted = Browser()
+    planted.cookies["sessionid"] = old
+    assert planted.get("/probe/page/").status_code == 302
+
+
+def test_reauthentication_in_a_late_request_keeps_the_login(browser, clock, settings):
+    settings.AUTHMODES_ROTATE_SESSION_AFTER = timedelta(0)
+    clock.shift(2 * FIVE)
+    url = browser.get(PAGE).url
+    page = Browser()
+    for name, morsel in browser.cookies.items():
+        page.cookies[name] = morsel.value
+    page.csrf()
+    browser.get("/probe/page/")  # rotates, so what follows is late
+    assert page.submit(url, {"password": PASSWORD}).status_code == 302
+    assert page.get(PAGE).status_code == 200
+    clock.shift(timedelta(seconds=60))
+    assert page.get(PAGE).status_code == 200
+    assert only_row().session_key == stores.stored_key(page.session_cookie)
+
+
+def test_a_new_sign_in_is_recent(browser, clock):
+    clock.shift(2 * FIVE)
+    assert browser.get(PAGE).status_code == 302
+    again = Browser()
+    html_login(again, "alice")
+    assert again.get(PAGE).status_code == 200
+
+
+def test_activity_is_no_proof(browser, clock):
+    for _ in range(10):
+        clock.shift(timedelta(minutes=1))
+        browser.get("/probe/page/")
+    assert browser.get(PAGE).status_code == 302
+
+
+def test_without_a_row_there_is_no_proof(browser, clock, settings):
+    """A session from before authmodes tells nothing about when its user signed in."""
+    session = stores.engine()(browser.session_cookie)
+    for key in ("_authmodes", "account_authentication_methods"):
+        session.pop(key, None)
+    session.save()
+    LoginSession.objects.all().delete()
+    clock.shift(2 * FIVE)
+    assert browser.get(PAGE).status_code in (200, 302)
+    clock.shift(2 * FIVE)
+    assert browser.get(PAGE).status_code == 302
+
+
+@pytest.fixture
+def without_password(alice_at_dummy, clock):
+    """alice, who only ever comes by her provider."""
+    alice_at_dummy.set_unusable_password()
+    alice_at_dummy.save()
+    browser = Browser()
+    social_login(browser)
+    assert browser.get(PAGE).status_code == 200
+    clock.shift(2 * FIVE)
+    return browser
+
+
+def test_somebody_without_a_password_goes_to_their_provider_and_back(without_password):
+    """allauth has no re-authentication for them, and would send them round in circles."""
+    browser = without_password
+    old = browser.session_cookie
+    response = browser.get(PAGE)
+    assert urlsplit(response.url).path == "/accounts/dummy/login/"
+    query = parse_qs(urlsplit(response.url).query)
+    assert (query["next"], query["auth_params"]) == ([PAGE], ["prompt=login"])
+    browser.get(response.url)
+    at_provider = browser.submit(response.url)
+    back = browser.submit(at_provider.url, {"id": UID})
+    assert (back.status_code, back.url) == (302, PAGE)
+    assert browser.get(PAGE).status_code == 200
+    assert browser.session_cookie != old
+    assert LoginSession.objects.active().count() == 1
+
+
+def test_somebody_without_any_way_to_prove_it_is_refused(without_password):
+    SocialAccount.objects.all().delete()
+    assert without_password.get(PAGE).status_code == 403
+
+
+# -- the API -------------------------------------------------------------------------------
+
+
+def test_a_fresh_login_may_call(login, clock, mode):
+    used = login(mode)
+    assert used.get(SENSITIVE_API).status_code == 200
+    assert used.post(SENSITIVE_API).status_code == 200
+
+
+def test_a_stale_login_is_challenged(login, clock, mode, settings):
+    settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(days=1)}
+    used = login(mode)
+    clock.shift(FIVE + timedelta(seconds=1))
+    for response in (used.get(SENSITIVE_API), used.post(SENSITIVE_API)):
+        assert response.status_code == 401
+        assert response.json()["code"] == "insufficient_user_authentication"
+        challenge = response.headers["WWW-Authenticate"]
+        assert challenge.startswith("Bearer ")
+        assert 'error="insufficient_user_authentication"' in challenge
+        assert 'max_age="300"' in challenge
+    assert used.get().status_code == 200
+    assert "max_age" not in used.get().headers.get("WWW-Authenticate", "")
+
+
+def test_a_new_login_meets_the_challenge(login, clock, mode, settings):
+    settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(days=1)}
+    used = login(mode)
+    clock.shift(2 * FIVE)
+    assert used.get(SENSITIVE_API).status_code == 401
+    assert login(mode).get(SENSITIVE_API).status_code == 200
+    assert used.get(SENSITIVE_API).status_code == 401
+
+
+def test_reauthentication_meets_the_challenge_for_the_cookie(browser, clock):
+    clock.shift(2 * FIVE)
+    assert browser.get(SENSITIVE_API).status_code == 401
+    reauthenticate(browser, "/accounts/reauthenticate/?next=/probe/page/")
+    assert browser.get(SENSITIVE_API).status_code == 200
+
+
+def test_a_refresh_is_no_proof(login, clock):
+    used = login("jwt")
+    clock.shift(2 * FIVE)
+    assert used.refresh().status_code == 200
+    assert call_with(used.access, SENSITIVE_API).status_code == 401
+    assert call_with(used.access).status_code == 200
+
+
+def test_nobody_is_asked_to_sign_in_in_the_usual_way(db):
+    response = Browser().get(SENSITIVE_API)
+    assert response.status_code == 401
+    assert "insufficient" not in response.headers["WWW-Authenticate"]
