@@ -13,10 +13,10 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import AuthenticationFailed, TokenError
 
-from . import binding, client, memory, policy, registry, revocations, tokens, transport
+from . import client, memory, policy, registry, revocations, tokens, transport
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
 from .lazy import LazyUser
-from .models import EndReason, LoginSession
+from .models import LoginSession
 from .tokens import AccessToken
 
 REALM = 'Bearer realm="api"'
@@ -120,11 +120,7 @@ def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> 
     login_session = LoginSession.objects.for_credential().by_sid(token.sid)
     if login_session is None or not token.is_of(login_session):
         raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
-    if not registry.is_acceptable(login_session):
-        raise _ended()
-    agent = memory.digest_of_agent(login_session.user_agent)
-    if binding.is_elsewhere(request, login_session.ip_address, agent):
-        registry.revoke(login_session, EndReason.REVOKED)
+    if not registry.is_acceptable(login_session, request):
         raise _ended()
     if policy.needs_touch(login_session.last_seen_at, memory.touch_after(), timezone.now()):
         registry.touch(auth.sid, client.ip_address(request))

@@ -19,8 +19,10 @@ def is_elsewhere(request: HttpRequest, ip_address: str | None, agent_digest: str
     if by is IpBinding.OFF or not ip_address:
         return False
     here = client.ip_address(request)
+    if here == ip_address:
+        return False
     if by is IpBinding.EXACT or here is None:
-        return here != ip_address
+        return True
     return network_of(here) != network_of(ip_address)
 
 

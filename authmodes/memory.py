@@ -60,8 +60,13 @@ def recall(session: SessionBase) -> Memory | None:
     data = session.get(DATA_KEY)
     if not data:
         return None
-    times = {name: _moment(data[name]) for name in TIMES}
-    return Memory(**{**data, **times})
+    # Asked for several times in each request; what is written is a new dict.
+    known, memory = getattr(session, "_authmodes_recalled", (None, None))
+    if known is not data:
+        times = {name: _moment(data[name]) for name in TIMES}
+        memory = Memory(**{**data, **times})
+        session._authmodes_recalled = (data, memory)  # type: ignore[attr-defined]
+    return memory
 
 
 def change(session: SessionBase, **changes: Any) -> None:

@@ -120,7 +120,7 @@ def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
     if SUCCESSOR_KEY in data:
         retired = engine()(session.session_key)
         live = successor_of(retired)
-        session._session_key = live.session_key if live else None  # type: ignore[attr-defined]
+        session._session_key = live.session_key if live else None
         session._authmodes_late = live is not None  # type: ignore[attr-defined]
         data = dict(live.items()) if live else {}
     session._authmodes_came_by = session.session_key  # type: ignore[attr-defined]

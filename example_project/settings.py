@@ -148,6 +148,8 @@ CSRF_COOKIE_NAME = "site_csrftoken"
 AUTHMODES_MODE = os.environ.get("AUTHMODES_MODE") or "both"
 AUTHMODES_REDIRECT_URIS = [f"{SITE_URL}/spa/"]
 AUTHMODES_TOKEN_TRANSPORT = os.environ.get("AUTHMODES_TOKEN_TRANSPORT") or "body"
+# A new session id with every answer, for whoever wants to watch it.
+AUTHMODES_ROTATE_SESSION_AFTER = timedelta(0) if env.flag("DEMO_ROTATE", default=False) else None
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["authmodes.authentication.AuthModesAuthentication"],

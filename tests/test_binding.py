@@ -151,7 +151,6 @@ def test_switched_on_later_it_binds_to_the_address_of_the_sign_in(mode, sign_in,
     assert call("198.51.100.7") == 401
 
 
-@pytest.mark.xfail(reason="registry.rotate() does not look at the binding yet", strict=True)
 def test_a_refresh_from_elsewhere_is_refused_as_well(alice, settings):
     """Else a thief would swap a stolen refresh token and the owner would be locked out."""
     settings.AUTHMODES_BIND_IP = True

@@ -532,3 +532,24 @@ def test_reading_what_is_no_text_makes_no_token(value, db):
     """simplejwt takes None for "make me a new one"."""
     with pytest.raises(simplejwt.TokenError):
         tokens.read(tokens.RefreshToken, value)
+
+
+def client_of_services(user, login_session):
+    return {"client_id": "web"}
+
+
+def test_the_documented_settings_make_access_tokens_of_rfc_9068(login):
+    with override_settings(
+        SIMPLE_JWT={
+            "USER_ID_CLAIM": "sub",
+            "ISSUER": "https://app.example.com",
+            "AUDIENCE": "https://api.example.com",
+        },
+        AUTHMODES_CLAIMS=f"{__name__}.client_of_services",
+    ):
+        used = login("jwt")
+        claims = claims_of(used.access)
+        assert used.get().status_code == 200
+    required = {"iss", "exp", "aud", "sub", "client_id", "iat", "jti"}
+    assert required | {"auth_time", "amr"} <= set(claims)
+    assert claims["client_id"] == "web"

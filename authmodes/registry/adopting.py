@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -28,8 +29,18 @@ def adopt(request: HttpRequest, user: Any) -> bool:
         row = LoginSession.objects.active().filter(session_key=key).first()
         if row is None:
             return False
+        _complete(row, login_session)
         memory.remember(request.session, row)
     return True
+
+
+def _complete(row: LoginSession, seen: LoginSession) -> None:
+    """Note where a login is that `adopt_many` has made a row for, and that had no request then."""
+    if row.user_agent or row.ip_address:
+        return
+    row.user_agent = seen.user_agent
+    row.ip_address = row.last_ip_address = seen.ip_address
+    row.save(update_fields=["user_agent", "ip_address", "last_ip_address"])
 
 
 def adopt_many(sessions: Mapping[str, Mapping[str, Any]]) -> int:
@@ -57,8 +68,17 @@ def adopt_many(sessions: Mapping[str, Mapping[str, Any]]) -> int:
 
 
 def _users(ids: set[str]) -> dict[str, Any]:
-    found = get_user_model()._default_manager.filter(pk__in=ids)
-    return {str(user.pk): user for user in found}
+    known = [pk for text in ids if (pk := _primary_key(text)) is not None]
+    found = get_user_model()._default_manager.filter(pk__in=known)
+    return {get_user_model()._meta.pk.value_to_string(user): user for user in found}
+
+
+def _primary_key(text: str) -> Any:
+    """What a session says of its user; None if it is from another user model."""
+    try:
+        return get_user_model()._meta.pk.to_python(text)
+    except ValidationError:
+        return None
 
 
 def _row(user: Any, stored_key: str) -> LoginSession:

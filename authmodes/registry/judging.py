@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from .. import policy, tokens
+from .. import binding, memory, policy, tokens
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginSession
 from .ending import revoke, revoke_all, revoke_user
@@ -34,17 +35,25 @@ def verdict(login_session: LoginSession, now: datetime) -> EndReason | None:
     return None
 
 
-def is_acceptable(login_session: LoginSession) -> bool:
+def is_acceptable(login_session: LoginSession, request: HttpRequest | None = None) -> bool:
     """Whether a credential of this login session counts now; ends the login if not.
 
-    Needs a row of `for_credential()`.
+    Needs a row of `for_credential()`. With a `request` that presents the credential, also
+    whether it comes from where the login is bound to.
     """
     if login_session.ended_at is not None:
         return False
     reason = verdict(login_session, timezone.now())
+    if reason is None and request is not None and _is_elsewhere(request, login_session):
+        reason = EndReason.REVOKED
     if reason is not None:
         revoke(login_session, reason)
     return reason is None
+
+
+def _is_elsewhere(request: HttpRequest, login_session: LoginSession) -> bool:
+    agent = memory.digest_of_agent(login_session.user_agent)
+    return binding.is_elsewhere(request, login_session.ip_address, agent)
 
 
 def _same_password(login_session: LoginSession, user: AbstractBaseUser) -> bool:

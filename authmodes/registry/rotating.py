@@ -82,7 +82,7 @@ def _try_rotation(
         return TOKEN_NOT_VALID
     if not presented.is_of(login_session):
         return TOKEN_NOT_VALID
-    if not is_acceptable(login_session):
+    if not is_acceptable(login_session, request):
         return LOGIN_SESSION_ENDED
     now = timezone.now()
     if jti == login_session.refresh_token.jti:

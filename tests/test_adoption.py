@@ -1,0 +1,318 @@
+"""Sessions from before authmodes: each at its next request, or all by a command."""
+
+import io
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from importlib import import_module
+
+import pytest
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.sessions.models import Session
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from authmodes import registry
+from authmodes.management.commands import adopt_sessions
+from authmodes.models import LoginSession
+
+from .conftest import API, Browser, only_row
+
+PAGE = "/probe/page/"
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+def signed_in(user, settings, expires=None, **data):
+    """A Django session as `login()` left it before authmodes was installed; its key."""
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session["_auth_user_backend"] = BACKEND
+    session["_auth_user_hash"] = user.get_session_auth_hash()
+    session.update(data)
+    if expires is not None:
+        session.set_expiry(expires)
+    session.save()
+    return session.session_key
+
+
+def browser_with(key, **meta):
+    browser = Browser(**meta)
+    browser.cookies["sessionid"] = key
+    return browser
+
+
+def adopt():
+    out = io.StringIO()
+    call_command("adopt_sessions", stdout=out)
+    return out.getvalue()
+
+
+# -- at the next request -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [API, PAGE])
+def test_the_next_request_makes_the_row(page, alice, settings):
+    key = signed_in(alice, settings, cart=["book"])
+    browser = browser_with(key, REMOTE_ADDR="192.0.2.10", HTTP_USER_AGENT="Shop/1.0")
+    for _ in range(3):
+        assert browser.get(page).status_code == 200
+    row = only_row()
+    assert (row.user, row.mode, row.session_key) == (alice, "session", key)
+    assert (row.ip_address, row.user_agent) == ("192.0.2.10", "Shop/1.0")
+    data = Session.objects.get().get_decoded()
+    assert (data["cart"], data["_authmodes"]["sid"]) == (["book"], str(row.sid))
+
+
+def test_who_has_one_makes_no_other(login):
+    used = login("session")
+    for _ in range(3):
+        used.get()
+    assert LoginSession.objects.count() == 1
+
+
+def test_it_is_no_new_sign_in(alice, settings, mailoutbox):
+    settings.AUTHMODES_NOTIFY_NEW_LOGIN = True
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 1
+    settings.AUTHMODES_LIMIT_POLICY = "refuse"
+    for agent in ("One/1.0", "Two/1.0"):
+        browser = browser_with(signed_in(alice, settings), HTTP_USER_AGENT=agent)
+        assert browser.get(PAGE).status_code == 200
+    assert LoginSession.objects.active().count() == 2
+    assert mailoutbox == []
+
+
+def test_it_lives_the_absolute_lifetime_from_its_adoption(alice, settings, clock):
+    settings.AUTHMODES_ABSOLUTE_LIFETIME = timedelta(days=2)
+    browser = browser_with(signed_in(alice, settings))
+    assert browser.get(PAGE).status_code == 200
+    clock.shift(timedelta(days=2))
+    assert browser.get(PAGE).status_code == 302
+
+
+def adopt_at_once(key, count):
+    barrier = threading.Barrier(count)
+
+    def ask(number):
+        browser = browser_with(key)
+        barrier.wait(timeout=60)
+        try:
+            if number == 0:
+                call_command("adopt_sessions", stdout=io.StringIO())
+            return browser.get(PAGE).status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(ask, range(count)))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_requests_make_one_row(alice, settings):
+    key = signed_in(alice, settings)
+    assert adopt_at_once(key, 5) == [200] * 5
+    assert only_row().session_key == key
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("repetition", range(3))
+def test_twenty_parallel_requests_make_one_row_on_postgresql(alice, settings, repetition):
+    key = signed_in(alice, settings)
+    assert adopt_at_once(key, 20) == [200] * 20
+    row = only_row()
+    assert (row.session_key, row.ended_at) == (key, None)
+    assert browser_with(key).get(PAGE).status_code == 200
+
+
+# -- the command ---------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["django.contrib.sessions.backends.db", "authmodes.sessions.cached_db"])
+def engine(request, settings):
+    settings.SESSION_ENGINE = request.param
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_gives_each_its_row(engine, alice, bob, settings):
+    keys = [signed_in(user, settings) for user in (alice, alice, bob)]
+    assert "Adopted 3 of 3 Django sessions." in adopt()
+    assert LoginSession.objects.active().for_user(alice).count() == 2
+    for key in keys:
+        assert browser_with(key).get(PAGE).status_code == 200
+    assert LoginSession.objects.count() == 3
+    registry.revoke_all(LoginSession.objects.for_user(alice))
+    assert [browser_with(key).get(API).status_code for key in keys] == [401, 401, 200]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_command_adopted_can_be_revoked_before_its_next_request(engine, alice, settings):
+    key = signed_in(alice, settings)
+    adopt()
+    assert registry.revoke(only_row())
+    assert browser_with(key).get(API).status_code == 401
+    assert not browser_with(key).get("/probe/whoami/").json()["username"]
+
+
+def test_twice_does_no_harm(engine, alice, settings):
+    key = signed_in(alice, settings)
+    adopt()
+    first = only_row().sid
+    assert "Adopted 0 of 1 Django sessions." in adopt()
+    assert browser_with(key).get(PAGE).status_code == 200
+    assert "Adopted 0 of 1 Django sessions." in adopt()
+    assert only_row().sid == first
+
+
+def test_it_passes_over_what_is_no_login(engine, alice, settings):
+    anonymous = import_module(settings.SESSION_ENGINE).SessionStore()
+    anonymous["cart"] = ["book"]
+    anonymous.save()
+    signed_in(alice, settings, expires=timezone.now() - timedelta(seconds=1))
+    signed_in(alice, settings, _auth_user_hash="another password")
+    locked = get_user_model().objects.create_user("locked", is_active=False)
+    signed_in(locked, settings)
+    deleted = get_user_model().objects.create_user("deleted")
+    signed_in(deleted, settings)
+    get_user_model().objects.filter(pk=deleted.pk).delete()
+    signed_in(alice, settings, **{SESSION_KEY: "not a number"})
+    Session.objects.create(
+        session_key="g" * 32, session_data="garbage", expire_date=timezone.now() + timedelta(1)
+    )
+    assert "Adopted 0 of" in adopt()
+    assert not LoginSession.objects.exists()
+
+
+def test_a_session_under_an_older_secret_key_is_adopted(alice, settings):
+    key = signed_in(alice, settings)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another secret key of sufficient length 0123456789"
+    assert "Adopted 1 of 1" in adopt()
+    assert browser_with(key).get(PAGE).status_code == 200
+
+
+def test_a_login_that_is_registered_is_left_alone(login):
+    used = login("session")
+    before = used.row
+    assert "Adopted 0 of 1" in adopt()
+    assert LoginSession.objects.get().last_seen_at == before.last_seen_at
+
+
+def test_its_first_request_tells_where_an_adopted_login_is(alice, settings):
+    """The store knows no address and no user agent; binding must not take that for one."""
+    settings.AUTHMODES_BIND_IP = True
+    settings.AUTHMODES_BIND_USER_AGENT = True
+    key = signed_in(alice, settings)
+    adopt()
+    browser = browser_with(key, REMOTE_ADDR="192.0.2.10", HTTP_USER_AGENT="Shop/1.0")
+    for _ in range(3):
+        assert browser.get(PAGE).status_code == 200
+    row = only_row()
+    assert (row.ip_address, row.user_agent) == ("192.0.2.10", "Shop/1.0")
+    thief = browser_with(key, REMOTE_ADDR="198.51.100.66", HTTP_USER_AGENT="Shop/1.0")
+    assert thief.get(PAGE).status_code == 302
+    assert only_row().end_reason == "revoked"
+
+
+def test_it_works_in_batches_of_a_fixed_number_of_statements(alice, settings, monkeypatch):
+    monkeypatch.setattr(adopt_sessions, "BATCH", 10)
+
+    def statements():
+        with CaptureQueriesContext(connection) as captured:
+            adopt()
+        return len(captured)
+
+    for _ in range(10):
+        signed_in(alice, settings)
+    one_batch = statements()
+    for _ in range(30):
+        signed_in(alice, settings)
+    LoginSession.objects.all().delete()
+    four_batches = statements()
+    empty = 2  # the count, and the look for a next batch
+    assert four_batches - empty == 4 * (one_batch - empty)
+    assert LoginSession.objects.count() == 40
+
+
+def test_it_survives_an_interruption(alice, settings, monkeypatch):
+    monkeypatch.setattr(adopt_sessions, "BATCH", 2)
+    for _ in range(6):
+        signed_in(alice, settings)
+    adopt_many, calls = registry.adopt_many, []
+
+    def interrupted(sessions):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return adopt_many(sessions)
+
+    monkeypatch.setattr(registry, "adopt_many", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        adopt()
+    assert LoginSession.objects.count() == 4
+    monkeypatch.setattr(registry, "adopt_many", adopt_many)
+    assert "Adopted 2 of 6" in adopt()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_progress_bar_and_a_pipe_none(alice, settings, monkeypatch):
+    monkeypatch.setattr(adopt_sessions, "BATCH", 2)
+    for _ in range(4):
+        signed_in(alice, settings)
+    terminal = Terminal()
+    call_command("adopt_sessions", stdout=terminal)
+    shown = terminal.getvalue()
+    assert "\r[####################....................] 2/4" in shown
+    assert "\r[########################################] 4/4\n" in shown
+    assert "Adopted 4 of 4" in shown
+    assert "\r" not in adopt()
+
+
+def test_an_empty_store_is_no_error(db):
+    assert "Adopted 0 of 0 Django sessions." in adopt()
+
+
+@pytest.mark.parametrize("name", ["cache", "file"])
+def test_a_store_that_cannot_be_listed_is_refused_with_a_reason(name, db, settings):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{name}"
+    with pytest.raises(CommandError, match="cannot list its sessions"):
+        adopt()
+
+
+def fill(count, user, settings):
+    """Sessions that differ in their key only."""
+    key = signed_in(user, settings)
+    model = Session.objects.get(session_key=key)
+    Session.objects.all().delete()
+    Session.objects.bulk_create(
+        (
+            Session(
+                session_key=f"{number:032x}",
+                session_data=model.session_data,
+                expire_date=model.expire_date,
+            )
+            for number in range(count)
+        ),
+        batch_size=1000,
+    )
+
+
+def test_memory_does_not_grow_with_the_number_of_sessions(alice, settings, monkeypatch):
+    monkeypatch.setattr(adopt_sessions, "BATCH", 100)
+    peaks = []
+    for count in (500, 5_000):
+        fill(count, alice, settings)
+        LoginSession.objects.all().delete()
+        tracemalloc.start()
+        assert f"Adopted {count} of {count}" in adopt()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    few, many = peaks
+    assert many < 1.2 * few
