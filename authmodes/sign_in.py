@@ -10,6 +10,7 @@ from allauth.account.forms import LoginForm
 from allauth.account.internal.stagekit import get_pending_stage
 from allauth.core import ratelimit
 from allauth.utils import get_form_class
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed, Throttled
@@ -54,8 +55,9 @@ def _run(request: HttpRequest, login: str, password: str) -> LoginSession:
 
 def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
     form_class = get_form_class(app_settings.FORMS, "login", LoginForm)
-    # Without "remember" the cookie would end with the browser, unlike Django's own logins.
-    data = {"login": login, "password": password, "remember": True}
+    # Without "remember" allauth ends the cookie with the browser, whatever Django's setting.
+    remember = not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
+    data = {"login": login, "password": password, "remember": remember}
     form = form_class(data, request=request)
     if form.is_valid():
         return form

@@ -13,7 +13,7 @@ NEWER = "Mozilla/5.0 (X11; Linux x86_64) Chrome/141.0"
 
 @pytest.fixture
 def sign_in(alice):
-    """Sign alice in from an address with a user agent; give a function that calls from elsewhere."""
+    """Sign alice in from somewhere; give a function that calls from there or elsewhere."""
 
     def from_(mode, address=HOME, agent=CHROME):
         browser = Browser(REMOTE_ADDR=address, HTTP_USER_AGENT=agent)
@@ -56,7 +56,7 @@ def test_bound_to_the_address_another_one_ends_the_login(value, mode, sign_in, s
 
 
 @pytest.mark.parametrize(
-    "home, near, away",
+    ("home", "near", "away"),
     [
         (HOME, "192.0.2.250", "192.0.3.10"),
         ("2001:db8:1:2::10", "2001:db8:1:2:ffff::1", "2001:db8:1:3::10"),

@@ -59,9 +59,7 @@ def site(tmp_path_factory) -> Iterator[str]:
 
 def session_id(page: Page) -> str:
     return next(
-        cookie["value"]
-        for cookie in page.context.cookies()
-        if cookie["name"] == "site_sessionid"
+        cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "site_sessionid"
     )
 
 
@@ -82,7 +80,8 @@ def test_the_page_fits_and_ends_another_login(new_page, size):  # noqa: F811
     assert here.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     button = here.get_by_role("button", name="End HeadlessChrome").first
     box = button.bounding_box()
-    assert box["x"] >= 0 and box["x"] + box["width"] <= width
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
     if folder := os.environ.get("SCREENSHOTS"):
         for scheme in ("light", "dark"):
             here.emulate_media(color_scheme=scheme)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 
 import pytest
+import redis
 import time_machine
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import file
@@ -61,6 +62,7 @@ def engine(request, settings, tmp_path, monkeypatch):
     settings.SESSION_CACHE_ALIAS = alias
     settings.SESSION_FILE_PATH = str(tmp_path)
     monkeypatch.setattr(file.SessionStore, "_storage_path", str(tmp_path), raising=False)
+    prefix = f"engines-{uuid.uuid4().hex}"
     if alias == "redis":
         settings.CACHES = {
             **settings.CACHES,
@@ -68,10 +70,15 @@ def engine(request, settings, tmp_path, monkeypatch):
                 "BACKEND": "django.core.cache.backends.redis.RedisCache",
                 "LOCATION": settings.TEST_REDIS_URL,
                 # Other runs may use the same server.
-                "KEY_PREFIX": f"engines-{uuid.uuid4().hex}",
+                "KEY_PREFIX": prefix,
             },
         }
-    return import_module(settings.SESSION_ENGINE)
+    yield import_module(settings.SESSION_ENGINE)
+    if alias == "redis":
+        server = redis.Redis.from_url(settings.TEST_REDIS_URL)
+        for key in server.scan_iter(match=f"{prefix}:*"):
+            server.delete(key)
+        server.close()
 
 
 @pytest.fixture

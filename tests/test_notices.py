@@ -56,7 +56,7 @@ def test_the_first_login_ever_is_no_news(sign_in):
 
 
 @pytest.mark.parametrize(
-    "agent, address, expected",
+    ("agent", "address", "expected"),
     [
         (FIREFOX, HOME, 0),
         (NEWER_FIREFOX, HOME, 0),
@@ -171,7 +171,8 @@ def test_what_a_client_calls_itself_is_only_text(agent, sign_in):
     sent = message.message()
     assert sent["Bcc"] is None
     assert message.recipients() == ["alice@example.com"]
-    assert "\n" not in message.subject and "\r" not in message.subject
+    assert "\n" not in message.subject
+    assert "\r" not in message.subject
     assert "correct horse" not in message.body
 
 
