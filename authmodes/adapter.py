@@ -98,7 +98,7 @@ def _put_out_squatter(user: Any, sociallogin: Any) -> None:
     # A private name of allauth's; a test fails when it moves.
     email = getattr(sociallogin, "_did_authenticate_by_email", None)
     if email and not EmailAddress.objects.is_verified(email):
-        registry.end_others(user, spare=None)
+        registry.revoke_user(user)
 
 
 class HandoffRedirect(HttpResponseRedirect):

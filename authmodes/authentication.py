@@ -37,7 +37,11 @@ class LoginAuth:
     @cached_property
     def login_session(self) -> LoginSession:
         """The row, loaded when it is first asked for."""
-        return LoginSession.objects.select_related("user").get(sid=self.sid)
+        found = LoginSession.objects.select_related("user").filter(sid=self.sid).first()
+        if found is None:
+            # The row went with its user, and this request was judged without it.
+            raise _ended()
+        return found
 
 
 class AuthModesAuthentication(BaseAuthentication):

@@ -210,7 +210,12 @@ class Settings:
 
     @property
     def COOKIE_SAMESITE(self) -> str:
-        return str(_get("COOKIE_SAMESITE", "Lax"))
+        value = _get("COOKIE_SAMESITE", "Lax")
+        if value not in ("Lax", "Strict", "None"):
+            raise ImproperlyConfigured(
+                "AUTHMODES_COOKIE_SAMESITE must be 'Lax', 'Strict' or 'None'."
+            )
+        return str(value)
 
     @property
     def ACCESS_COOKIE_NAME(self) -> str:
@@ -223,14 +228,18 @@ class Settings:
     @property
     def CLAIMS(self) -> Callable[[Any, Any], Mapping[str, Any]] | None:
         path = _get("CLAIMS", None)
-        return import_string(path) if isinstance(path, str) else path
+        extra = import_string(path) if isinstance(path, str) else path
+        if extra is not None and not callable(extra):
+            raise ImproperlyConfigured("AUTHMODES_CLAIMS must name a callable.")
+        return extra
 
     @property
     def SIGNING_KEYS(self) -> Sequence[Mapping[str, str]] | None:
         value = _get("SIGNING_KEYS", None)
         if value is None:
             return None
-        if not value or not all(isinstance(entry, Mapping) for entry in value):
+        listed = isinstance(value, list | tuple) and value
+        if not listed or not all(isinstance(entry, Mapping) for entry in value):
             raise ImproperlyConfigured("AUTHMODES_SIGNING_KEYS must be a list of dicts, or None.")
         kids = [entry.get("kid") for entry in value]
         if not all(kids) or len(set(kids)) != len(kids):

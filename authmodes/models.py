@@ -7,11 +7,13 @@ from typing import Any
 import ua_parser
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from . import policy
+from .conf import conf, simple_jwt
 
 USER_AGENT_MAX_LENGTH = 512
 
@@ -38,7 +40,7 @@ class EndReason(models.TextChoices):
     """Why a login session ended."""
 
     LOGOUT = "logout", _("logged out")
-    REVOKED = "revoked", _("revoked by an administrator")
+    REVOKED = "revoked", _("revoked")
     REVOKED_BY_USER = "revoked_by_user", _("revoked by the user")
     REUSE = "reuse", _("refresh token reused")
     EXPIRED = "expired", _("expired")
@@ -61,6 +63,17 @@ class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
     def expired(self) -> "LoginSessionQuerySet":
         """Past their absolute end, and nobody has ended them yet."""
         return self.filter(ended_at__isnull=True, expires_at__lte=timezone.now())
+
+    def lapsed(self) -> "LoginSessionQuerySet":
+        """Not ended and not past their absolute end, but unused for longer than they may be."""
+        now = timezone.now()
+        unused = models.Q(
+            session_key__isnull=True,
+            issued_at__lt=now - simple_jwt().REFRESH_TOKEN_LIFETIME,
+        )
+        if conf.IDLE_TIMEOUT is not None:
+            unused |= models.Q(last_seen_at__lt=now - conf.IDLE_TIMEOUT)
+        return self.active().alias(issued_at=Coalesce("rotated_at", "created_at")).filter(unused)
 
     def by_sid(self, sid: uuid.UUID) -> "LoginSession | None":
         """The one of this sid; unlike `first()` it asks for no order."""

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from . import binding
+from .conf import Mode, conf
 from .models import LoginSession
 
 logger = logging.getLogger("authmodes")
@@ -40,7 +41,9 @@ def _send(request: HttpRequest, login_session: LoginSession) -> None:
     email = EmailAddress.objects.get_primary_email(user) or getattr(user, "email", "")
     if not email:
         return
-    manage_url = request.build_absolute_uri(reverse("authmodes:session_manage"))
+    # The page is opened by a cookie login only.
+    page = reverse("authmodes:session_manage") if conf.MODE.allows(Mode.SESSION) else None
+    manage_url = request.build_absolute_uri(page) if page else None
     context = {"user": user, "login_session": login_session, "manage_url": manage_url}
     get_adapter(request).send_mail(TEMPLATE_PREFIX, email, context)
 

@@ -28,6 +28,11 @@ TOMBSTONE = "authmodes.ended."
 TOMBSTONE_MARGIN = timedelta(minutes=1)
 
 
+def cookie_key(request: HttpRequest) -> str | None:
+    """The session key that the browser sent."""
+    return request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+
+
 def engine() -> type[SessionBase]:
     return import_module(settings.SESSION_ENGINE).SessionStore
 
@@ -53,11 +58,12 @@ def discard(request: HttpRequest) -> None:
     discards the session once more.
     """
     request.session.flush()
-    request._authmodes_discard = True  # type: ignore[attr-defined]
+    # On the session, not the request: a REST login has a session of its own to be discarded.
+    request.session._authmodes_discard = True  # type: ignore[attr-defined]
 
 
 def is_discarded(request: HttpRequest) -> bool:
-    return getattr(request, "_authmodes_discard", False)
+    return getattr(request.session, "_authmodes_discard", False)
 
 
 # -- successors ----------------------------------------------------------------------------

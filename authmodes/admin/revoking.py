@@ -135,6 +135,7 @@ def end_of_users(request: HttpRequest, user_ids: list[Any]) -> int:
         batch = user_ids[start : start + BATCH]
         theirs = LoginSession.objects.active().filter(user__in=batch)
         total += registry.revoke_all(theirs, EndReason.REVOKED, by=_actor(request))
+        registry.cancel_handoffs(user__in=batch)
         users = get_user_model()._base_manager.filter(pk__in=batch)
         _log(request, users, _("All login sessions revoked."))
     return total
@@ -146,6 +147,7 @@ def end_of_providers(request: HttpRequest, providers: list[str]) -> int:
     for provider in providers:
         through_it = LoginSession.objects.active().filter(provider=provider)
         count = registry.revoke_all(through_it, EndReason.REVOKED, by=_actor(request))
+        registry.cancel_handoffs(provider=provider)
         log_unnamed(
             request,
             LoginSession,

@@ -122,7 +122,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("logout", "logged out"),
-                            ("revoked", "revoked by an administrator"),
+                            ("revoked", "revoked"),
                             ("revoked_by_user", "revoked by the user"),
                             ("reuse", "refresh token reused"),
                             ("expired", "expired"),

@@ -6,12 +6,13 @@ second; two orders would deadlock.
 """
 
 from .adopting import adopt, adopt_many
-from .ending import end_others, prune, revoke, revoke_all, revoke_user
+from .ending import cancel_handoffs, end_others, prune, revoke, revoke_all, revoke_user
 from .following import (
     Touch,
     abandon,
     expire,
     follow,
+    is_idle,
     keep,
     recheck,
     rotate_key,
@@ -28,6 +29,7 @@ __all__ = [
     "abandon",
     "adopt",
     "adopt_many",
+    "cancel_handoffs",
     "end_by_token_text",
     "end_others",
     "end_outdated",
@@ -36,6 +38,7 @@ __all__ = [
     "follow",
     "identify",
     "is_acceptable",
+    "is_idle",
     "is_live",
     "keep",
     "prune",

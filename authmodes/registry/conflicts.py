@@ -10,7 +10,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 ATTEMPTS = 5
-# Serialisation failure and deadlock: PostgreSQL's states, MySQL's numbers.
+# Serialisation failure, deadlock, lock wait: PostgreSQL's states, MySQL's numbers.
 CONFLICTS = {"40001", "40P01", 1213, 1205}
 
 
@@ -35,5 +35,7 @@ def retried(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 
 
 def _is_conflict(error: OperationalError) -> bool:
-    code = getattr(error.__cause__, "sqlstate", None) or (error.args and error.args[0])
-    return code in CONFLICTS
+    cause = error.__cause__
+    # psycopg, psycopg2, MySQL's clients.
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or error.args[:1]
+    return (code[0] if isinstance(code, tuple) and code else code) in CONFLICTS

@@ -45,15 +45,20 @@ def revoke(
     return bool(ended)
 
 
+def cancel_handoffs(**whose: Any) -> None:
+    """Make one-time codes worthless; `whose` are lookups such as `user` or `provider`."""
+    HandoffCode.objects.filter(**whose).delete()
+
+
 def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -> int:
     """End every login session of a user, and the browser logins still on their way to an app."""
-    HandoffCode.objects.filter(user=user).delete()
+    cancel_handoffs(user=user)
     return revoke_all(LoginSession.objects.for_user(user), reason, by=by)
 
 
 def end_others(user: Any, *, spare: str | None) -> int:
     """End every login session of a user but one, at the user's own wish."""
-    HandoffCode.objects.filter(user=user).delete()
+    cancel_handoffs(user=user)
     others = LoginSession.objects.for_user(user)
     if spare is not None:
         others = others.exclude(sid=spare)
@@ -137,6 +142,7 @@ def prune() -> int:
     """
     now = timezone.now()
     revoke_all(LoginSession.objects.expired(), EndReason.EXPIRED)
+    revoke_all(LoginSession.objects.lapsed(), EndReason.EXPIRED)
     HandoffCode.objects.filter(expires_at__lt=now).delete()
     dead = LoginSession.objects.filter(
         ended_at__lt=now - conf.RETENTION, expires_at__lt=now

@@ -1,13 +1,15 @@
 """Keeps rows up with their Django sessions: seen again, another key, left behind."""
 
 import enum
+from datetime import datetime
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from .. import memory, stores
+from .. import memory, policy, stores
+from ..conf import conf
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
 from .conflicts import ATTEMPTS
 from .ending import revoke, revoke_all
@@ -54,6 +56,12 @@ def touch(sid: str, ip_address: str | None) -> Touch:
     if alive.filter(stale).update(last_seen_at=now, last_ip_address=ip_address):
         return Touch.WRITTEN
     return Touch.FRESH if alive.exists() else Touch.ENDED
+
+
+def is_idle(sid: str, now: datetime) -> bool:
+    """Whether the row says so too, or there is none any more."""
+    seen = LoginSession.objects.filter(sid=sid).values_list("last_seen_at", flat=True)
+    return all(policy.is_idle(moment, conf.IDLE_TIMEOUT, now) for moment in seen)
 
 
 def follow(sid: str, session_key: str, auth_hash: str) -> bool:

@@ -89,6 +89,8 @@ def is_live(token: tokens.LoginToken, login_session: LoginSession) -> bool:
         return False
     if not isinstance(token, tokens.RefreshToken):
         return True
+    if policy.is_over(tokens.refresh_deadline(login_session), timezone.now()):
+        return False
     current = login_session.refresh_token
     return current is not None and token[simple_jwt().JTI_CLAIM] == current.jti
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -88,14 +89,17 @@ def _take_turns(user: Any) -> None:
     SQLite has no row locks, and needs none: the first write locks everybody else out.
     """
     if conf.MAX_LOGIN_SESSIONS is not None and connection.features.has_select_for_update:
-        type(user)._default_manager.select_for_update().get(pk=user.pk)
+        get_user_model()._base_manager.select_for_update().get(pk=user.pk)
 
 
 def _keep_to_limit(login_session: LoginSession) -> None:
     limit = conf.MAX_LOGIN_SESSIONS
     if limit is None:
         return
-    others = LoginSession.objects.active().for_user(login_session.user).exclude(pk=login_session.pk)
+    mine = LoginSession.objects.for_user(login_session.user)
+    # Whoever may not come back takes no place.
+    revoke_all(mine.lapsed(), EndReason.EXPIRED)
+    others = mine.active().exclude(pk=login_session.pk)
     newest_first = others.order_by("-created_at", "-pk").values_list("pk", flat=True)
     surplus = list(newest_first[limit - 1 :])
     if not surplus:

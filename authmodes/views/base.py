@@ -15,10 +15,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .. import errors, registry, tokens, transport
+from .. import errors, registry, transport
 from ..authentication import REALM, AuthModesAuthentication, LoginAuth
 from ..conf import Mode
-from ..models import EndReason, LoginSession
+from ..models import EndReason
 from ..serializers import token_answer
 from ..tokens import TokenPair
 from .handler import handle
@@ -108,16 +108,15 @@ def sets_cookie(mode: str) -> bool:
     return mode == Mode.SESSION or transport.in_use()
 
 
-def respond_to_login(request: Request, login_session: LoginSession) -> Response:
+def respond_to_login(request: Request, pair: TokenPair) -> Response:
     """Answer a login with its tokens; cookies that it replaces belonged to a login as well."""
-    pair = tokens.mint(login_session)
     try:
         response = respond_with_tokens(pair)
     except errors.TokenTooLarge:
         # Nobody will ever hold its tokens.
-        registry.revoke(login_session, EndReason.REVOKED)
+        registry.revoke(pair.login_session, EndReason.REVOKED)
         raise
-    transport.supersede(request._request, login_session)
+    transport.supersede(request._request, pair.login_session)
     return response
 
 

@@ -9,7 +9,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import registry, sign_in, transport
+from .. import registry, sign_in, tokens, transport
 from ..authentication import AuthModesAuthentication, LoginAuth
 from ..conf import Mode, conf
 from ..models import EndReason, LoginMode, LoginSession
@@ -71,7 +71,7 @@ class LoginView(PublicView):
         login = fields.get("username") or fields["email"]
         started = sign_in.with_password(request._request, login, fields["password"], mode)
         if mode == LoginMode.JWT:
-            return respond_to_login(request, started)
+            return respond_to_login(request, tokens.mint(started))
         return Response(cookie_answer(started, request._request.session))
 
 

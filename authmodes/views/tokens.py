@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt import views as simplejwt
 
-from .. import handoff, keys, registry, transport
+from .. import handoff, keys, registry, tokens, transport
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginMode
 from ..serializers import (
@@ -48,9 +48,7 @@ class TokenObtainPairView(DoorMixin, simplejwt.TokenObtainPairView):
             enforce_csrf(request)
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return respond_to_login(
-            request, cast(TokenObtainPairSerializer, serializer).pair.login_session
-        )
+        return respond_to_login(request, cast(TokenObtainPairSerializer, serializer).pair)
 
 
 class TokenRefreshView(DoorMixin, simplejwt.TokenRefreshView):
@@ -104,7 +102,7 @@ class TokenExchangeView(PublicView):
             )
         user, origin = redeemed
         started = registry.start(request._request, user, mode, origin=origin)
-        return respond_to_login(request, started)
+        return respond_to_login(request, tokens.mint(started))
 
 
 class TokenRevokeView(PublicView):
@@ -116,10 +114,12 @@ class TokenRevokeView(PublicView):
     def post(self, request: Request) -> Response:
         serializer = TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        identified = registry.identify(serializer.validated_data["token"])
-        if identified is not None:
-            _token, login_session = identified
-            registry.revoke(login_session, EndReason.LOGOUT)
+        raw_token = serializer.validated_data["token"]
+        identified = registry.identify(raw_token)
+        if identified is None:
+            registry.spend_legacy(raw_token)
+        else:
+            registry.revoke(identified[1], EndReason.LOGOUT)
         return Response()
 
 

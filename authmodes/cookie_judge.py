@@ -1,0 +1,126 @@
+"""Judges the cookie of a request: whose it is, and whether its login session still counts."""
+
+from datetime import datetime
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.middleware import get_user
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
+from django.urls import Resolver404, resolve
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
+
+from . import binding, client, memory, policy, registry, stores
+from .conf import Mode, conf
+from .memory import Memory
+from .models import EndReason, LoginSession
+from .registry import Touch
+
+
+def guard(request: HttpRequest) -> None:
+    """Put our judgement between Django's user and whoever asks for it."""
+    if "\x00" in (stores.cookie_key(request) or ""):
+        # No key of ours, and PostgreSQL would answer the question for it with an error.
+        request.session = stores.engine()()
+    stores.lead_on(request.session)
+    django_user, django_auser = request.user, request.auser
+
+    def user() -> Any:
+        # Asked anew, not unwrapped: allauth.headless exchanges the session of a request and
+        # has Django forget the user it cached.
+        is_lazy = isinstance(django_user, SimpleLazyObject)
+        return _judge_once(request, get_user(request) if is_lazy else django_user)
+
+    async def auser() -> Any:
+        return await sync_to_async(_judge_once)(request, await django_auser())
+
+    request.user = SimpleLazyObject(user)  # type: ignore[assignment]
+    request.auser = auser
+
+
+def _judge_once(request: HttpRequest, user: Any) -> Any:
+    """Judge each user that Django finds once: a refusal flushes what it was found by."""
+    judged, verdict = getattr(request, "_authmodes_judged", (None, None))
+    if judged is not user:
+        verdict = _judge(request, user)
+        request._authmodes_judged = (user, verdict)  # type: ignore[attr-defined]
+    return verdict
+
+
+def _judge(request: HttpRequest, user: Any) -> Any:
+    """Return the user if the cookie's login session still counts, else nobody."""
+    if SESSION_KEY not in request.session:
+        return user
+    if not user.is_authenticated:
+        # Django refuses a locked or deleted user, and leaves the session as it is.
+        registry.recheck(request.session.session_key)
+        return user
+    if not _cookies_count(request):
+        return AnonymousUser()
+    remembered = memory.recall(request.session)
+    if remembered is None:
+        # A session from before authmodes was installed.
+        if registry.adopt(request, user):
+            return user
+    elif _passes(request, remembered):
+        _renew(request, remembered)
+        return user
+    request.session.flush()
+    # Django caches what it found twice, for sync and for async code; neither may outlive this.
+    nobody = AnonymousUser()
+    request._cached_user = request._acached_user = nobody  # type: ignore[attr-defined]
+    return nobody
+
+
+def _cookies_count(request: HttpRequest) -> bool:
+    """Whether cookie logins are on; where they are off they still open the admin."""
+    if conf.MODE.allows(Mode.SESSION):
+        return True
+    try:
+        match = request.resolver_match or resolve(request.path_info)
+    except Resolver404:
+        return False
+    return "admin" in match.app_names
+
+
+def _passes(request: HttpRequest, remembered: Memory) -> bool:
+    """Whether the login session still counts; ends it if the session tells against it."""
+    reason = _reason_to_end(request, remembered, timezone.now())
+    if reason is not None:
+        registry.revoke_all(LoginSession.objects.filter(sid=remembered.sid), reason)
+        return False
+    return not stores.has_tombstone(remembered.sid) and _still_counts(request, remembered)
+
+
+def _reason_to_end(request: HttpRequest, remembered: Memory, now: datetime) -> EndReason | None:
+    """What the session itself tells against its login."""
+    if policy.is_over(remembered.expires_at, now):
+        return EndReason.EXPIRED
+    # A parallel request may have saved an older memory over a younger one: ask the row too.
+    if policy.is_idle(remembered.seen_at, conf.IDLE_TIMEOUT, now) and registry.is_idle(
+        remembered.sid, now
+    ):
+        return EndReason.EXPIRED
+    # The touch saves the session, and the store then keeps it longer than its cookie lives.
+    if policy.is_over(request.session.get_expiry_date(modification=remembered.renewed_at), now):
+        return EndReason.EXPIRED
+    if binding.is_elsewhere(request, remembered.ip_address, remembered.agent):
+        return EndReason.REVOKED
+    return None
+
+
+def _still_counts(request: HttpRequest, remembered: Memory) -> bool:
+    """Look at the row once per touch interval, in case the store kept what it should not."""
+    if not policy.needs_touch(remembered.seen_at, memory.touch_after(), timezone.now()):
+        return True
+    touched = registry.touch_cookie(request.session, remembered.sid, client.ip_address(request))
+    return touched is not Touch.ENDED
+
+
+def _renew(request: HttpRequest, remembered: Memory) -> None:
+    """Have the cookie sent again, with a fresh age, when it has reached the age for that."""
+    now = timezone.now()
+    if policy.needs_renewal(remembered.renewed_at, conf.RENEW_AFTER, now):
+        memory.change(request.session, renewed_at=now)
