@@ -21,13 +21,6 @@ PASSWORD_MAX_LENGTH = 4096
 LOGIN_MAX_LENGTH = 320
 
 
-class ModeField(serializers.CharField):
-    """The mode a client asks for; refuses one that is unknown or switched off."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(required=False, allow_blank=True, write_only=True, **kwargs)
-
-
 def wanted_mode(named: Any) -> str:
     """Turn what a client said into a mode. Raises `ModeDisabled` or `BadRequest`."""
     mode = intent.parse_mode(named)
@@ -123,7 +116,7 @@ class LoginSerializer(serializers.Serializer[Any]):
     password = serializers.CharField(
         max_length=PASSWORD_MAX_LENGTH, trim_whitespace=False, style={"input_type": "password"}
     )
-    mode = ModeField()
+    mode = serializers.CharField(required=False, allow_blank=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs.get("username") and not attrs.get("email"):

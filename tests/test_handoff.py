@@ -20,12 +20,14 @@ from authmodes.models import HandoffCode, LoginSession
 from .conftest import (
     API,
     NEXT,
+    PASSWORD,
     UID,
     Browser,
     Handoff,
     call_with,
     challenge_of,
     claims_of,
+    post_json,
     redirect_query,
     refresh,
 )
@@ -462,3 +464,37 @@ def test_a_stranger_gets_no_hint_whether_a_code_exists(handoff):
     unknown = handoff.exchange(code="nothing").json()
     assert wrong == unknown
     assert Client().get("/auth/token/exchange/").status_code == 405
+
+
+def sign_out_everywhere(user):
+    registry.revoke_user(user)
+
+
+def sign_out_everywhere_over_rest(user):
+    body = {"username": user.username, "password": PASSWORD, "mode": "jwt"}
+    answer = post_json("/auth/login/", body).json()
+    bearer = {"authorization": f"Bearer {answer['access']}"}
+    assert Client().delete("/auth/sessions/?all=1", headers=bearer).status_code == 200
+
+
+def remove_a_second_factor(user):
+    registry.end_others(user, spare=None)
+
+
+@pytest.mark.parametrize(
+    "way", [sign_out_everywhere, sign_out_everywhere_over_rest, remove_a_second_factor]
+)
+def test_a_code_under_way_does_not_outlive_the_end_of_everything(way, handoff, alice):
+    handoff.run()
+    way(alice)
+    assert handoff.exchange().status_code == 401
+    assert not LoginSession.objects.active().exists()
+
+
+def test_a_code_under_way_outlives_an_everyday_logout(handoff, alice):
+    handoff.run()
+    browser = Browser()
+    body = {"username": "alice", "password": PASSWORD, "mode": "session"}
+    assert browser.send_json("/auth/login/", body).status_code == 200
+    assert browser.send_json("/auth/logout/").status_code == 204
+    assert handoff.exchange().status_code == 200

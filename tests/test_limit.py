@@ -291,3 +291,22 @@ def test_of_twenty_at_once_only_the_limit_gets_in_on_postgresql(limit, alice, se
     assert LoginSession.objects.count() == active().count() == limit
     signed_in = [row for row in Session.objects.all() if SESSION_KEY in row.get_decoded()]
     assert len(signed_in) == LoginSession.objects.filter(mode="session").count()
+
+
+def test_a_refused_login_for_tokens_leaves_the_cookie_login_of_the_browser_alone(alice, settings):
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 1
+    settings.AUTHMODES_LIMIT_POLICY = "refuse"
+    browser = Browser()
+    body = {"username": "alice", "password": PASSWORD}
+    assert browser.send_json("/auth/login/", {**body, "mode": "session"}).status_code == 200
+    assert browser.send_json("/auth/token/", body).status_code == 403
+    assert browser.get(API).status_code == 200
+
+
+def test_a_login_that_may_not_come_back_takes_no_place(alice, settings, clock):
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 1
+    settings.AUTHMODES_LIMIT_POLICY = "refuse"
+    body = {"username": "alice", "password": PASSWORD}
+    assert Browser().send_json("/auth/token/", body).status_code == 200
+    clock.shift(timedelta(days=1, seconds=1))
+    assert Browser().send_json("/auth/token/", body).status_code == 200

@@ -588,3 +588,19 @@ def test_parallel_async_requests_make_no_second_row(unregistered):
     answers = async_to_sync(ask)()
     assert {answer.json()["username"] for answer in answers} == {"alice"}
     assert only_row().session_key == unregistered.session_cookie
+
+
+def test_an_older_memory_saved_over_a_younger_one_does_not_end_an_active_login(
+    cookie, clock, settings
+):
+    """A long request saves last what it loaded first; the row knows better."""
+    settings.AUTHMODES_IDLE_TIMEOUT = timedelta(hours=1)
+    session = Session.objects.get(session_key=cookie.row.session_key)
+    clock.shift(timedelta(minutes=59))
+    assert cookie.get().status_code == 200
+    Session.objects.filter(pk=session.pk).update(session_data=session.session_data)
+    clock.shift(timedelta(minutes=2))
+    assert cookie.get().status_code == 200
+    clock.shift(timedelta(hours=1, seconds=1))
+    assert cookie.get().status_code == 401
+    assert cookie.row.end_reason == "expired"

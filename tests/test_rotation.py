@@ -424,3 +424,17 @@ def test_a_revocation_beside_refreshes_always_wins(login, repetition):
         if response.status_code == 200:
             assert refresh(response.json()["refresh"]).status_code == 401
             assert call_with(response.json()["access"]).status_code == 401
+
+
+def test_an_unused_refresh_token_is_not_called_live_when_it_no_longer_refreshes(login, clock):
+    used = login("jwt")
+    clock.shift(timedelta(days=1, seconds=1))
+    assert post_json("/auth/token/verify/", {"token": used.refresh_token}).status_code == 401
+    assert refresh(used.refresh_token).status_code == 401
+
+
+def test_pruning_ends_a_login_whose_refresh_token_was_not_used_in_time(login, clock):
+    used = login("jwt")
+    clock.shift(timedelta(days=1, seconds=1))
+    registry.prune()
+    assert used.row.end_reason == "expired"

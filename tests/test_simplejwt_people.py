@@ -470,3 +470,9 @@ def test_flushing_within_the_leeway_does_not_make_a_spent_legacy_token_good_agai
     clock.shift(timedelta(days=1, minutes=5))
     call_command("flushexpiredtokens")
     assert refresh(legacy).status_code == 401
+
+
+@legacy_accepted()
+def test_revoking_a_legacy_token_is_true(legacy):
+    assert post_json("/auth/token/revoke/", {"token": str(legacy)}).status_code == 200
+    assert refresh(str(legacy)).status_code == 401

@@ -19,7 +19,8 @@ from .ending import revoke, revoke_all, revoke_user
 def verdict(login_session: LoginSession, now: datetime) -> EndReason | None:
     """Why this login session no longer counts, although nobody ended it; None if it counts.
 
-    Needs a row of `for_credential()`. Both modes are judged here.
+    Needs a row of `for_credential()`. Tokens are judged here; of a cookie, Django asks the user's
+    state itself, and the limits lie in the session (`cookie_judge.py`).
     """
     user = login_session.user
     if login_session.is_blacklisted:  # type: ignore[attr-defined]
