@@ -315,4 +315,5 @@ def test_memory_does_not_grow_with_the_number_of_sessions(alice, settings, monke
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     few, many = peaks
-    assert many < 1.2 * few
+    # Ten times as many; in proportion it would be ten times as much.
+    assert many < 2 * few
