@@ -1,5 +1,6 @@
 """What the REST door takes and gives; simplejwt's serializers extended where it has one."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt import serializers as simplejwt
 from rest_framework_simplejwt.exceptions import InvalidToken
 
-from . import errors, handoff, intent, registry, sign_in, tokens
+from . import errors, handoff, intent, registry, sign_in, tokens, transport
 from .conf import Mode, conf
 from .models import EndReason, LoginSession
 from .tokens import TokenPair
@@ -139,6 +140,7 @@ class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
         )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        _check_transport(self.context)
         mode = wanted_mode(str(Mode.JWT))
         login_session = sign_in.with_password(
             _django_request(self.context["request"]),
@@ -158,6 +160,7 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
     pair: TokenPair
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        _check_transport(self.context)
         outcome = registry.rotate(attrs["refresh"], _django_request(self.context.get("request")))
         if isinstance(outcome, registry.Refusal):
             raise refusal(outcome)
@@ -223,6 +226,13 @@ def refusal(refused: registry.Refusal) -> AuthenticationFailed:
     }
     detail = details.get(refused.code, _("The refresh token is invalid."))
     return AuthenticationFailed({"detail": detail, "code": refused.code})
+
+
+def _check_transport(context: Mapping[str, Any]) -> None:
+    """Refuse simplejwt's own views where tokens travel in cookies: they know only bodies."""
+    if transport.in_use() and not getattr(context.get("view"), "sets_token_cookies", False):
+        detail = _("Tokens travel in cookies here; use the endpoints of authmodes.")
+        raise errors.BadRequest({"detail": detail, "code": "cookie_transport"})
 
 
 def _django_request(request: Request | Any) -> Any:

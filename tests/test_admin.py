@@ -554,7 +554,7 @@ def test_a_token_leads_to_its_login_session(root, victim):
     run(root, "revoke_selected", [token.row.pk])
     page = root.get(BLACKLIST).content.decode()
     assert f'href="{target}"' in page
-    assert "revoked by an administrator" in page
+    assert "revoked" in page
     assert ">root</a>" in page
     assert root.get(f"{BLACKLIST}{BlacklistedToken.objects.get().pk}/change/").url == target
 

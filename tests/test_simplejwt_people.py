@@ -476,3 +476,14 @@ def test_flushing_within_the_leeway_does_not_make_a_spent_legacy_token_good_agai
 def test_revoking_a_legacy_token_is_true(legacy):
     assert post_json("/auth/token/revoke/", {"token": str(legacy)}).status_code == 200
     assert refresh(str(legacy)).status_code == 401
+
+
+def test_simplejwts_own_views_put_no_token_into_a_body_where_cookies_carry_them(login, settings):
+    used = login("jwt")
+    settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
+    for name, body in (("obtain", CREDENTIALS), ("refresh", {"refresh": used.refresh_token})):
+        response = post_json(THEIRS[name], body)
+        assert (response.status_code, response.json()["code"]) == (400, "cookie_transport")
+    assert LoginSession.objects.count() == 1
+    settings.AUTHMODES_TOKEN_TRANSPORT = "body"
+    assert used.refresh().status_code == 200

@@ -41,6 +41,8 @@ CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "wind
 class DoorMixin:
     """For any DRF view of ours, simplejwt's extended ones included."""
 
+    # What our serializers ask of the view before they hand it tokens for a cookie.
+    sets_token_cookies = True
     parser_classes: Any = (BoundedJSONParser, FormParser, MultiPartParser)
 
     # A revocation must survive the error it is answered with, so under ATOMIC_REQUESTS
