@@ -11,7 +11,7 @@ from allauth.core.internal.httpkit import is_headless_request
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from . import handoff, intent, registry, stores, tokens, transport
+from . import client, handoff, intent, registry, stores, tokens, transport
 from .conf import conf
 from .errors import LimitReached
 from .intent import Intent
@@ -24,6 +24,7 @@ class AuthModesAdapterMixin:
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
         sociallogin = (kwargs.get("signal_kwargs") or {}).get("sociallogin")
         intent.settle(request, sociallogin.state if sociallogin else None)
+        client.note_provider_session(request, sociallogin.account.extra_data if sociallogin else {})
         if sociallogin is not None:
             _put_out_squatter(user, sociallogin)
         return super().pre_login(request, user, **kwargs)  # type: ignore[misc]

@@ -20,6 +20,9 @@ AMR = {
     "mfa:recovery_codes": ["otp", "mfa"],
 }
 
+PROVIDER_SID_KEY = "_authmodes_provider_sid"
+PROVIDER_SID_MAX_LENGTH = 255
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -28,6 +31,7 @@ class Origin:
     method: str = ""
     provider: str = ""
     provider_uid: str = ""
+    provider_sid: str = ""
     amr: str = ""
 
 
@@ -48,8 +52,21 @@ def origin(request: HttpRequest, user: Any) -> Origin:
         method=records[0]["method"],
         provider=social.get("provider", ""),
         provider_uid=social.get("uid", ""),
+        provider_sid=request.session.get(PROVIDER_SID_KEY, "") if social else "",
         amr=" ".join(dict.fromkeys(amr)),
     )
+
+
+def note_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> None:
+    """Keep the `sid` of the ID token that a social login came with, until the login is done.
+
+    `extra_data` is that of allauth's account, empty for a login without a provider.
+    """
+    request.session.pop(PROVIDER_SID_KEY, None)
+    id_token = extra_data.get("id_token")
+    sid = (id_token if isinstance(id_token, dict) else extra_data).get("sid")
+    if isinstance(sid, str) and 0 < len(sid) <= PROVIDER_SID_MAX_LENGTH:
+        request.session[PROVIDER_SID_KEY] = sid
 
 
 def _kind(record: dict[str, Any]) -> str:

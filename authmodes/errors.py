@@ -1,13 +1,20 @@
 """What a login or a token can be refused for, as exceptions that DRF answers."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 
 
 class StagePending(exceptions.AuthenticationFailed):
-    """The user is known, but a stage of allauth's login (MFA, say) is still to be done."""
+    """The user is known, but a stage of allauth's login (MFA, say) is still to be done.
 
-    def __init__(self, stage: str) -> None:
+    `page` is where a browser goes on that holds the pending login in its Django session,
+    None where nothing was kept; `fields` are what the same call may be made with again.
+    """
+
+    def __init__(self, stage: str, *, page: str | None = None, fields: Iterable[str] = ()) -> None:
         super().__init__(
             {
                 "detail": _("Another step is needed to sign in."),
@@ -15,6 +22,8 @@ class StagePending(exceptions.AuthenticationFailed):
                 "stage": stage,
             }
         )
+        # Beside the errors of DRF, which makes text of everything: null stays null.
+        self.go_on: dict[str, Any] = {"page": page, "fields": list(fields)}
 
 
 class ModeDisabled(exceptions.APIException):

@@ -45,6 +45,7 @@ def issue(request: HttpRequest, user: Any, intent: Intent) -> str:
         method=made.method,
         provider=made.provider,
         provider_uid=made.provider_uid,
+        provider_sid=made.provider_sid,
         amr=made.amr,
         expires_at=timezone.now() + LIFETIME,
     )
@@ -53,11 +54,12 @@ def issue(request: HttpRequest, user: Any, intent: Intent) -> str:
     return f"{intent.next}{separator}{urlencode(answer)}"
 
 
-def redeem(code: str, code_verifier: str) -> tuple[Any, Origin] | None:
+def redeem(code: str, code_verifier: str, next: str = "") -> tuple[Any, Origin] | None:
     """Use a code up; return the user and how they signed in, None if it is not acceptable.
 
-    Whoever deletes the row has the code; two at once cannot both. A wrong verifier uses the
-    code up as well, because it shows that the code is in the wrong hands.
+    Whoever deletes the row has the code; two at once cannot both. A wrong verifier, or another
+    `next` than the code was sent to where the client says one (RFC 6749, 4.1.3), uses the code
+    up as well, because it shows that the code is in the wrong hands.
     """
     entry = HandoffCode.objects.select_related("user").filter(digest=_digest(code)).first()
     if entry is None:
@@ -66,13 +68,21 @@ def redeem(code: str, code_verifier: str) -> tuple[Any, Origin] | None:
     deleted, _ = live.delete()
     if not deleted or not constant_time_compare(challenge_of(code_verifier), entry.code_challenge):
         return None
+    if next and next != entry.next:
+        return None
     user = entry.user
     # A minute is long enough to lock an account or to change its password.
     if not simple_jwt().USER_AUTHENTICATION_RULE(user) or not constant_time_compare(
         user.get_session_auth_hash(), entry.auth_hash
     ):
         return None
-    return user, Origin(entry.method, entry.provider, entry.provider_uid, entry.amr)
+    return user, Origin(
+        method=entry.method,
+        provider=entry.provider,
+        provider_uid=entry.provider_uid,
+        provider_sid=entry.provider_sid,
+        amr=entry.amr,
+    )
 
 
 def challenge_of(code_verifier: str) -> str:

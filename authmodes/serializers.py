@@ -203,6 +203,7 @@ class TokenExchangeSerializer(serializers.Serializer[Any]):
 
     code = serializers.CharField(max_length=128)
     code_verifier = serializers.RegexField(handoff.CODE_VERIFIER, trim_whitespace=False)
+    next = serializers.CharField(required=False, max_length=2000)
 
 
 def end_family(raw_token: Any) -> bool:

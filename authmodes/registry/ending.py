@@ -11,7 +11,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import signals, stores
 from ..conf import conf
-from ..models import EndReason, HandoffCode, LoginSession, LoginSessionQuerySet
+from ..models import EndReason, HandoffCode, LoginSession, LoginSessionQuerySet, SpentToken
 from .conflicts import retried
 
 logger = logging.getLogger("authmodes")
@@ -144,6 +144,7 @@ def prune() -> int:
     revoke_all(LoginSession.objects.expired(), EndReason.EXPIRED)
     revoke_all(LoginSession.objects.lapsed(), EndReason.EXPIRED)
     HandoffCode.objects.filter(expires_at__lt=now).delete()
+    SpentToken.objects.filter(expires_at__lt=now).delete()
     dead = LoginSession.objects.filter(
         ended_at__lt=now - conf.RETENTION, expires_at__lt=now
     ).order_by("pk")

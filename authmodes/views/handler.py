@@ -10,6 +10,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from ..errors import StagePending
+
 
 def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler, with a code on every answer."""
@@ -23,6 +25,8 @@ def _body(exception: Exception, data: Any) -> dict[str, Any]:
     if isinstance(exception, exceptions.ValidationError):
         fields = data if isinstance(data, Mapping) else {"non_field_errors": data}
         return {"detail": str(_("Invalid input.")), "code": "invalid", "errors": fields}
+    if isinstance(exception, StagePending):
+        return {**data, "continue": exception.go_on}
     if isinstance(data, Mapping) and "code" in data:
         return dict(data)
     if isinstance(exception, Http404):

@@ -1,4 +1,4 @@
-"""The two tables and how to query them; `registry.py` and `handoff.py` write them."""
+"""The one row of every login and how to query it; `registry` writes it."""
 
 import uuid
 from datetime import datetime
@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from . import policy
-from .conf import conf, simple_jwt
+from .. import policy
+from ..conf import conf, simple_jwt
 
 USER_AGENT_MAX_LENGTH = 512
 
@@ -132,6 +132,8 @@ class LoginSession(models.Model):
     method = models.CharField(_("method"), max_length=40, default="")
     provider = models.CharField(_("provider"), max_length=200, default="")
     provider_uid = models.CharField(_("provider uid"), max_length=255, default="")
+    # The provider's own name of its session (OpenID Connect's `sid`), for a logout from there.
+    provider_sid = models.CharField(max_length=255, default="", editable=False)
     amr = models.CharField(
         _("authentication methods"),
         max_length=100,
@@ -168,6 +170,7 @@ class LoginSession(models.Model):
             models.Index(fields=["user", "ended_at"], name="authmodes_user_ended"),
             models.Index(fields=["-created_at", "-id"], name="authmodes_created"),
             models.Index(fields=["provider", "ended_at"], name="authmodes_provider_ended"),
+            models.Index(fields=["provider_sid"], name="authmodes_provider_sid"),
             models.Index(fields=["ip_address"], name="authmodes_ip"),
         )
 
@@ -186,30 +189,3 @@ class LoginSession(models.Model):
     def refreshed_at(self) -> datetime:
         """When the current refresh token was issued."""
         return self.rotated_at or self.created_at
-
-
-class HandoffCode(models.Model):
-    """A browser login on its way to a client that will hold the tokens.
-
-    Only the digest of the code is kept (RFC 6749, 10.5 asks for codes that cannot be
-    guessed; a digest means that the table cannot be used either).
-    """
-
-    digest = models.CharField(max_length=64, unique=True)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    auth_hash = models.CharField(max_length=128, default="")
-    code_challenge = models.CharField(max_length=43)
-    next = models.CharField(max_length=2000)
-    method = models.CharField(max_length=40, default="")
-    provider = models.CharField(max_length=200, default="")
-    provider_uid = models.CharField(max_length=255, default="")
-    amr = models.CharField(max_length=100, default="")
-    expires_at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        verbose_name = _("handoff code")
-        verbose_name_plural = _("handoff codes")
-        default_permissions = ()
-
-    def __str__(self) -> str:
-        return f"handoff code {self.pk}"

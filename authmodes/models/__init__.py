@@ -1,0 +1,23 @@
+"""The tables and how to query them."""
+
+from .handoff_code import HandoffCode
+from .login_session import (
+    USER_AGENT_MAX_LENGTH,
+    EndReason,
+    LoginMode,
+    LoginSession,
+    LoginSessionQuerySet,
+    client_label,
+)
+from .spent_token import SpentToken
+
+__all__ = [
+    "USER_AGENT_MAX_LENGTH",
+    "EndReason",
+    "HandoffCode",
+    "LoginMode",
+    "LoginSession",
+    "LoginSessionQuerySet",
+    "SpentToken",
+    "client_label",
+]

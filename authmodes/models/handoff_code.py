@@ -1,0 +1,33 @@
+"""One-time codes on their way to a client; `handoff.py` writes them."""
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class HandoffCode(models.Model):
+    """A browser login on its way to a client that will hold the tokens.
+
+    Only the digest of the code is kept (RFC 6749, 10.5 asks for codes that cannot be
+    guessed; a digest means that the table cannot be used either).
+    """
+
+    digest = models.CharField(max_length=64, unique=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    auth_hash = models.CharField(max_length=128, default="")
+    code_challenge = models.CharField(max_length=43)
+    next = models.CharField(max_length=2000)
+    method = models.CharField(max_length=40, default="")
+    provider = models.CharField(max_length=200, default="")
+    provider_uid = models.CharField(max_length=255, default="")
+    provider_sid = models.CharField(max_length=255, default="")
+    amr = models.CharField(max_length=100, default="")
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = _("handoff code")
+        verbose_name_plural = _("handoff codes")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"handoff code {self.pk}"

@@ -1,0 +1,49 @@
+"""What other issuers' tokens were used up here, so that each counts once."""
+
+import hashlib
+from datetime import datetime
+
+from django.db import IntegrityError, models, transaction
+from django.utils.translation import gettext_lazy as _
+
+
+class SpentTokenManager(models.Manager["SpentToken"]):
+    """Spending is one INSERT, so of any number of processes only one can."""
+
+    def spend(self, *name: str, until: datetime) -> bool:
+        """Use a token up; False if somebody has already.
+
+        `name` is what identifies it, such as its issuer and `jti`, and `until` when it
+        would be refused anyway.
+        """
+        try:
+            with transaction.atomic():
+                self.create(digest=_digest(name), expires_at=until)
+        except IntegrityError:
+            return False
+        return True
+
+    def give_back(self, *name: str) -> None:
+        """Let a token be presented again: nothing came of it."""
+        self.filter(digest=_digest(name)).delete()
+
+
+class SpentToken(models.Model):
+    """A token of another issuer that was accepted once. Only a digest of its name is kept."""
+
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    objects = SpentTokenManager()
+
+    class Meta:
+        verbose_name = _("spent token")
+        verbose_name_plural = _("spent tokens")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"spent token {self.pk}"
+
+
+def _digest(name: tuple[str, ...]) -> str:
+    return hashlib.sha256("\0".join(name).encode()).hexdigest()
