@@ -60,11 +60,10 @@ def _judge(request: HttpRequest, user: Any) -> Any:
     if not _cookies_count(request):
         return AnonymousUser()
     remembered = memory.recall(request.session)
-    if remembered is None:
-        # A session from before authmodes was installed.
-        if registry.adopt(request, user):
-            return user
-    elif _passes(request, remembered):
+    # A session from before authmodes was installed, or from a version that noted less.
+    if remembered is None and registry.adopt(request, user):
+        remembered = memory.recall(request.session)
+    if remembered is not None and _passes(request, remembered):
         _renew(request, remembered)
         return user
     request.session.flush()
