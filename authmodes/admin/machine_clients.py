@@ -76,7 +76,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
             *("created_at", "last_used_at", "revoked_at", "revoked_by"),
         )
 
-    @admin.display(description=_("secrets"))
+    @admin.display(description=_("made at"))
     def secrets(self, row: MachineClient) -> SafeString | str:
         """When each was made and what has become of it; nothing of the secret itself."""
         lines = (
