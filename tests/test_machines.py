@@ -2,14 +2,18 @@
 
 import base64
 import logging
+import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 import pytest
-from django.db import connection
+from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.urls import path
@@ -259,8 +263,6 @@ def test_a_parameter_given_twice_is_an_invalid_request(machine, name):
 
 
 def test_an_upload_is_no_parameter(machine):
-    from django.core.files.uploadedfile import SimpleUploadedFile
-
     upload = SimpleUploadedFile("grant_type", b"client_credentials")
     response = Client().post(TOKEN, {"grant_type": upload})
     assert error_of(response) == (400, "invalid_request", "invalid_request")
@@ -526,6 +528,53 @@ def test_rotating_shortens_what_was_left_and_prolongs_nothing(machine, clock):
     assert [machine.ask(each).status_code for each in machine.secrets] == [401] * 4 + [200]
 
 
+def _act_at_once(*acts: Callable[[], Any]) -> list[Any]:
+    barrier = threading.Barrier(len(acts))
+
+    def act(number: int) -> Any:
+        barrier.wait(timeout=30)
+        try:
+            return acts[number]()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return list(pool.map(act, range(len(acts))))
+
+
+def _assert_one_secret_is_left(machine: Machine) -> None:
+    given = _act_at_once(*[lambda: machines.rotate(machine.row, timedelta(0))] * 8)
+    assert sorted(machine.ask(each).status_code for each in given) == [200] + [401] * 7
+    assert machine.ask().status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_eight_rotations_at_once_one_secret_is_left(machine):
+    _assert_one_secret_is_left(machine)
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("repetition", range(3))
+def test_of_eight_rotations_at_once_one_secret_is_left_on_postgresql(machine, repetition):
+    _assert_one_secret_is_left(machine)
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("repetition", range(3))
+def test_a_revocation_beside_rotations_always_wins_on_postgresql(machine, repetition):
+    *given, revoked = _act_at_once(
+        *[lambda: machines.rotate(machine.row)] * 4, lambda: machines.revoke(machine.row)
+    )
+    assert revoked
+    for secret in (machine.secret, *filter(None, given)):
+        assert machine.ask(secret).status_code == 401
+    assert machines.rotate(machine.row) is None
+
+
 def test_one_clients_secret_opens_no_other_client(machine):
     other = Machine("Other")
     assert machine.ask(secret=other.secret).status_code == 401
@@ -535,8 +584,6 @@ def test_one_clients_secret_opens_no_other_client(machine):
 
 @pytest.mark.parametrize("scopes", ['a"b', "a\\b", "é", "a\0b"])
 def test_what_cannot_be_a_scope_makes_no_client(db, scopes):
-    from django.core.exceptions import ValidationError
-
     with pytest.raises(ValidationError):
         machines.create("Reports", scopes)
     assert not MachineClient.objects.exists()

@@ -53,19 +53,21 @@ def rotate(client: MachineClient, overlap: timedelta = OVERLAP) -> str | None:
     An overlap of zero revokes them, and their tokens with them. Returns None, and changes
     nothing, if the client was revoked or has expired.
     """
+    now = timezone.now()
     with transaction.atomic():
-        # Of two rotations at once, the second one sees the first one's secret.
-        current = MachineClient.objects.select_for_update().get(pk=client.pk)
-        if not current.is_active:
+        # Changes nothing, and takes the lock before anything is read (on SQLite too): of two
+        # rotations at once the second sees the first one's secret, and of one beside a
+        # revocation it is known which came first.
+        active = MachineClient.objects.filter(_not_before(now), pk=client.pk, revoked_at=None)
+        if not active.update(revoked_at=None):
             return None
-        now = timezone.now()
-        old = MachineClientSecret.objects.filter(client=current, revoked_at=None)
+        old = MachineClientSecret.objects.filter(client=client, revoked_at=None)
         if overlap > timedelta(0):
             end = now + overlap
-            old.filter(Q(expires_at=None) | Q(expires_at__gt=end)).update(expires_at=end)
+            old.filter(_not_before(end)).update(expires_at=end)
         else:
-            old.filter(Q(expires_at=None) | Q(expires_at__gt=now)).update(revoked_at=now)
-        raw_secret = add_secret(current)
+            old.filter(_not_before(now)).update(revoked_at=now)
+        raw_secret = add_secret(client)
     logger.info("machine client %s was given a new secret", client.client_id)
     return raw_secret
 
@@ -127,6 +129,11 @@ def _note_use(client: MachineClient) -> None:
     last = client.last_used_at
     if last is None or policy.needs_touch(last, conf.TOUCH_INTERVAL, now):
         MachineClient.objects.filter(pk=client.pk).update(last_used_at=now)
+
+
+def _not_before(moment: datetime) -> Q:
+    """What does not expire, or only after this moment."""
+    return Q(expires_at=None) | Q(expires_at__gt=moment)
 
 
 def _digest(raw_secret: str) -> str:
