@@ -21,6 +21,8 @@ from rest_framework.decorators import api_view, permission_classes
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework_simplejwt.tokens import AccessToken as StockAccessToken
+from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
 
 from authmodes import machines, registry, tokens
 from authmodes.management.commands.make_signing_key import make_key
@@ -372,6 +374,10 @@ def test_kinds_are_not_interchangeable(machine, login, claim):
         for kind in (tokens.AccessToken, tokens.RefreshToken, tokens.LegacyRefreshToken):
             with pytest.raises(tokens.TokenError):
                 tokens.read(kind, access)
+        # simplejwt's own classes, which a project may have on a view.
+        for stock in (StockAccessToken, StockRefreshToken):
+            with pytest.raises(tokens.TokenError, match="wrong type"):
+                stock(access)
         # A user's as a machine's, and a secret as a token.
         for raw in (user.access, user.refresh_token, machine.secret, machine.row.client_id):
             assert machines.read(raw) is None
