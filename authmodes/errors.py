@@ -6,6 +6,8 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 
+REALM = 'Bearer realm="api"'
+
 
 class StagePending(exceptions.AuthenticationFailed):
     """The user is known, but a stage of allauth's login (MFA, say) is still to be done.
@@ -53,6 +55,20 @@ class BadRequest(exceptions.APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = _("The request is invalid.")
     default_code = "invalid"
+
+
+class OAuthError(exceptions.APIException):
+    """An error of a token request: RFC 6749's `error` (5.2) beside our `detail` and `code`."""
+
+    def __init__(
+        self, error: str, detail: Any, *, code: str = "", challenge: str | None = None
+    ) -> None:
+        super().__init__({"error": error, "detail": detail, "code": code or error})
+        # DRF's handler looks for both; only a client that was not let in is challenged.
+        self.status_code = (
+            status.HTTP_401_UNAUTHORIZED if challenge else status.HTTP_400_BAD_REQUEST
+        )
+        self.auth_header = challenge
 
 
 class ProviderUnavailable(exceptions.APIException):

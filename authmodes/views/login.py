@@ -5,7 +5,8 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from django.middleware.csrf import get_token
 from django.urls import reverse
-from rest_framework.exceptions import AuthenticationFailed
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -105,6 +106,8 @@ class LogoutView(PublicView):
 
 
 def _end_login(found: tuple[Any, LoginAuth] | None) -> None:
+    if found is not None and not found[1].sid:
+        raise PermissionDenied(_("A machine client has no login session to end."))
     if found is not None:
         registry.revoke_all(LoginSession.objects.filter(sid=found[1].sid), EndReason.LOGOUT)
 
