@@ -63,7 +63,7 @@ def recall(session: SessionBase) -> Memory | None:
     # Asked for several times in each request; what is written is a new dict.
     known, memory = getattr(session, "_authmodes_recalled", (None, None))
     if known is not data:
-        times = {name: _moment(data[name]) for name in TIMES}
+        times = {name: moment_of(data[name]) for name in TIMES}
         memory = Memory(**{**data, **times})
         session._authmodes_recalled = (data, memory)  # type: ignore[attr-defined]
     return memory
@@ -104,5 +104,6 @@ def _write(session: SessionBase, memory: Memory) -> None:
     session[DATA_KEY] = {**asdict(memory), **times}
 
 
-def _moment(timestamp: float) -> datetime:
+def moment_of(timestamp: float) -> datetime:
+    """A timestamp as the project's kind of datetime (`USE_TZ`)."""
     return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)
