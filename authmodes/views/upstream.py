@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from allauth.socialaccount.providers.base import Provider
+from django.core.exceptions import SuspiciousOperation
 from django.http import Http404
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, FormParser
@@ -14,6 +15,16 @@ from .. import upstream
 from .base import PublicView
 
 BODY_MAX_LENGTH = 65_536
+
+
+class LogoutTokenParser(FormParser):
+    """DRF's parser, which lets Django's own limits answer with a page."""
+
+    def parse(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().parse(*args, **kwargs)
+        except SuspiciousOperation:
+            raise ParseError("The form has too many fields.") from None
 
 
 class SecurityEventParser(BaseParser):
@@ -41,7 +52,7 @@ class UpstreamView(PublicView):
 class UpstreamLogoutView(UpstreamView):
     """OpenID Connect Back-Channel Logout 1.0: form parameter `logout_token`."""
 
-    parser_classes = (FormParser,)
+    parser_classes = (LogoutTokenParser,)
 
     def post(self, request: Request, provider: str) -> Response:
         found = upstream.openid_providers(upstream.named(request._request, provider))
