@@ -1,7 +1,9 @@
 """Providers that say a login is over: who is believed, what ends, and what is left alone."""
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,6 +15,7 @@ from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialApp
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import connections
 from django.test import Client
 
 from authmodes import registry
@@ -333,11 +336,12 @@ def tampered(idp):
     return f"{head}.{payload}.{signature}"
 
 
-def raw_payload(text):
-    """Text that no encoder makes, signed properly."""
+def raw_payload(text, **header):
+    """What no encoder makes, signed properly."""
 
     def make(idp):
-        signing_input = unsigned({"alg": "ES256", "typ": "logout+jwt", "kid": "key-1"}, text)
+        named = {"alg": "ES256", "typ": "logout+jwt", "kid": "key-1", **header}
+        signing_input = unsigned(named, text or claims_of_good(idp))
         signature = jwt.get_algorithm_by_name("ES256").sign(signing_input.encode(), idp.signing)
         return f"{signing_input}.{jwt.utils.base64url_encode(signature).decode()}"
 
@@ -374,6 +378,12 @@ BAD = {
     "typ at+jwt": header(typ="at+jwt"),
     "typ secevent+jwt": header(typ="secevent+jwt"),
     "crit": header(crit=["exp"], exp=1),
+    "typ a list": raw_payload("", typ=["logout+jwt"]),
+    "typ null": raw_payload("", typ=None),
+    "alg a list": raw_payload("", alg=["ES256"]),
+    "alg null": raw_payload("", alg=None),
+    "kid a number": raw_payload("", kid=1),
+    "crit that PyJWT knows": raw_payload("", crit=["b64"], b64=True),
     "alg none": lambda idp: (
         f"{unsigned({'alg': 'none', 'typ': 'logout+jwt'}, claims_of_good(idp))}."
     ),
@@ -419,6 +429,7 @@ BAD = {
     "exp negative": token(exp=-1),
     "iat missing": token(iat=MISSING),
     "iat ahead": lambda idp: idp.logout_token(iat=int(time.time()) + 65),
+    "iat true": token(iat=True),
     "iat a text": token(iat="1"),
     "events missing": token(events=MISSING),
     "events empty": token(events={}),
@@ -453,7 +464,7 @@ BAD = {
     "three dots": lambda idp: "...",
     "a NUL": lambda idp: "%00",
     "no ASCII": lambda idp: "\xe4.\xf6.\xfc",
-    "too long": lambda idp: "x" * 20_000 + ".y.z",
+    "too long": token(padding="x" * 20_000),
     "JSON serialization": lambda idp: json.dumps(
         dict(zip(("protected", "payload", "signature"), idp.logout_token().split("."), strict=True))
     ),
@@ -461,10 +472,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_token_that_breaks_a_rule_is_400_and_ends_nothing(idp, came_by, name):
-    kept = came_by(), came_by("session")
-    assert_refused(send(BAD[name](idp)))
-    assert_alive(*kept)
+def test_a_token_that_breaks_a_rule_is_400_and_ends_nothing(idp, came_by, name, caplog):
+    kept = came_by()
+    raw = BAD[name](idp)
+    assert_refused(send(raw))
+    # The log says why, and never a token.
+    assert "call of provider 'idp' refused: " in caplog.text
+    assert len(raw) < 50 or raw not in caplog.text
+    assert_alive(kept)
     # Nothing was used up either.
     assert not SpentToken.objects.exists()
     assert not {path for path in idp.asked if path not in WELL_KNOWN}
@@ -553,6 +568,25 @@ def test_a_logout_token_counts_once(idp, came_by, clock):
     clock.shift(timedelta(minutes=15))
     registry.prune()
     assert not SpentToken.objects.exists()
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_exactly_one_is_accepted(idp, came_by):
+    used = came_by()
+    raw, barrier = idp.logout_token(), threading.Barrier(8)
+
+    def deliver(_number):
+        barrier.wait(timeout=30)
+        try:
+            return send(raw).status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(deliver, range(8))) == [200] + [400] * 7
+    assert_ended(used)
 
 
 def test_what_failed_may_be_sent_again(idp, came_by, monkeypatch):

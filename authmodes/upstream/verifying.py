@@ -91,7 +91,7 @@ def read(raw: Any, types: Collection[str | None]) -> Message:
         raise UpstreamTokenRefused("The typ is another.")
     if "crit" in message.header:
         raise UpstreamTokenRefused("There are critical header parameters, and none is known.")
-    if message.header.get("alg") not in KEY_TYPES:
+    if str(message.header.get("alg")) not in KEY_TYPES:
         raise UpstreamTokenRefused("The algorithm is not accepted.", "invalid_key")
     return message
 
@@ -125,7 +125,7 @@ def verify(message: Message, issuer: Issuer) -> None:
 
 def _type(message: Message) -> str | None:
     value = message.header.get("typ")
-    return value.lower().removeprefix("application/") if isinstance(value, str) else value
+    return None if value is None else str(value).lower().removeprefix("application/")
 
 
 def _matching(message: Message, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:

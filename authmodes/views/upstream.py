@@ -1,5 +1,6 @@
 """Where providers say that a login is over; their signature is what lets them in."""
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,8 @@ from rest_framework.response import Response
 
 from .. import upstream
 from .base import PublicView
+
+logger = logging.getLogger("authmodes")
 
 BODY_MAX_LENGTH = 65_536
 
@@ -47,6 +50,13 @@ class UpstreamView(PublicView):
         if length.isdecimal() and int(length) > BODY_MAX_LENGTH:
             raise ParseError("The body is too long.")
         super().initial(request, *args, **kwargs)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        # The provider will hardly tell anybody.
+        name, reason = self.kwargs.get("provider"), str(response.data["detail"])
+        logger.warning("call of provider %.100r refused: %s", name, reason)
+        return response
 
 
 class UpstreamLogoutView(UpstreamView):
