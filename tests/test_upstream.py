@@ -747,6 +747,15 @@ def test_the_token_is_not_read_from_the_query(idp, came_by):
     assert_alive(used)
 
 
+@pytest.mark.parametrize("accept", ["text/html", "text/plain", "nonsense", "*/*;q=0"])
+def test_what_the_provider_accepts_does_not_matter(idp, came_by, accept):
+    used = came_by()
+    raw = idp.logout_token()
+    assert_done(send(raw, HTTP_ACCEPT=accept))
+    assert_refused(send(raw, HTTP_ACCEPT=accept))
+    assert_ended(used)
+
+
 def test_whose_cookie_comes_along_does_not_matter(idp, came_by, login, bob):
     used, other = came_by("session"), login("session", bob)
     body = f"logout_token={idp.logout_token()}"

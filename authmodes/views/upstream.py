@@ -9,6 +9,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import Http404
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, FormParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -44,6 +45,12 @@ class SecurityEventParser(BaseParser):
 
 class UpstreamView(PublicView):
     """A call by a provider: no cookie, no login of ours, no CSRF token."""
+
+    renderer_classes = (JSONRenderer,)
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        # What a provider accepts is no reason not to hear it.
+        return super().perform_content_negotiation(request, force=True)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         length = request.META.get("CONTENT_LENGTH") or "0"
