@@ -65,7 +65,6 @@ def has_ended(request: HttpRequest, user: Any) -> bool:
     social = [record for record in records if record["method"] == "socialaccount"]
     if not social:
         return False
-    # A session that signs in again keeps its older records.
     latest = social[-1]
     begun_at = memory.moment_of(latest["at"])
     names = [(latest["provider"], "uid", latest["uid"])]
