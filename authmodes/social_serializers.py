@@ -32,7 +32,10 @@ class SocialTokenSerializer(serializers.Serializer[Any]):
     client_id = serializers.CharField(required=False, max_length=255)
     mode = serializers.CharField(required=False, allow_blank=True)
     process = serializers.ChoiceField(
-        choices=[AuthProcess.LOGIN, AuthProcess.CONNECT], default=AuthProcess.LOGIN
+        choices=[AuthProcess.LOGIN, AuthProcess.CONNECT],
+        default=AuthProcess.LOGIN,
+        # DRF's own text repeats what was sent.
+        error_messages={"invalid_choice": _("The process must be 'login' or 'connect'.")},
     )
     mfa_code = serializers.CharField(
         required=False, allow_blank=True, max_length=MFA_CODE_MAX_LENGTH
