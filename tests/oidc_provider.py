@@ -1,6 +1,8 @@
 """A small OpenID Connect provider over real HTTP, which also does what no provider should."""
 
 import base64
+import hashlib
+import hmac
 import json
 import secrets
 import threading
@@ -17,10 +19,9 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from .conftest import challenge_of
-
 CLIENT_ID = "authmodes-tests"
 REDIRECT_URI = "https://spa.example/callback"
+VERIFIER = "v" * 43
 
 
 @cache
@@ -37,6 +38,14 @@ def public_pem(name: str) -> bytes:
         .public_key()
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _challenge_of(verifier: str) -> str:
+    return _base64url(hashlib.sha256(verifier.encode()).digest())
 
 
 @dataclass
@@ -93,25 +102,31 @@ class OidcProvider:
 
     def _hmac_token(self, header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str:
         # By hand, because PyJWT refuses to take a public key for a secret.
-        import hashlib
-        import hmac
-
-        def encode(data: bytes) -> str:
-            return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-        head = encode(json.dumps({"alg": "HS256", "typ": "JWT", **header}).encode())
-        signed = f"{head}.{encode(json.dumps(claims).encode())}"
-        return f"{signed}.{encode(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
+        head = _base64url(json.dumps({"alg": "HS256", "typ": "JWT", **header}).encode())
+        signed = f"{head}.{_base64url(json.dumps(claims).encode())}"
+        return f"{signed}.{_base64url(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
 
     def code_for(self, verifier: str, redirect_uri: str = REDIRECT_URI, **claims: Any) -> str:
         """What the provider would send to the client's redirect URI."""
         code = secrets.token_urlsafe(16)
         self.codes[code] = {
-            "challenge": challenge_of(verifier),
+            "challenge": _challenge_of(verifier),
             "redirect_uri": redirect_uri,
             "claims": claims,
         }
         return code
+
+    def code_credential(self, redirect_uri: str = REDIRECT_URI, **claims: Any) -> dict[str, str]:
+        """What the client then sends on."""
+        code = self.code_for(VERIFIER, redirect_uri, **claims)
+        return {"code": code, "code_verifier": VERIFIER, "redirect_uri": redirect_uri}
+
+    def reset(self) -> None:
+        """Be as a provider should be again."""
+        self.kids[:] = ["one"]
+        for kept in (self.faults, self.userinfo, self.token_changes, self.codes, self.asked):
+            kept.clear()
+        self.released.clear()
 
     def answer(self, path: str, posted: dict[str, str]) -> tuple[int, Any]:
         """The status and the body of an endpoint."""
@@ -154,7 +169,7 @@ class OidcProvider:
             granted is None
             or posted.get("client_id") != CLIENT_ID
             or posted.get("redirect_uri") != granted["redirect_uri"]
-            or challenge_of(posted.get("code_verifier", "")) != granted["challenge"]
+            or _challenge_of(posted.get("code_verifier", "")) != granted["challenge"]
         ):
             return 400, {"error": "invalid_grant"}
         self.userinfo = {"sub": "subject-1", **self.userinfo}

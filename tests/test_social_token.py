@@ -1,4 +1,4 @@
-"""A client with a provider's token signs in: who it is, that it is for us, and that it counts once."""
+"""A client with a provider's token signs in: who it is, that it is for us, and only once."""
 
 import base64
 import json
@@ -19,31 +19,11 @@ from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import LoginSession, SpentToken
 
 from .conftest import API, Browser, Login, in_mode, post_json
-from .oidc_provider import CLIENT_ID, REDIRECT_URI, app_of, serve_provider
+from .oidc_provider import CLIENT_ID, REDIRECT_URI, app_of
 
 User = get_user_model()
 
 PATH = "/auth/social/example/"
-VERIFIER = "v" * 43
-
-
-@pytest.fixture(scope="module")
-def _served():
-    with serve_provider() as provider:
-        yield provider
-
-
-@pytest.fixture
-def provider(_served, settings, monkeypatch, db):
-    """A real provider, which is as it should be until a test turns something."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app_of(_served.url)]}}
-    yield _served
-    _served.kids[:] = ["one"]
-    for kept in (_served.faults, _served.userinfo, _served.token_changes, _served.codes):
-        kept.clear()
-    _served.asked.clear()
-    _served.released.clear()
 
 
 @pytest.fixture
@@ -335,7 +315,7 @@ OUTAGES = [
 def test_a_provider_that_is_down_is_503_and_leaves_nothing(kind, endpoint, fault, provider):
     credential = {
         "id_token": lambda: {"id_token": provider.id_token()},
-        "code": lambda: code_credential(provider),
+        "code": lambda: provider.code_credential(),
     }[kind]()
     provider.faults[endpoint] = fault
     with override_settings(SOCIALACCOUNT_REQUESTS_TIMEOUT=0.2):
@@ -372,13 +352,14 @@ def test_the_same_address_at_a_second_provider_is_not_the_same_person(mode, prov
     settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": apps}}
     assert present(id_token=provider.id_token()).status_code == 200
     first = LoginSession.objects.get()
-    response = present(mode, "/auth/social/second/", id_token=provider.id_token(aud="second"))
+    theirs = {"aud": "second", "preferred_username": "second"}
+    response = present(mode, "/auth/social/second/", id_token=provider.id_token(**theirs))
     assert code_of(response) == (401, "stage_pending")
     assert response.json()["stage"] == "provider_signup"
     assert response.json()["continue"]["fields"] == ["email"]
     assert LoginSession.objects.get() == first
     # Somebody else, who has another address, may sign up.
-    id_token = provider.id_token(aud="second")
+    id_token = provider.id_token(**theirs)
     response = present(mode, "/auth/social/second/", id_token=id_token, email="o@example.com")
     assert response.json()["user"]["id"] != str(first.user_id)
 
@@ -527,7 +508,7 @@ def test_an_access_token_of_another_app_is_refused(status, data, expected, graph
 def test_a_provider_of_no_id_tokens_says_what_it_takes(provider, settings):
     apps = {"APPS": [{"client_id": "gh", "secret": "x"}]}
     settings.SOCIALACCOUNT_PROVIDERS = {"github": apps}
-    for kind in ({"id_token": provider.id_token()}, code_credential(provider)):
+    for kind in ({"id_token": provider.id_token()}, provider.code_credential()):
         response = present(path="/auth/social/github/", **kind)
         assert code_of(response) == (400, "unsupported_credential")
         assert response.json()["supported"] == []
@@ -536,13 +517,8 @@ def test_a_provider_of_no_id_tokens_says_what_it_takes(provider, settings):
 # -- codes ---------------------------------------------------------------------------------
 
 
-def code_credential(provider, redirect_uri=REDIRECT_URI, **claims):
-    code = provider.code_for(VERIFIER, redirect_uri, **claims)
-    return {"code": code, "code_verifier": VERIFIER, "redirect_uri": redirect_uri}
-
-
 def test_a_code_with_its_verifier_signs_in(mode, provider):
-    response = present(mode, **code_credential(provider))
+    response = present(mode, **provider.code_credential())
     assert response.status_code == 200, response.content
     assert SocialAccount.objects.get().uid == "subject-1"
     assert LoginSession.objects.get().provider_sid == "provider-session-1"
@@ -551,9 +527,9 @@ def test_a_code_with_its_verifier_signs_in(mode, provider):
 
 
 def test_a_code_counts_once_and_with_its_verifier_only(mode, provider):
-    used = code_credential(provider)
+    used = provider.code_credential()
     assert present(mode, **used).status_code == 200
-    planted = {**code_credential(provider), "code_verifier": "w" * 43}
+    planted = {**provider.code_credential(), "code_verifier": "w" * 43}
     for bad in (used, planted):
         assert code_of(present(mode, **bad)) == (401, "invalid_grant")
     assert LoginSession.objects.count() == 1
@@ -561,7 +537,7 @@ def test_a_code_counts_once_and_with_its_verifier_only(mode, provider):
 
 @pytest.mark.parametrize("missing", ["code_verifier", "redirect_uri"])
 def test_a_code_without_verifier_or_redirect_uri_is_400(missing, mode, provider):
-    body = code_credential(provider)
+    body = provider.code_credential()
     del body[missing]
     response = present(mode, **body)
     assert code_of(response) == (400, "invalid")
@@ -571,7 +547,7 @@ def test_a_code_without_verifier_or_redirect_uri_is_400(missing, mode, provider)
 
 @pytest.mark.parametrize("uri", ["https://evil.example/", f"{REDIRECT_URI}/", f"{REDIRECT_URI}?x"])
 def test_a_code_that_was_sent_elsewhere_is_refused(uri, mode, provider):
-    response = present(mode, **code_credential(provider, uri))
+    response = present(mode, **provider.code_credential(uri))
     assert code_of(response) == (400, "invalid_redirect_uri")
     assert provider.asked == []
     assert_nothing_was_made()
@@ -591,7 +567,7 @@ def test_a_code_that_was_sent_elsewhere_is_refused(uri, mode, provider):
     ],
 )
 def test_the_id_token_that_comes_for_a_code_is_checked(claims, mode, provider):
-    response = present(mode, **code_credential(provider, **claims))
+    response = present(mode, **provider.code_credential(**claims))
     assert code_of(response) == (401, "invalid_provider_token")
     assert_nothing_was_made()
 
@@ -601,7 +577,7 @@ def test_the_id_token_that_comes_for_a_code_is_checked(claims, mode, provider):
     [("n", "n", 200), ("n", "m", 401), ("n", "", 401), (None, "n", 401)],
 )
 def test_a_code_is_held_against_its_nonce(inside, sent, status, provider):
-    response = present(**code_credential(provider, nonce=inside), nonce=sent)
+    response = present(**provider.code_credential(nonce=inside), nonce=sent)
     assert response.status_code == status
 
 
@@ -618,7 +594,7 @@ FIELDS = [
 def test_a_field_of_the_wrong_kind_is_4xx(field, provider):
     client = Client(raise_request_exception=False)
     for value in VALUES:
-        credential = code_credential(provider) if field.startswith(("code", "red")) else {}
+        credential = provider.code_credential() if field.startswith(("code", "red")) else {}
         body = {**(credential or {"id_token": "a.b.c"}), "mode": "jwt", field: value}
         response = client.post(PATH, json.dumps(body), "application/json")
         assert 400 <= response.status_code < 500, (value, response.content[:200])
@@ -662,7 +638,7 @@ def test_an_unknown_provider_is_404(name, provider):
 
 def test_two_credentials_at_once_or_none_are_400(provider):
     assert code_of(present()) == (400, "invalid")
-    both = {**code_credential(provider), "id_token": provider.id_token()}
+    both = {**provider.code_credential(), "id_token": provider.id_token()}
     assert code_of(present(**both)) == (400, "invalid")
 
 
