@@ -80,10 +80,7 @@ def sign_up(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
         page = _page(request, "socialaccount_signup")
         raise errors.StagePending(SIGNUP, page=page, fields=fields)
     if not is_valid:
-        wrong = {
-            name.replace("__all__", "non_field_errors"): form.errors[name] for name in form.errors
-        }
-        raise ValidationError(wrong)
+        raise ValidationError({NAMES.get(name, name): wrong for name, wrong in form.errors.items()})
     with transaction.atomic():
         flows.signup.signup_by_form(request, sociallogin, form)
 

@@ -3,7 +3,9 @@
 import base64
 import json
 import secrets
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -11,6 +13,7 @@ from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.facebook import flows as facebook
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
+from django.db import connections
 from django.test import Client
 from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
@@ -273,6 +276,30 @@ def test_an_id_token_counts_once_whatever_process_it_comes_to(jti, mode, provide
     if jti is None:
         # It is the row that refused it, whichever of its signatures it came with.
         assert present(mode, id_token=with_another_signature(id_token)).status_code == 200
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("known", [False, True])
+def test_of_eight_at_once_one_signs_in_on_postgresql(known, provider, alice):
+    if known:
+        SocialAccount.objects.create(user=alice, provider="example", uid="subject-1")
+    # Without a `jti`, which allauth would count as well.
+    id_token, barrier = provider.id_token(jti=None), threading.Barrier(8)
+
+    def sign_in(mode):
+        browser = Browser()
+        browser.csrf()
+        barrier.wait(timeout=60)
+        try:
+            return present(mode, browser=browser, id_token=id_token).status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(sign_in, ["session", "jwt"] * 4)) == [200] + [401] * 7
+    assert LoginSession.objects.count() == SpentToken.objects.count() == 1
 
 
 def test_a_used_token_is_kept_for_as_long_as_it_could_be_presented(provider):

@@ -268,6 +268,11 @@ class InvitedForm(SignupForm):
             raise forms.ValidationError("No.", code="wrong")
         return self.cleaned_data["invitation"]
 
+    def clean(self):
+        if self.cleaned_data.get("username") == "root":
+            raise forms.ValidationError("Not you.")
+        return super().clean()
+
 
 def sign_up(provider, mode, browser=None, **more):
     body = {"mode": mode, "id_token": provider.once, **more}
@@ -304,6 +309,8 @@ def test_the_projects_own_form_is_asked(mode, newcomer):
     assert_pending(sign_up(newcomer, mode), "provider_signup", page, ["invitation"])
     wrong = sign_up(newcomer, mode, invitation="now")
     assert wrong.json()["errors"] == {"invitation": ["No."]}
+    wrong = sign_up(newcomer, mode, invitation="please", username="root")
+    assert wrong.json()["errors"] == {"non_field_errors": ["Not you."]}
     assert sign_up(newcomer, mode, invitation="please").status_code == 200
 
 
