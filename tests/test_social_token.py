@@ -113,6 +113,14 @@ def test_a_stale_credential_is_not_in_the_way(mode, provider):
     assert browser.send_json(PATH, body, headers=headers).status_code == 200
 
 
+def test_nor_is_it_on_the_page_that_drf_makes_of_the_answer(mode, provider):
+    body = {"mode": mode, "id_token": provider.id_token()}
+    headers = {"authorization": "Bearer stale", "accept": "text/html"}
+    response = Browser().send_json(PATH, body, headers=headers)
+    assert response.status_code == 200
+    assert "newcomer" in response.content.decode()
+
+
 @pytest.mark.parametrize("on", ["session", "jwt"])
 def test_a_mode_that_is_off_is_refused(on, provider):
     off = "jwt" if on == "session" else "session"
@@ -661,6 +669,12 @@ def test_the_dummy_provider_takes_its_json(mode, db):
 def test_an_unknown_provider_is_404(name, provider):
     response = present(path=f"/auth/social/{name}/", id_token=provider.id_token())
     assert response.status_code == 404
+
+
+def test_nothing_is_done_by_another_method(provider):
+    for method in ("get", "head", "put", "patch"):
+        assert getattr(Client(), method)(PATH).status_code == 405
+    assert Client().options(PATH).status_code == 200
 
 
 def test_two_credentials_at_once_or_none_are_400(provider):

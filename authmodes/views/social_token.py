@@ -26,6 +26,12 @@ class SocialTokenView(LoginSessionView):
     def perform_authentication(self, request: Request) -> None:
         if _is_about_account(request):
             super().perform_authentication(request)
+            return
+        # As in `PublicView`: nobody to DRF, and to allauth's flow whoever Django says.
+        user = request._request.user
+        request.authenticators = ()
+        super().perform_authentication(request)
+        request._request.user = user
 
     def get_permissions(self) -> list[BasePermission]:
         if _is_about_account(self.request):
