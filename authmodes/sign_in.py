@@ -1,5 +1,6 @@
 """Password sign-in over REST, through allauth's own login flow and all of its stages."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,9 +10,13 @@ from allauth.account.adapter import get_adapter
 from allauth.account.forms import LoginForm
 from allauth.account.internal.stagekit import get_pending_stage
 from allauth.core import ratelimit
+
+# Private; a test fails when it moves.
+from allauth.core.internal.ratelimit import parse_rates as allauth_rates
 from allauth.utils import get_form_class
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
@@ -19,8 +24,7 @@ from . import errors, intent, stores
 from .intent import Intent
 from .models import LoginMode, LoginSession
 
-# Seconds for Retry-After: the windows of allauth's default rates "login" and "login_failed".
-LOGIN_WAIT, FAILED_WAIT = 60, 300
+logger = logging.getLogger("authmodes")
 
 
 def with_password(request: HttpRequest, login: str, password: str, mode: str) -> LoginSession:
@@ -37,8 +41,8 @@ def with_password(request: HttpRequest, login: str, password: str, mode: str) ->
 
 
 def _run(request: HttpRequest, login: str, password: str) -> LoginSession:
-    if not ratelimit.consume(request, action="login"):
-        raise Throttled(LOGIN_WAIT)
+    if not _may_try(request):
+        raise _throttled("login")
     form = _valid_form(request, login, password)
     if request.user.is_authenticated:
         # Somebody else's login, or an older one of the same user, in this browser.
@@ -63,8 +67,26 @@ def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
         return form
     codes = {error.code for errors_ in form.errors.as_data().values() for error in errors_}
     if "too_many_login_attempts" in codes:
-        raise Throttled(FAILED_WAIT)
+        raise _throttled("login_failed")
     raise errors.no_active_account()
+
+
+def _may_try(request: HttpRequest) -> bool:
+    """Count an attempt in allauth's limits. Raises `LimitsUnavailable` if nobody can count."""
+    try:
+        return ratelimit.consume(request, action="login")
+    except (PermissionDenied, ImproperlyConfigured):
+        raise
+    except Exception as error:
+        # Whatever a cache raises when it is away; allauth's next count would fail as well.
+        logger.warning("Cannot count attempts to sign in: %r", error)
+        raise errors.LimitsUnavailable from error
+
+
+def _throttled(action: str) -> Throttled:
+    """The 429 of one of allauth's limits; it does not say which of its rates was exceeded."""
+    rates = allauth_rates(app_settings.RATE_LIMITS.get(action))
+    return Throttled(max((rate.duration for rate in rates), default=None))
 
 
 @contextmanager

@@ -160,6 +160,8 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["authmodes.authentication.AuthModesAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    # As above, for the REST door's own limits.
+    "DEFAULT_THROTTLE_RATES": {"authmodes": None},
 }
 
 AUTHMODES_MODE = "both"

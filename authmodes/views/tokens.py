@@ -42,6 +42,8 @@ class TokenObtainPairView(DoorMixin, simplejwt.TokenObtainPairView):
     """simplejwt's password login; the user passes through allauth's stages."""
 
     serializer_class = TokenObtainPairSerializer
+    # The one of `login/`, lest who guesses passwords alternates.
+    credential_scope = "authmodes_login"
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         if transport.in_use():
@@ -55,6 +57,13 @@ class TokenRefreshView(DoorMixin, simplejwt.TokenRefreshView):
     """Swap a refresh token for a new pair; with the cookie transport it comes in its cookie."""
 
     serializer_class = TokenRefreshSerializer
+    credential_scope = "authmodes_refresh"
+    token_field = "refresh"
+
+    def presented_token(self, request: Request) -> Any:
+        if transport.in_use():
+            return transport.refresh_token(request._request)
+        return super().presented_token(request)
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         data = request.data
@@ -77,16 +86,22 @@ class TokenVerifyView(DoorMixin, simplejwt.TokenVerifyView):
     """Whether a token would be accepted now."""
 
     serializer_class = TokenVerifySerializer
+    credential_scope = "authmodes_token"
+    token_field = "token"
 
 
 class TokenBlacklistView(DoorMixin, simplejwt.TokenBlacklistView):
     """End the login session of a refresh token."""
 
     serializer_class = TokenBlacklistSerializer
+    credential_scope = "authmodes_token"
+    token_field = "refresh"
 
 
 class TokenExchangeView(PublicView):
     """Turn the one-time code of a browser login into tokens."""
+
+    credential_scope = "authmodes_exchange"
 
     def post(self, request: Request) -> Response:
         mode = wanted_mode(LoginMode.JWT)
@@ -111,6 +126,9 @@ class TokenRevokeView(PublicView):
     A token that is unknown or dead already is answered alike (2.2).
     """
 
+    credential_scope = "authmodes_token"
+    token_field = "token"
+
     def post(self, request: Request) -> Response:
         serializer = TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -134,6 +152,7 @@ class TokenIntrospectView(LoginSessionView):
     """RFC 7662: what a token says and whether it counts, for callers with the permission."""
 
     permission_classes = (IsAuthenticated, MayIntrospect)
+    credential_scope = "authmodes_introspect"
 
     def post(self, request: Request) -> Response:
         serializer = TokenHintSerializer(data=request.data)
