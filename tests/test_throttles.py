@@ -14,7 +14,6 @@ from rest_framework import throttling
 from authmodes import throttles, urls
 from authmodes.conf import conf
 from authmodes.models import LoginSession
-from authmodes.views.base import DoorMixin
 from authmodes.views.login import LoginView
 
 from .conftest import PASSWORD, Browser, post_json, refresh
@@ -36,10 +35,10 @@ ENDPOINTS = {
     "revoke": ("authmodes_token", "/auth/token/revoke/", {"token": "x"}, 200),
     "logout": ("authmodes_logout", "/auth/logout/", {}, 204),
 }
-# What tells nothing about a credential and takes none, or answers only who is signed in.
-UNLIMITED = {"index", "csrf", "user", "social", "session_list", "session_detail"}
-# No DRF views: nothing to guess, and allauth's pages are the way in.
-NOT_OURS_TO_COUNT = {"jwks", "session_manage"}
+# What takes no credential, or none but that of the login itself.
+UNLIMITED = {"index", "csrf", "user", "social", "session_list", "session_detail", "jwks"}
+# A page, which needs a login.
+UNLIMITED |= {"session_manage"}
 
 
 @pytest.fixture(autouse=True)
@@ -122,11 +121,7 @@ def test_every_endpoint_that_takes_a_credential_is_counted():
     scopes = {}
     for route in urls.urlpatterns:
         view = getattr(route.callback, "cls", None)
-        if view is None:
-            assert route.name in NOT_OURS_TO_COUNT
-            continue
-        assert issubclass(view, DoorMixin)
-        scopes[route.name] = view.credential_scope
+        scopes[route.name] = getattr(view, "credential_scope", "")
     assert {name for name, scope in scopes.items() if not scope} == UNLIMITED
     assert {scope for scope in scopes.values() if scope} == set(throttles.DEFAULT_RATES)
     assert {scope for scope, *_ in ENDPOINTS.values()} | {"authmodes_introspect"} == set(

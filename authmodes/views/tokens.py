@@ -2,15 +2,16 @@
 
 from typing import Any, cast
 
-from django.http import HttpRequest, JsonResponse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
-from django.views import View
 from django.views.decorators.cache import cache_control
 from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 from rest_framework_simplejwt import views as simplejwt
 
 from .. import handoff, keys, registry, tokens, transport
@@ -33,6 +34,7 @@ from .base import (
     respond_to_login,
     respond_with_tokens,
 )
+from .handler import handle
 
 # Seconds; a new key is to be deployed this long before it signs.
 JWKS_MAX_AGE = 600
@@ -174,9 +176,28 @@ class TokenIntrospectView(LoginSessionView):
         )
 
 
+class WhateverIsAccepted(BaseContentNegotiation):
+    """One form for everybody: a client may ask for `application/jwk-set+json` and no other."""
+
+    def select_parser(self, request: Any, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
 @method_decorator(cache_control(public=True, max_age=JWKS_MAX_AGE), name="dispatch")
-class JwksView(View):
+class JwksView(APIView):
     """The public keys that access tokens can be verified with (RFC 7517)."""
 
-    def get(self, request: HttpRequest) -> JsonResponse:
-        return JsonResponse(keys.jwks())
+    authentication_classes = ()
+    permission_classes = ()
+    throttle_classes = ()
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = WhateverIsAccepted
+
+    def get_exception_handler(self) -> Any:
+        return handle
+
+    def get(self, request: Request) -> Response:
+        return Response(keys.jwks())
