@@ -219,8 +219,9 @@ OPERATIONS: dict[type, dict[str, Operation]] = {
             id="authmodes_session_end_others",
             tag=LOGIN_SESSIONS,
             summary="End all other login sessions of one's own",
-            query=(query("all", "`1`: this one as well.", shapes.choice("1")),),
+            query=(query("all", "`1`: this one as well.", shapes.choice("0", "1")),),
             answers={200: "Ended"},
+            refusals={400: ("invalid",)},
         ),
     },
     sessions.SessionDetailView: {

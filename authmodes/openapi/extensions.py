@@ -14,7 +14,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import SAFE_METHODS, AllowAny
-from rest_framework.serializers import BaseSerializer
+from rest_framework.serializers import BaseSerializer, CharField
 
 from .. import serializers, transport
 from ..authentication import AuthModesAuthentication
@@ -204,8 +204,16 @@ class NamedSerializer(OpenApiSerializerExtension):
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
         schema = super().map_serializer(auto_schema, direction)
-        if "mode" in schema["properties"]:
-            schema["properties"]["mode"] = shapes.ref("Mode")
+        properties = schema["properties"]
+        for name, field in self.target_class().fields.items():
+            if isinstance(field, CharField) and not (field.read_only or field.allow_blank):
+                properties[name].setdefault("minLength", 1)
+                if field.trim_whitespace:
+                    properties[name].setdefault("pattern", r"\S")
+        if "mode" in properties:
+            properties["mode"] = shapes.ref("Mode")
+        if self.target_class is serializers.LoginSerializer:
+            schema["anyOf"] = [{"required": ["username"]}, {"required": ["email"]}]
         return schema
 
 

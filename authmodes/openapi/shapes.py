@@ -67,6 +67,11 @@ def _error() -> Schema:
     return record({"detail": TEXT, "code": TEXT})
 
 
+def _refresh_if_any() -> Schema:
+    description = "What is no object with a refresh token of this site is passed over."
+    return {"properties": {"refresh": {}}, "description": description}
+
+
 def _invalid() -> Schema:
     errors = {
         "type": "object",
@@ -191,7 +196,7 @@ COMPONENTS: dict[str, Callable[[], Schema]] = {
     "Csrf": lambda: record({"csrf_token": TEXT}),
     "WhoAmI": lambda: record({"mode": ref("Mode"), "sid": UUID, "user": ref("User")}),
     "LoginSessions": lambda: array(ref("LoginSession")),
-    "RefreshIfAny": lambda: record({"refresh": TEXT}, optional=["refresh"]),
+    "RefreshIfAny": _refresh_if_any,
     "Ended": lambda: record({"ended": NUMBER}),
     "Introspection": _introspection,
     "Jwks": _jwks,
