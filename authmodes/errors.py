@@ -112,6 +112,14 @@ class UpstreamTokenRefused(BadRequest):
     default_code = "invalid_request"
 
 
+class LimitsUnavailable(exceptions.APIException):
+    """The cache that allauth counts attempts in is away; nobody may guess meanwhile."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("Sign-in with a password is not possible at the moment.")
+    default_code = "limits_unavailable"
+
+
 def no_active_account() -> exceptions.AuthenticationFailed:
     """One answer for a wrong password and for a user who does not exist; simplejwt's words."""
     return exceptions.AuthenticationFailed(

@@ -39,6 +39,12 @@ class TokenField(serializers.CharField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
 
+    def to_internal_value(self, data: Any) -> str:
+        # DRF makes text of a number, and no token is one.
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
 
 class UserSerializer(serializers.Serializer[Any]):
     """The signed-in user, as little as a client needs to greet one."""
@@ -205,7 +211,7 @@ class TokenHintSerializer(serializers.Serializer[Any]):
     """`token/revoke/` and `token/introspect/`; a wrong hint does no harm, so it is not read."""
 
     token = TokenField()
-    token_type_hint = serializers.CharField(required=False, allow_blank=True)
+    token_type_hint = TokenField(required=False, allow_blank=True)
 
 
 class TokenExchangeSerializer(serializers.Serializer[Any]):

@@ -8,7 +8,6 @@ from allauth.account import app_settings
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import LoginForm
 from allauth.account.internal.stagekit import clear_login
-from allauth.core import ratelimit
 from allauth.core.exceptions import ImmediateHttpResponse, SignupClosedException
 from allauth.socialaccount.internal import flows
 from allauth.socialaccount.providers.base import AuthProcess, Provider
@@ -17,16 +16,12 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
-from rest_framework.exceptions import Throttled
 
-from . import errors, intent, provider_tokens, stages, stores
+from . import attempts, errors, intent, provider_tokens, stages, stores
 from .intent import STATE_KEY, Intent
 from .models import LoginMode, LoginSession
 from .provider_tokens import Credential
-from .stages import FAILED_WAIT, Answers
-
-# Seconds for Retry-After: the window of allauth's default rate "login".
-LOGIN_WAIT = 60
+from .stages import Answers
 
 
 def with_password(
@@ -69,8 +64,7 @@ def _flow(request: HttpRequest, mode: str) -> Iterator[Intent]:
     """Declare what the login shall become, within allauth's limit of attempts."""
     wanted = Intent(mode)
     intent.declare(request, wanted)
-    if not ratelimit.consume(request, action="login"):
-        raise Throttled(LOGIN_WAIT)
+    attempts.count(request)
     if mode == LoginMode.SESSION:
         yield wanted
     else:
@@ -116,7 +110,7 @@ def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
         return form
     codes = {error.code for errors_ in form.errors.as_data().values() for error in errors_}
     if "too_many_login_attempts" in codes:
-        raise Throttled(FAILED_WAIT)
+        raise attempts.throttled("login_failed")
     raise errors.no_active_account()
 
 

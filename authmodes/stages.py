@@ -18,16 +18,14 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed, Throttled, ValidationError
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
-from . import errors, intent
+from . import attempts, errors, intent
 from .models import LoginMode, LoginSession
 
 MFA, TRUST, SIGNUP = "mfa_authenticate", "mfa_trust", "provider_signup"
 # What Django and DRF call a mistake in no field.
 NAMES = {NON_FIELD_ERRORS: "non_field_errors"}
-# Seconds for Retry-After: the window of allauth's default rate "login_failed".
-FAILED_WAIT = 300
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def _authenticate(stage: Any, code: str) -> None:
         return
     codes = {error.code for found in form.errors.as_data().values() for error in found}
     if "too_many_login_attempts" in codes:
-        raise Throttled(FAILED_WAIT)
+        raise attempts.throttled("login_failed")
     raise AuthenticationFailed(_("The code of the second factor is wrong."), "invalid_mfa_code")
 
 

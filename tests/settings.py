@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "rest_framework",
     "rest_framework_simplejwt.token_blacklist",
+    "drf_spectacular",
     "authmodes",
 ]
 
@@ -163,7 +164,10 @@ SOCIALACCOUNT_PROVIDERS = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["authmodes.authentication.AuthModesAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    # As above, for the REST door's own limits.
+    "DEFAULT_THROTTLE_RATES": {"authmodes": None},
 }
 
 AUTHMODES_MODE = "both"

@@ -21,6 +21,8 @@ DOORS = {
     *("views", "urls", "admin", "checks", "apps", "management"),
     # What the doors share.
     *("handoff", "intent", "sign_in", "stages", "transport", "cookie_judge", "cookie_keys"),
+    # What describes them.
+    "openapi",
 }
 
 

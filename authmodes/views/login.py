@@ -60,6 +60,8 @@ class CsrfView(PublicView):
 class LoginView(PublicView):
     """Sign in with a password, in either mode, through allauth's flow."""
 
+    credential_scope = "authmodes_login"
+
     def post(self, request: Request) -> Response:
         serializer = LoginSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -83,6 +85,9 @@ class LogoutView(PublicView):
     nothing to end and is answered alike. With `upstream` in the body the answer says where
     the browser can sign out at the provider that the login came from.
     """
+
+    credential_scope = "authmodes_logout"
+    token_field = "refresh"
 
     def post(self, request: Request) -> Response:
         body = request.data if isinstance(request.data, dict) else {}

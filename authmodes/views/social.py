@@ -41,6 +41,7 @@ class SocialStartView(PublicView):
     """
 
     renderer_classes = (JSONRenderer, StaticHTMLRenderer)
+    credential_scope = "authmodes_start"
 
     def get(self, request: Request, provider: str) -> HttpResponseBase:
         found, wanted = _provider(request, provider), _intent(request)
@@ -57,12 +58,15 @@ class SocialStartView(PublicView):
         renderer = getattr(self.request, "accepted_renderer", None)
         if renderer is None or renderer.format != "html":
             return response
-        return render(
+        page = render(
             self.request._request,
             "authmodes/login_refused.html",
             dict(response.data),
             status=response.status_code,
         )
+        for name, value in response.headers.items():
+            page.headers.setdefault(name, value)
+        return page
 
 
 def providers(request: Request) -> list[dict[str, Any]]:
