@@ -193,17 +193,16 @@ def test_who_does_not_answer_whether_to_trust_is_signed_in_and_not_trusted(door,
     assert set(browser.cookies) <= {"csrftoken", "sessionid"}
 
 
-def test_a_pending_login_is_not_taken_for_another_ones(mode, second_factor, bob):
-    """alice has stopped at her second factor; bob, who is locked, signs in next."""
+def test_a_pending_login_is_not_taken_for_another_ones(mode, second_factor, bob, provider):
+    """alice has stopped at her second factor; bob, who is locked, comes to the same browser."""
     browser = Browser()
-    body = {"password": PASSWORD, "mode": "session"}
-    browser.send_json("/auth/login/", {**body, "username": "alice"})
-    bob.is_active = False
-    bob.save()
-    response = browser.send_json(
-        "/auth/login/", {**body, "mode": mode, "username": "bob", "mfa_code": totp_code()}
-    )
-    assert response.json()["code"] in ("user_inactive", "no_active_account")
+    body = {"username": "alice", "password": PASSWORD, "mode": "session"}
+    assert code_of(browser.send_json("/auth/login/", body)) == (401, "stage_pending")
+    SocialAccount.objects.create(user=bob, provider="example", uid="subject-1")
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    body = {"id_token": provider.id_token(), "mode": mode, "mfa_code": totp_code()}
+    response = browser.send_json("/auth/social/example/", body)
+    assert code_of(response) == (401, "user_inactive")
     assert not LoginSession.objects.exists()
 
 
