@@ -6,6 +6,8 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 
+REALM = 'Bearer realm="api"'
+
 
 class StagePending(exceptions.AuthenticationFailed):
     """The user is known, but a stage of allauth's login (MFA, say) is still to be done.
@@ -42,6 +44,14 @@ class LimitReached(exceptions.APIException):
     default_code = "limit_reached"
 
 
+class UpstreamLogout(exceptions.APIException):
+    """The provider has ended the login while it waited at a stage of allauth's."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_detail = _("You have been signed out at your provider. Sign in again.")
+    default_code = "upstream_logout"
+
+
 class TokenTooLarge(exceptions.APIException):
     """A token with all its claims does not fit into a cookie (RFC 6265, 6.1)."""
 
@@ -71,12 +81,35 @@ class Conflict(exceptions.APIException):
     default_code = "conflict"
 
 
+class OAuthError(exceptions.APIException):
+    """An error of a token request: RFC 6749's `error` (5.2) beside our `detail` and `code`."""
+
+    def __init__(
+        self, error: str, detail: Any, *, code: str = "", challenge: str | None = None
+    ) -> None:
+        super().__init__({"error": error, "detail": detail, "code": code or error})
+        # DRF's handler looks for both; only a client that was not let in is challenged.
+        self.status_code = (
+            status.HTTP_401_UNAUTHORIZED if challenge else status.HTTP_400_BAD_REQUEST
+        )
+        self.auth_header = challenge
+
+
 class ProviderUnavailable(exceptions.APIException):
     """The identity provider did not answer; nothing was changed."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("The identity provider cannot be reached.")
     default_code = "provider_unavailable"
+
+
+class UpstreamTokenRefused(BadRequest):
+    """A token that a provider is said to have sent is not acceptable; nothing was changed.
+
+    The codes are RFC 8935's (2.4): `invalid_key`, `invalid_issuer`, `invalid_audience`.
+    """
+
+    default_code = "invalid_request"
 
 
 def no_active_account() -> exceptions.AuthenticationFailed:

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt import serializers as simplejwt
 from rest_framework_simplejwt.exceptions import InvalidToken
 
-from . import errors, handoff, intent, registry, sign_in, tokens, transport
+from . import errors, handoff, intent, machines, registry, sign_in, tokens, transport
 from .conf import Mode, conf
 from .models import EndReason, LoginSession
 from .tokens import TokenPair
@@ -177,13 +177,15 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
 
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
-    """Tells whether a token of either kind would be accepted now."""
+    """Tells whether a token of any kind would be accepted now."""
 
     token = TokenField(write_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
         identified = registry.identify(attrs["token"])
-        if identified is None or not registry.is_live(*identified):
+        if identified is None:
+            _check_machine_token(attrs["token"])
+        elif not registry.is_live(*identified):
             raise InvalidToken
         return {}
 
@@ -212,6 +214,13 @@ class TokenExchangeSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(max_length=128)
     code_verifier = serializers.RegexField(handoff.CODE_VERIFIER, trim_whitespace=False)
     next = serializers.CharField(required=False, max_length=2000)
+
+
+def _check_machine_token(raw_token: str) -> None:
+    """Raise `InvalidToken` unless it is a machine client's and counts."""
+    token = machines.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
+    if token is None or machines.judge(token) is None:
+        raise InvalidToken
 
 
 def end_family(raw_token: Any) -> bool:

@@ -21,7 +21,7 @@ from django.test.utils import override_settings
 from authmodes import revocations
 from authmodes.models import LoginSession
 
-from .oidc_provider import OidcProvider, app_of, serve_provider
+from .token_provider import OidcProvider, app_of, serve_provider
 
 PASSWORD = "correct horse battery staple"
 NEXT = "https://spa.example/callback"

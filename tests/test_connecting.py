@@ -13,7 +13,7 @@ from django.test.utils import override_settings
 from authmodes.models import LoginSession, SpentToken
 
 from .conftest import Browser
-from .oidc_provider import REDIRECT_URI, app_of
+from .token_provider import REDIRECT_URI, app_of
 
 PATH = "/auth/social/example/"
 

@@ -16,8 +16,8 @@ import requests
 from allauth.socialaccount.models import SocialAccount
 
 from .conftest import Browser, challenge_of
-from .oidc_provider import app_of
 from .test_browser import free_ports
+from .token_provider import app_of
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT = 60

@@ -22,7 +22,7 @@ from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import LoginSession, SpentToken
 
 from .conftest import API, Browser, Login, in_mode, post_json
-from .oidc_provider import CLIENT_ID, REDIRECT_URI, app_of
+from .token_provider import CLIENT_ID, REDIRECT_URI, app_of
 
 User = get_user_model()
 

@@ -16,8 +16,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from .. import errors, registry, tokens, transport
-from ..authentication import REALM, AuthModesAuthentication, LoginAuth
+from ..authentication import AuthModesAuthentication, LoginAuth
 from ..conf import Mode
+from ..errors import REALM
 from ..models import EndReason, LoginMode, LoginSession
 from ..serializers import cookie_answer, token_answer
 from ..tokens import TokenPair

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt import views as simplejwt
 
-from .. import handoff, keys, registry, tokens, transport
+from .. import handoff, keys, machines, registry, tokens, transport
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginMode
 from ..serializers import (
@@ -25,6 +25,7 @@ from ..serializers import (
     TokenVerifySerializer,
     wanted_mode,
 )
+from . import grants
 from .base import (
     DoorMixin,
     LoginSessionView,
@@ -39,11 +40,16 @@ JWKS_MAX_AGE = 600
 
 
 class TokenObtainPairView(DoorMixin, simplejwt.TokenObtainPairView):
-    """simplejwt's password login; the user passes through allauth's stages."""
+    """simplejwt's password login; the user passes through allauth's stages.
+
+    With a `grant_type` it is OAuth's token endpoint instead, for machine clients.
+    """
 
     serializer_class = TokenObtainPairSerializer
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if grants.is_asked_for(request):
+            return grants.answer(request)
         if transport.in_use():
             enforce_csrf(request)
         serializer = self.get_serializer(data=request.data)
@@ -118,6 +124,8 @@ class TokenRevokeView(PublicView):
         identified = registry.identify(raw_token)
         if identified is None:
             registry.spend_legacy(raw_token)
+            if machine_token := machines.read(raw_token):
+                machines.revoke_token(machine_token)
         else:
             registry.revoke(identified[1], EndReason.LOGOUT)
         return Response()
@@ -138,7 +146,10 @@ class TokenIntrospectView(LoginSessionView):
     def post(self, request: Request) -> Response:
         serializer = TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        identified = registry.identify(serializer.validated_data["token"])
+        raw_token = serializer.validated_data["token"]
+        identified = registry.identify(raw_token)
+        if identified is None and (machine_token := machines.read(raw_token)):
+            return _introspect_machine(machine_token)
         if identified is None or not registry.is_live(*identified):
             # Nothing else, not even why (2.2).
             return Response({"active": False})
@@ -153,6 +164,22 @@ class TokenIntrospectView(LoginSessionView):
                 "token_use": token.token_type,
             }
         )
+
+
+def _introspect_machine(token: machines.MachineToken) -> Response:
+    """What the token of a machine client says; there is no user to name."""
+    scopes = machines.judge(token) if conf.MODE.allows(Mode.JWT) else None
+    if scopes is None:
+        return Response({"active": False})
+    return Response(
+        {
+            **token.payload,
+            "active": True,
+            "scope": " ".join(scopes),
+            "token_type": "Bearer",
+            "token_use": token.token_type,
+        }
+    )
 
 
 @method_decorator(cache_control(public=True, max_age=JWKS_MAX_AGE), name="dispatch")
