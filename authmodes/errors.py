@@ -44,6 +44,14 @@ class LimitReached(exceptions.APIException):
     default_code = "limit_reached"
 
 
+class UpstreamLogout(exceptions.APIException):
+    """The provider has ended the login while it waited at a stage of allauth's."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_detail = _("You have been signed out at your provider. Sign in again.")
+    default_code = "upstream_logout"
+
+
 class TokenTooLarge(exceptions.APIException):
     """A token with all its claims does not fit into a cookie (RFC 6265, 6.1)."""
 
@@ -77,6 +85,15 @@ class ProviderUnavailable(exceptions.APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("The identity provider cannot be reached.")
     default_code = "provider_unavailable"
+
+
+class UpstreamTokenRefused(BadRequest):
+    """A token that a provider is said to have sent is not acceptable; nothing was changed.
+
+    The codes are RFC 8935's (2.4): `invalid_key`, `invalid_issuer`, `invalid_audience`.
+    """
+
+    default_code = "invalid_request"
 
 
 def no_active_account() -> exceptions.AuthenticationFailed:

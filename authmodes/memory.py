@@ -112,3 +112,8 @@ def _read(data: dict[str, Any]) -> Memory | None:
         return Memory._make([data["sid"], *times, data["ip_address"], data["agent"]])
     except KeyError:
         return None
+
+
+def moment_of(timestamp: float) -> datetime:
+    """A timestamp as the project's kind of datetime (`USE_TZ`)."""
+    return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)

@@ -229,6 +229,20 @@ def test_a_sign_in_with_a_second_factor_ends_in_tokens(new_page):
     expect(elsewhere.locator("[data-show=answer]")).to_contain_text("jwt")
 
 
+def test_signing_out_can_go_on_to_the_provider(new_page, site):
+    page = new_page()
+    sid = sign_in_with_tokens(page)
+    page.get_by_role("button", name="Leave the provider as well").click()
+    # Without an ID token to show, allauth's provider asks first (RP-Initiated Logout 1.0, 2).
+    page.locator("button[name=action][value=logout]").click()
+    page.wait_for_url(f"{site}/spa/")
+    # Whoever comes next has to say who they are, there too.
+    page.goto("/")
+    page.get_by_role("link", name="Demo ID, with tokens").click()
+    sign_in_at_provider(page, "alice")
+    assert page.locator("[data-show=sid]").inner_text() != sid
+
+
 def test_everything_comes_from_the_two_sites(new_page, site):
     page = new_page()
     hosts = set()

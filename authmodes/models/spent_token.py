@@ -23,6 +23,10 @@ class SpentTokenManager(models.Manager["SpentToken"]):
             return False
         return True
 
+    def spent_until(self, *name: str) -> datetime | None:
+        """When a token that was used up would be refused anyway; None if it was not."""
+        return self.filter(digest=_digest(name)).values_list("expires_at", flat=True).first()
+
     def give_back(self, *name: str) -> None:
         """Let a token be presented again: nothing came of it."""
         self.named(*name).delete()

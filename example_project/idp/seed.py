@@ -58,6 +58,8 @@ def seed_client() -> None:
     client.set_redirect_uris(
         [f"{env.SITE_URL}/accounts/oidc/{env.OIDC_PROVIDER_ID}/login/callback/"]
     )
+    # Where a browser may come back to that has signed out here as well.
+    client.set_post_logout_redirect_uris([f"{env.SITE_URL}/spa/"])
     client.set_secret(env.OIDC_CLIENT_SECRET)
     client.save()
 
