@@ -51,7 +51,12 @@ def register_all() -> None:
     ):
         checks.register(_unless_misconfigured(check), Tags.security)
     checks.register(check_simplejwt_routes, Tags.urls)
-    for check in (check_key_length, check_redirect_schemes, check_session_cookie_secure):
+    for check in (
+        check_key_length,
+        check_redirect_schemes,
+        check_session_cookie_secure,
+        check_reauthentication,
+    ):
         checks.register(_unless_misconfigured(check), Tags.security, deploy=True)
 
 
@@ -227,6 +232,17 @@ def check_session_cookie_secure(app_configs: Apps, **kwargs: Any) -> Iterable[Ch
         yield Warning(
             "SESSION_COOKIE_SECURE is off: the cookie of a login session can be read on the way.",
             id="authmodes.W006",
+        )
+
+
+def check_reauthentication(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W007: who finds a browser open adds a way in of their own (ASVS V7.5.1)."""
+    if not get_adapter().is_reauthentication_required(app="allauth.account"):
+        yield Warning(
+            "allauth's pages change an e-mail address or connect a provider without asking who "
+            "it is.",
+            hint="Set ACCOUNT_REAUTHENTICATION_REQUIRED = True.",
+            id="authmodes.W007",
         )
 
 

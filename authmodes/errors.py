@@ -79,6 +79,22 @@ class OAuthError(exceptions.APIException):
         self.auth_header = challenge
 
 
+class SignupClosed(exceptions.APIException):
+    """The provider's user has no account here, and the site takes no new ones."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_detail = _("Sign-up is closed.")
+    default_code = "signup_closed"
+
+
+class Conflict(exceptions.APIException):
+    """Somebody else was faster, or has it already; nothing was changed."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = _("Another sign-in came between. Try again.")
+    default_code = "conflict"
+
+
 class ProviderUnavailable(exceptions.APIException):
     """The identity provider did not answer; nothing was changed."""
 
@@ -101,3 +117,8 @@ def no_active_account() -> exceptions.AuthenticationFailed:
     return exceptions.AuthenticationFailed(
         _("No active account found with the given credentials"), "no_active_account"
     )
+
+
+def login_refused() -> exceptions.AuthenticationFailed:
+    """allauth, or a hook of the project's, ended the login without saying why."""
+    return exceptions.AuthenticationFailed(_("The sign-in was refused."), "login_refused")

@@ -20,6 +20,7 @@ from .tokens import TokenPair
 
 PASSWORD_MAX_LENGTH = 4096
 LOGIN_MAX_LENGTH = 320
+MFA_CODE_MAX_LENGTH = 64
 
 
 def wanted_mode(named: Any) -> str:
@@ -118,6 +119,9 @@ class LoginSerializer(serializers.Serializer[Any]):
         max_length=PASSWORD_MAX_LENGTH, trim_whitespace=False, style={"input_type": "password"}
     )
     mode = serializers.CharField(required=False, allow_blank=True)
+    mfa_code = serializers.CharField(
+        required=False, allow_blank=True, max_length=MFA_CODE_MAX_LENGTH
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs.get("username") and not attrs.get("email"):
@@ -128,6 +132,9 @@ class LoginSerializer(serializers.Serializer[Any]):
 class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
     """simplejwt's contract, run through allauth's login flow."""
 
+    mfa_code = serializers.CharField(
+        required=False, allow_blank=True, write_only=True, max_length=MFA_CODE_MAX_LENGTH
+    )
     pair: TokenPair
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -147,6 +154,7 @@ class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
             attrs[self.username_field],
             attrs["password"],
             mode,
+            attrs.get("mfa_code", ""),
         )
         self.user = login_session.user
         self.pair = tokens.mint(login_session)

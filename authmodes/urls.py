@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .views import login, manage, sessions, social, tokens, upstream
+from .views import login, manage, sessions, social, social_token, tokens, upstream
 
 app_name = "authmodes"
 
@@ -13,6 +13,7 @@ urlpatterns = [
     path("logout/", login.LogoutView.as_view(), name="logout"),
     path("user/", login.UserView.as_view(), name="user"),
     path("social/", social.SocialView.as_view(), name="social"),
+    path("social/<str:provider>/", social_token.SocialTokenView.as_view(), name="social_token"),
     path("social/<str:provider>/start/", social.SocialStartView.as_view(), name="social_start"),
     path(
         "upstream/logout/<str:provider>/",

@@ -1,194 +1,242 @@
-"""A tiny OpenID Connect provider over real HTTP: discovery, keys, a code flow, signed messages."""
+"""A small OpenID Connect provider over real HTTP, which also does what no provider should."""
 
+import base64
+import hashlib
+import hmac
 import json
 import secrets
 import threading
 import time
-from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-CLIENT_ID = "our-client"
-CLIENT_SECRET = "a-secret-of-thirty-two-characters"
-BACKCHANNEL = "http://schemas.openid.net/event/backchannel-logout"
-MISSING = object()
-
-# A key takes a while to make, so the RSA one is made once.
-RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+CLIENT_ID = "authmodes-tests"
+REDIRECT_URI = "https://spa.example/callback"
+VERIFIER = "v" * 43
 
 
-def jwk_of(key: Any, kid: str, **members: Any) -> dict[str, Any]:
-    algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
-    made = jwt.get_algorithm_by_name(algorithm).to_jwk(key.public_key(), as_dict=True)
-    return {**made, "kid": kid, "use": "sig", **members}
+@cache
+def key_named(name: str) -> Any:
+    """A key of its own for every name; "ec…" are elliptic, the others RSA."""
+    if name.startswith("ec"):
+        return ec.generate_private_key(ec.SECP256R1())
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def unsigned(header: dict[str, Any], claims: Any) -> str:
-    """The first two parts of a token, whatever is in them."""
-    texts = (part if isinstance(part, str) else json.dumps(part) for part in (header, claims))
-    return ".".join(urlsafe_b64encode(text.encode()).decode().rstrip("=") for text in texts)
+def public_pem(name: str) -> bytes:
+    return (
+        key_named(name)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
 
 
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _challenge_of(verifier: str) -> str:
+    return _base64url(hashlib.sha256(verifier.encode()).digest())
+
+
+@dataclass
 class OidcProvider:
-    """Answers on a port of its own; tests turn its knobs."""
+    """What it is asked for over HTTP, and what a test turns.
 
-    def __init__(self) -> None:
-        provider = self
+    `faults` maps an endpoint ("openid-configuration", "jwks", …) to what it does
+    instead: "500", "no json", "a list", "hang".
+    """
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                provider.serve(self)
+    url: str
+    kids: list[str] = field(default_factory=lambda: ["one"])
+    faults: dict[str, str] = field(default_factory=dict)
+    userinfo: dict[str, Any] = field(default_factory=dict)
+    codes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    token_changes: dict[str, Any] = field(default_factory=dict)
+    released: threading.Event = field(default_factory=threading.Event)
 
-            do_POST = do_GET
+    def claims(self, **changed: Any) -> dict[str, Any]:
+        now = int(time.time())
+        claims = {
+            "iss": self.url,
+            "aud": CLIENT_ID,
+            "sub": "subject-1",
+            "iat": now,
+            "exp": now + 300,
+            "jti": secrets.token_hex(8),
+            "sid": "provider-session-1",
+            "preferred_username": "newcomer",
+            "email": "newcomer@example.com",
+            "email_verified": True,
+            **changed,
+        }
+        return {name: value for name, value in claims.items() if value is not None}
 
-            def log_message(self, *args: Any) -> None:
-                pass
+    def id_token(
+        self,
+        *,
+        signed_by: str = "one",
+        algorithm: str = "RS256",
+        headers: dict[str, Any] | None = None,
+        **changed: Any,
+    ) -> str:
+        """An ID token; `None` leaves a claim or a header out."""
+        header = {"kid": signed_by, **(headers or {})}
+        key = key_named(signed_by)
+        if algorithm == "none":
+            key = None
+        elif algorithm == "HS256":
+            return self._hmac_token(header, self.claims(**changed), public_pem(signed_by))
+        header = {name: value for name, value in header.items() if value is not None}
+        return jwt.encode(self.claims(**changed), key, algorithm=algorithm, headers=header)
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.reset()
+    def _hmac_token(self, header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str:
+        # By hand, because PyJWT refuses to take a public key for a secret.
+        head = _base64url(json.dumps({"alg": "HS256", "typ": "JWT", **header}).encode())
+        signed = f"{head}.{_base64url(json.dumps(claims).encode())}"
+        return f"{signed}.{_base64url(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
+
+    def code_for(self, verifier: str, redirect_uri: str = REDIRECT_URI, **claims: Any) -> str:
+        """What the provider would send to the client's redirect URI."""
+        code = secrets.token_urlsafe(16)
+        self.codes[code] = {
+            "challenge": _challenge_of(verifier),
+            "redirect_uri": redirect_uri,
+            "claims": claims,
+        }
+        return code
+
+    def code_credential(self, redirect_uri: str = REDIRECT_URI, **claims: Any) -> dict[str, str]:
+        """What the client then sends on."""
+        code = self.code_for(VERIFIER, redirect_uri, **claims)
+        return {"code": code, "code_verifier": VERIFIER, "redirect_uri": redirect_uri}
 
     def reset(self) -> None:
-        self.issuer = self.url
-        self.signing: Any = ec.generate_private_key(ec.SECP256R1())
-        self.kid = "key-1"
-        self.keys = [jwk_of(self.signing, "key-1"), jwk_of(RSA_KEY, "key-rsa")]
-        self.metadata: dict[str, Any] = {}
-        self.broken: dict[str, tuple[int, str]] = {}
-        self.asked: list[str] = []
-        self.codes: dict[str, dict[str, Any]] = {}
-        # Who is signed in there, and by which of its sessions.
-        self.claims: dict[str, Any] = {"sub": "sub-1", "sid": "sid-1"}
+        """Be as a provider should be again."""
+        self.kids[:] = ["one"]
+        for kept in (self.faults, self.userinfo, self.token_changes, self.codes, self.asked):
+            kept.clear()
+        self.released.clear()
 
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    def answer(self, path: str, posted: dict[str, str]) -> tuple[int, Any]:
+        """The status and the body of an endpoint."""
+        endpoint = path.rpartition("/")[2]
+        self.asked.append(endpoint)
+        fault = self.faults.get(endpoint)
+        if fault == "hang":
+            self.released.wait(5)
+        if fault == "500":
+            return 500, {"error": "server_error"}
+        if fault == "no json":
+            return 200, "<html>access_token"
+        if fault == "a list":
+            return 200, []
+        return getattr(self, f"_{endpoint.replace('-', '_')}")(posted)
 
-    # -- what it serves --
-
-    def serve(self, request: BaseHTTPRequestHandler) -> None:
-        path = urlsplit(request.path)
-        query = {name: values[0] for name, values in parse_qs(path.query).items()}
-        self.asked.append(path.path)
-        body = request.rfile.read(int(request.headers.get("content-length") or 0)).decode()
-        if path.path in self.broken:
-            status, text = self.broken[path.path]
-            return self.send(request, status, text)
-        if path.path == "/authorize":
-            code = secrets.token_urlsafe(8)
-            self.codes[code] = dict(self.claims)
-            back = urlencode({"code": code, "state": query["state"]})
-            return self.send(request, 302, "", {"Location": f"{query['redirect_uri']}?{back}"})
-        answers: dict[str, Any] = {
-            "/.well-known/openid-configuration": self.configuration,
-            "/.well-known/risc-configuration": self.risc_configuration,
-            "/jwks": lambda: {"keys": self.keys},
-            "/token": lambda: self.tokens(parse_qs(body)["code"][0]),
-            "/userinfo": lambda: {"sub": request.headers["authorization"].split()[-1]},
-        }
-        if path.path not in answers:
-            return self.send(request, 404, "")
-        return self.send(request, 200, json.dumps(answers[path.path]()))
-
-    def send(
-        self,
-        request: BaseHTTPRequestHandler,
-        status: int,
-        text: str,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        request.send_response(status)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-            request.send_header(name, value)
-        request.send_header("Content-Length", str(len(text)))
-        request.end_headers()
-        request.wfile.write(text.encode())
-
-    def configuration(self) -> dict[str, Any]:
-        endpoints = ("authorize", "token", "userinfo")
-        keys = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
-        return {
-            "issuer": self.issuer,
-            **{key: f"{self.url}/{name}" for key, name in zip(keys, endpoints, strict=True)},
+    def _openid_configuration(self, posted: dict[str, str]) -> tuple[int, Any]:
+        return 200, {
+            "issuer": self.url,
             "jwks_uri": f"{self.url}/jwks",
-            "end_session_endpoint": f"{self.url}/end",
-            "id_token_signing_alg_values_supported": ["ES256", "RS256"],
-            **self.metadata,
+            "authorization_endpoint": f"{self.url}/authorize",
+            "token_endpoint": f"{self.url}/token",
+            "userinfo_endpoint": f"{self.url}/userinfo",
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
         }
 
-    def risc_configuration(self) -> dict[str, Any]:
-        return {"issuer": f"{self.issuer}/", "jwks_uri": f"{self.url}/jwks"}
+    def _jwks(self, posted: dict[str, str]) -> tuple[int, Any]:
+        keys = []
+        for kid in self.kids:
+            elliptic = kid.startswith("ec")
+            algorithm: Any = jwt.algorithms.ECAlgorithm if elliptic else jwt.algorithms.RSAAlgorithm
+            jwk = algorithm.to_jwk(key_named(kid).public_key(), as_dict=True)
+            keys.append({**jwk, "kid": kid, "alg": "ES256" if elliptic else "RS256"})
+        return 200, {"keys": keys}
 
-    def tokens(self, code: str) -> dict[str, Any]:
-        claims = self.codes.pop(code)
-        now = int(time.time())
-        id_token = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, **claims}
-        return {
-            "access_token": claims["sub"],
-            "token_type": "bearer",
-            "id_token": self.sign(id_token, typ="JWT"),
+    def _token(self, posted: dict[str, str]) -> tuple[int, Any]:
+        # Each counts once, and a client has to show that it is the one that asked.
+        granted = self.codes.pop(posted.get("code", ""), None)
+        if (
+            granted is None
+            or posted.get("client_id") != CLIENT_ID
+            or posted.get("redirect_uri") != granted["redirect_uri"]
+            or _challenge_of(posted.get("code_verifier", "")) != granted["challenge"]
+        ):
+            return 400, {"error": "invalid_grant"}
+        self.userinfo = {"sub": "subject-1", **self.userinfo}
+        return 200, {
+            "access_token": "provider-access-token",
+            "token_type": "Bearer",
+            "expires_in": 300,
+            "id_token": self.id_token(**granted["claims"]),
+            **self.token_changes,
         }
 
-    # -- what it says --
+    def _userinfo(self, posted: dict[str, str]) -> tuple[int, Any]:
+        return 200, self.userinfo
 
-    def sign(self, claims: dict[str, Any], *, key: Any = None, alg: str = "", **header: Any) -> str:
-        key = key or self.signing
-        alg = alg or ("RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256")
-        header = {"kid": self.kid, **header}
-        kept = {name: value for name, value in header.items() if value is not MISSING}
-        if "typ" not in kept:
-            # PyJWT would put in one of its own.
-            kept["typ"] = None
-        return jwt.encode(claims, key, alg, headers=kept)
 
-    def logout_token(
-        self,
-        *,
-        key: Any = None,
-        alg: str = "",
-        header: dict[str, Any] | None = None,
-        **changed: Any,
-    ) -> str:
-        now = int(time.time())
-        claims = {
-            "iss": self.issuer,
-            "aud": CLIENT_ID,
-            "iat": now,
-            "exp": now + 120,
-            "jti": secrets.token_hex(8),
-            "events": {BACKCHANNEL: {}},
-            "sub": "sub-1",
-            "sid": "sid-1",
-            **changed,
-        }
-        claims = {name: value for name, value in claims.items() if value is not MISSING}
-        return self.sign(claims, key=key, alg=alg, **{"typ": "logout+jwt", **(header or {})})
+class Server(ThreadingHTTPServer):
+    """Serves one provider; a client that has gone away is no news."""
 
-    def event_token(
-        self,
-        kind: str = "",
-        event: dict[str, Any] | None = None,
-        *,
-        subject: Any = None,
-        header: dict[str, Any] | None = None,
-        key: Any = None,
-        **changed: Any,
-    ) -> str:
-        if subject is None:
-            subject = {"subject_type": "iss-sub", "iss": f"{self.issuer}/", "sub": "sub-1"}
-        claims = {
-            "iss": f"{self.issuer}/",
-            "aud": CLIENT_ID,
-            "iat": int(time.time()),
-            "jti": secrets.token_hex(8),
-            "events": {kind: {"subject": subject, **(event or {})}},
-            **changed,
-        }
-        claims = {name: value for name, value in claims.items() if value is not MISSING}
-        return self.sign(claims, key=key, **{"typ": "secevent+jwt", **(header or {})})
+    daemon_threads = True
+    provider: OidcProvider
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self._respond({})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        self._respond({name: values[0] for name, values in parse_qs(body).items()})
+
+    def _respond(self, posted: dict[str, str]) -> None:
+        status, answer = self.server.provider.answer(urlsplit(self.path).path, posted)  # type: ignore[attr-defined]
+        text = answer if isinstance(answer, str) else json.dumps(answer)
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serve_provider() -> Iterator[OidcProvider]:
+    """Run a provider on a free port."""
+    server = Server(("127.0.0.1", 0), Handler)
+    provider = server.provider = OidcProvider(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield provider
+    finally:
+        provider.released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def app_of(url: str, provider_id: str = "example", **settings: Any) -> dict[str, Any]:
+    """An app for `SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]`."""
+    return {
+        "provider_id": provider_id,
+        "name": provider_id.title(),
+        "client_id": CLIENT_ID,
+        "secret": "not-a-secret",
+        "settings": {"server_url": url, "oauth_pkce_enabled": True, **settings},
+    }

@@ -30,6 +30,8 @@ INSTALLED_APPS = [
     "allauth.socialaccount",
     "allauth.socialaccount.providers.openid_connect",
     "allauth.socialaccount.providers.dummy",
+    "allauth.socialaccount.providers.facebook",
+    "allauth.socialaccount.providers.github",
     "allauth.mfa",
     "rest_framework",
     "rest_framework_simplejwt.token_blacklist",

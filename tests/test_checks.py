@@ -149,12 +149,18 @@ def test_simplejwts_view_with_a_serializer_made_from_ours_is_accepted():
         ({"SIMPLE_JWT": {"SIGNING_KEY": "k" * 40, "ALGORITHM": "HS512"}}, "authmodes.W004"),
         ({"AUTHMODES_REDIRECT_URIS": ["http://spa.example/"]}, "authmodes.W005"),
         ({"SESSION_COOKIE_SECURE": False}, "authmodes.W006"),
+        ({"ACCOUNT_REAUTHENTICATION_REQUIRED": False}, "authmodes.W007"),
     ],
 )
 def test_what_is_unsafe_in_deployment_is_found_there_only(changed, expected):
     with override_settings(**changed):
         assert expected in found(deploy=True)
         assert expected not in found()
+
+
+def test_a_project_that_asks_for_a_recent_login_is_not_warned():
+    with override_settings(ACCOUNT_REAUTHENTICATION_REQUIRED=True):
+        assert "authmodes.W007" not in found(deploy=True)
 
 
 def test_an_error_stops_the_check_command():

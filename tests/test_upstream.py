@@ -33,7 +33,7 @@ from .conftest import (
     redirect_query,
     refresh,
 )
-from .oidc_provider import (
+from .oidc_upstream import (
     BACKCHANNEL,
     CLIENT_ID,
     CLIENT_SECRET,

@@ -15,12 +15,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .. import errors, registry, transport
+from .. import errors, registry, tokens, transport
 from ..authentication import AuthModesAuthentication, LoginAuth
 from ..conf import Mode
 from ..errors import REALM
-from ..models import EndReason
-from ..serializers import token_answer
+from ..models import EndReason, LoginMode, LoginSession
+from ..serializers import cookie_answer, token_answer
 from ..tokens import TokenPair
 from .handler import handle
 
@@ -109,6 +109,13 @@ def enforce_csrf(request: Request) -> None:
 def sets_cookie(mode: str) -> bool:
     """Whether a login of this mode answers with a cookie."""
     return mode == Mode.SESSION or transport.in_use()
+
+
+def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
+    """Answer a sign-in with what its login session is carried by."""
+    if started.mode == LoginMode.JWT:
+        return respond_to_login(request, tokens.mint(started))
+    return Response(cookie_answer(started, request._request.session))
 
 
 def respond_to_login(request: Request, pair: TokenPair) -> Response:

@@ -10,14 +10,13 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import errors, handoff, memory, registry, sign_in, tokens, transport, upstream
+from .. import errors, handoff, memory, registry, sign_in, transport, upstream
 from ..authentication import AuthModesAuthentication, LoginAuth
 from ..conf import Mode, conf
-from ..models import EndReason, LoginMode, LoginSession
+from ..models import EndReason, LoginSession
 from ..serializers import (
     LoginSerializer,
     UserSerializer,
-    cookie_answer,
     end_family,
     wanted_mode,
 )
@@ -26,7 +25,7 @@ from .base import (
     PublicView,
     enforce_csrf,
     login_auth,
-    respond_to_login,
+    respond_to_sign_in,
     sets_cookie,
 )
 from .social import STATE_MAX_LENGTH, providers
@@ -70,10 +69,9 @@ class LoginView(PublicView):
             # Else another site could sign a browser in as somebody else.
             enforce_csrf(request)
         login = fields.get("username") or fields["email"]
-        started = sign_in.with_password(request._request, login, fields["password"], mode)
-        if mode == LoginMode.JWT:
-            return respond_to_login(request, tokens.mint(started))
-        return Response(cookie_answer(started, request._request.session))
+        mfa_code = fields.get("mfa_code", "")
+        started = sign_in.with_password(request._request, login, fields["password"], mode, mfa_code)
+        return respond_to_sign_in(request, started)
 
 
 class LogoutView(PublicView):
