@@ -193,7 +193,7 @@ def check_authentication_classes(app_configs: Apps, **kwargs: Any) -> Iterable[C
 
 
 def check_headless_strategy(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W007: what another strategy hands out for a login does not end with it at once."""
+    """W008: what another strategy hands out for a login does not end with it at once."""
     if not apps.is_installed("allauth.headless"):
         return
     from allauth.headless import app_settings
@@ -206,7 +206,7 @@ def check_headless_strategy(app_configs: Apps, **kwargs: Any) -> Iterable[CheckM
         yield Warning(
             "HEADLESS_TOKEN_STRATEGY is not one of authmodes, which cannot revoke its tokens.",
             hint='Set it to "authmodes.strategy.AuthModesTokenStrategy".',
-            id="authmodes.W007",
+            id="authmodes.W008",
         )
 
 

@@ -66,8 +66,8 @@ def test_a_sound_project_has_no_findings():
             "authmodes.W003",
         ),
         ("SIMPLE_JWT", {"TOKEN_TYPE_CLAIM": None}, "authmodes.E007"),
-        ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.sessions.SessionTokenStrategy", "authmodes.W007"),
-        ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.jwt.JWTTokenStrategy", "authmodes.W007"),
+        ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.sessions.SessionTokenStrategy", "authmodes.W008"),
+        ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.jwt.JWTTokenStrategy", "authmodes.W008"),
     ],
 )
 def test_a_misconfiguration_has_its_check(setting, value, expected):
@@ -119,7 +119,7 @@ def test_an_adapter_with_the_mixin_is_accepted():
 )
 def test_a_strategy_that_leaves_nothing_out_of_reach_is_accepted(changed):
     with override_settings(**changed):
-        assert "authmodes.W007" not in found()
+        assert "authmodes.W008" not in found()
 
 
 def test_a_project_without_headless_needs_no_strategy():
