@@ -9,7 +9,6 @@ from allauth.account.adapter import get_adapter
 from allauth.account.forms import LoginForm
 from allauth.account.internal.stagekit import clear_login
 from allauth.core.exceptions import ImmediateHttpResponse, SignupClosedException
-from allauth.socialaccount.internal import flows
 from allauth.socialaccount.providers.base import AuthProcess, Provider
 from allauth.utils import get_form_class
 from django.conf import settings
@@ -84,6 +83,9 @@ def _complete(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
 
     `complete_social_login` would render pages where this has to tell what happened.
     """
+    # Not above: a project may do without allauth.socialaccount.
+    from allauth.socialaccount.internal import flows
+
     try:
         # All of a new user or nothing: two calls at once may bring the same account.
         with transaction.atomic():

@@ -11,7 +11,6 @@ from typing import Any
 from allauth.account.internal.stagekit import get_pending_stage
 from allauth.socialaccount import app_settings as socialaccount_settings
 from allauth.socialaccount.adapter import get_adapter as get_socialaccount_adapter
-from allauth.socialaccount.internal import flows
 from allauth.utils import get_form_class
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.db import transaction
@@ -66,6 +65,9 @@ def sign_up(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
 
     Raises `StagePending`, or `ValidationError` for what was filled in wrongly.
     """
+    # Not above: a project may do without allauth.socialaccount.
+    from allauth.socialaccount.internal import flows
+
     form_class = get_form_class(
         socialaccount_settings.FORMS, "signup", "allauth.socialaccount.forms.SignupForm"
     )
