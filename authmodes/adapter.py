@@ -33,7 +33,7 @@ class AuthModesAdapterMixin:
     def login(self, request: HttpRequest, user: Any) -> None:
         """Called by allauth when its last stage is done; nothing is minted before."""
         wanted = intent.take(request)
-        if not conf.MODE.allows(wanted.mode):
+        if not conf.MODE.allows(wanted.mode) and not (wanted.to_admin and user.is_staff):
             raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
         try:
             if upstream.has_ended(request, user):

@@ -8,7 +8,9 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest
+from django.urls import Resolver404, resolve
 
 from . import client
 from .conf import Mode, conf
@@ -25,12 +27,14 @@ class Intent:
     next: str = ""
     code_challenge: str = ""
     state: str = ""
+    # Staff on their way to the admin, which is opened by a cookie whatever the mode.
+    to_admin: bool = False
 
     @property
     def is_handoff(self) -> bool:
         return bool(self.code_challenge)
 
-    def to_state(self) -> dict[str, str]:
+    def to_state(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -61,6 +65,7 @@ def settle(request: HttpRequest, social_state: dict[str, Any] | None) -> None:
         declared(request)
         or _from_headless(request, social_state)
         or _from_state(social_state)
+        or _for_admin(request, social_state)
         or _from_query(request)
     )
     request.session[SESSION_KEY] = intent.to_state()
@@ -104,6 +109,23 @@ def _named_in_json(request: HttpRequest) -> Any:
 def _from_state(social_state: dict[str, Any] | None) -> Intent | None:
     data = (social_state or {}).get("data")
     return _from_dict(data.get(STATE_KEY)) if isinstance(data, dict) else None
+
+
+def _for_admin(request: HttpRequest, social_state: dict[str, Any] | None) -> Intent | None:
+    """A sign-in on allauth's pages that `secure_admin_login` has sent there."""
+    named = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME)
+    next_url = (social_state or {}).get("next") or named or ""
+    return Intent(Mode.SESSION, to_admin=True) if _leads_to_admin(next_url) else None
+
+
+def _leads_to_admin(url: str) -> bool:
+    # Who is sent to another host, or nowhere, is not sent to the admin.
+    if not url.startswith("/") or url.startswith("//"):
+        return False
+    try:
+        return "admin" in resolve(url.partition("?")[0]).app_names
+    except Resolver404:
+        return False
 
 
 def _from_query(request: HttpRequest) -> Intent:
