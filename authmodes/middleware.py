@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from . import cookie_judge, cookie_keys, stores
+from . import cookie_judge, cookie_keys
 from .errors import LimitReached
 
 
@@ -50,6 +50,5 @@ class LoginSessionMiddleware:
         """Answer a `login()` that the limit refuses; a signal's receiver has no other way."""
         if not isinstance(exception, LimitReached):
             return None
-        stores.discard(request)
         context = {"code": exception.default_code, "detail": exception.detail}
         return render(request, "authmodes/login_refused.html", context, status=403)

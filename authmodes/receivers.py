@@ -13,7 +13,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from . import memory, policy, registry
+from . import memory, policy, registry, stores
+from .errors import LimitReached
 from .models import EndReason, LoginMode, LoginSession
 
 
@@ -52,8 +53,15 @@ def _mfa_signals() -> list[Any]:
 
 def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     """Give every `login()` its row: allauth's, the admin's and the project's own."""
-    if request is not None and hasattr(request, "session"):
+    if request is None or not hasattr(request, "session"):
+        return
+    try:
         registry.start(request, user, LoginMode.SESSION)
+    except LimitReached:
+        # Django has put the user into the session already, and whoever answers the error,
+        # such as DRF, would have it saved with the answer.
+        stores.discard(request)
+        raise
 
 
 def end_cookie_login(request: HttpRequest | None, **kwargs: Any) -> None:

@@ -6,10 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth import SESSION_KEY
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.auth import login as django_login
 from django.contrib.sessions.models import Session
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
+from django.urls import path
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes import registry
@@ -25,8 +31,22 @@ from .conftest import (
     refresh,
     social_login,
 )
+from .urls import urlpatterns as project_urlpatterns
 
 MIXES = list(itertools.product(["session", "jwt"], repeat=3))
+
+
+@api_view(["POST"])
+@permission_classes([AllowAny])
+def login_of_the_project(request: Request) -> Response:
+    """As dj-rest-auth's; DRF answers its exceptions, so no middleware hears of them."""
+    alice = get_user_model().objects.get(username="alice")
+    backend = "django.contrib.auth.backends.ModelBackend"
+    django_login(request._request, alice, backend=backend)
+    return Response()
+
+
+urlpatterns = [*project_urlpatterns, path("project/login/", login_of_the_project)]
 
 
 @pytest.fixture
@@ -190,6 +210,15 @@ def test_the_handoff_exchange_refuses_and_mints_nothing(refuse, handoff, login):
     response = handoff.exchange()
     assert (response.status_code, response.json()["code"]) == (403, "limit_reached")
     assert handoff.exchange().status_code == 401
+    nobody_new_is_signed_in(before)
+
+
+@pytest.mark.urls("tests.test_limit")
+def test_a_login_of_the_projects_own_api_is_refused_and_signs_nobody_in(full):
+    _, before = full
+    browser = Browser()
+    assert browser.post("/project/login/").status_code == 403
+    assert (browser.get(API).status_code, browser.get("/probe/page/").status_code) == (401, 302)
     nobody_new_is_signed_in(before)
 
 
