@@ -114,7 +114,7 @@ class AuthModesAuthentication(BaseAuthentication):
         claims = {
             simple_jwt().USER_ID_CLAIM: str(getattr(user, simple_jwt().USER_ID_FIELD)),
             "sid": remembered.sid,
-            "auth_time": int(remembered.created_at.timestamp()),
+            "auth_time": remembered.auth_time,
         }
         return user, LoginAuth(remembered.sid, str(Mode.SESSION), claims)
 

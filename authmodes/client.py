@@ -1,13 +1,16 @@
 """What a request tells about its client and how the user signed in; labels, never proof."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.utils import timezone
 
+from . import memory
 from .models import USER_AGENT_MAX_LENGTH
 
 # RFC 8176 where it has a word; "fed" is ours, it has none for a federated login.
@@ -26,13 +29,14 @@ PROVIDER_SID_MAX_LENGTH = 255
 
 @dataclass(frozen=True)
 class Origin:
-    """How a user signed in: fields of `LoginSession`, by name."""
+    """How and when a user signed in: fields of `LoginSession`, by name."""
 
     method: str = ""
     provider: str = ""
     provider_uid: str = ""
     provider_sid: str = ""
     amr: str = ""
+    authenticated_at: datetime | None = field(default_factory=timezone.now)
 
 
 def origin(request: HttpRequest, user: Any) -> Origin:
@@ -55,6 +59,12 @@ def origin(request: HttpRequest, user: Any) -> Origin:
         provider_sid=request.session.get(PROVIDER_SID_KEY, "") if social else "",
         amr=" ".join(dict.fromkeys(amr)),
     )
+
+
+def last_proof(request: HttpRequest, user: Any) -> datetime | None:
+    """When the user last proved who they are, by allauth's records; None if there are none."""
+    records = get_authentication_records(request, user)
+    return max((memory.moment_of(record["at"]) for record in records), default=None)
 
 
 def note_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> None:

@@ -15,19 +15,19 @@ from .conf import conf
 from .models import LoginSession
 
 DATA_KEY = "_authmodes"
-TIMES = ("created_at", "seen_at", "expires_at", "keyed_at", "renewed_at")
+TIMES = ("seen_at", "expires_at", "keyed_at", "renewed_at")
 
 
 @dataclass(frozen=True)
 class Memory:
     """The login session as its Django session knows it. `sid` identifies, it is no credential.
 
-    `keyed_at` is when the session got its key, `renewed_at` when its cookie was last sent
-    with a fresh age.
+    `auth_time` is the claim of that name, `keyed_at` when the session got its key,
+    `renewed_at` when its cookie was last sent with a fresh age.
     """
 
     sid: str
-    created_at: datetime
+    auth_time: int
     seen_at: datetime
     expires_at: datetime
     keyed_at: datetime
@@ -43,7 +43,7 @@ def remember(session: SessionBase, login_session: LoginSession) -> None:
         session,
         Memory(
             sid=str(login_session.sid),
-            created_at=login_session.created_at,
+            auth_time=login_session.auth_time,
             seen_at=login_session.last_seen_at,
             expires_at=login_session.expires_at,
             keyed_at=now,
@@ -63,7 +63,7 @@ def recall(session: SessionBase) -> Memory | None:
     # Asked for several times in each request; what is written is a new dict.
     known, memory = getattr(session, "_authmodes_recalled", (None, None))
     if known is not data:
-        times = {name: _moment(data[name]) for name in TIMES}
+        times = {name: moment_of(data[name]) for name in TIMES}
         memory = Memory(**{**data, **times})
         session._authmodes_recalled = (data, memory)  # type: ignore[attr-defined]
     return memory
@@ -104,5 +104,6 @@ def _write(session: SessionBase, memory: Memory) -> None:
     session[DATA_KEY] = {**asdict(memory), **times}
 
 
-def _moment(timestamp: float) -> datetime:
+def moment_of(timestamp: float) -> datetime:
+    """A timestamp as the project's kind of datetime (`USE_TZ`)."""
     return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)

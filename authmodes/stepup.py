@@ -6,15 +6,13 @@ challenge, upon which a client signs in anew.
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any
 
 from allauth.account.adapter import get_adapter
-from allauth.account.authentication import get_authentication_records
 from allauth.core.exceptions import ReauthenticationRequired
 from allauth.socialaccount.models import SocialAccount
-from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -24,7 +22,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from . import memory, policy
+from . import client, memory, policy
 from .memory import Memory
 
 CODE = "insufficient_user_authentication"
@@ -95,7 +93,7 @@ def _auth_time(request: Request) -> datetime:
     remembered = memory.recall(request._request.session)
     if remembered is not None and remembered.sid == auth.sid:
         return _latest(request._request, remembered)
-    return _moment(auth.claims["auth_time"])
+    return memory.moment_of(auth.claims["auth_time"])
 
 
 def _auth_time_of_session(request: HttpRequest) -> datetime | None:
@@ -105,9 +103,5 @@ def _auth_time_of_session(request: HttpRequest) -> datetime | None:
 
 def _latest(request: HttpRequest, remembered: Memory) -> datetime:
     """The later of the sign-in and allauth's last authentication record."""
-    records = get_authentication_records(request, request.user)
-    return max([remembered.created_at, *(_moment(record["at"]) for record in records)])
-
-
-def _moment(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)
+    signed_in = memory.moment_of(remembered.auth_time)
+    return max(signed_in, client.last_proof(request, request.user) or signed_in)

@@ -5,17 +5,30 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from allauth.socialaccount.models import SocialAccount
+from django.core.management import call_command
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework_simplejwt.tokens import RefreshToken as SimplejwtRefreshToken
 
 from authmodes import stores
 from authmodes.models import LoginSession
 from authmodes.stepup import RecentLogin, recent_login
 
-from .conftest import PASSWORD, UID, Browser, call_with, html_login, only_row, social_login
+from .conftest import (
+    PASSWORD,
+    UID,
+    Browser,
+    call_with,
+    claims_of,
+    html_login,
+    only_row,
+    refresh,
+    social_login,
+)
+from .test_adoption import browser_with, signed_in
 from .urls import urlpatterns as project_urlpatterns
 
 FIVE = timedelta(minutes=5)
@@ -146,16 +159,28 @@ def test_activity_is_no_proof(browser, clock):
     assert browser.get(PAGE).status_code == 302
 
 
-def test_without_a_row_there_is_no_proof(browser, clock, settings):
-    """A session from before authmodes tells nothing about when its user signed in."""
+@pytest.mark.parametrize("command", [False, True])
+def test_a_session_from_before_authmodes_is_no_proof(command, alice, settings):
+    """It may be years old; that it is seen for the first time says nothing."""
+    browser = browser_with(signed_in(alice, settings))
+    if command:
+        call_command("adopt_sessions")
+    assert browser.get(PAGE).status_code == 302
+    assert browser.get(SENSITIVE_API).status_code == 401
+    assert only_row().authenticated_at is None
+    reauthenticate(browser, "/accounts/reauthenticate/?next=/probe/page/")
+    assert browser.get(PAGE).status_code == 200
+    assert browser.get(SENSITIVE_API).status_code == 200
+
+
+def test_of_a_session_from_before_authmodes_allauths_records_are_the_proof(browser, clock):
     session = stores.engine()(browser.session_cookie)
-    for key in ("_authmodes", "account_authentication_methods"):
-        session.pop(key, None)
+    del session["_authmodes"]
     session.save()
     LoginSession.objects.all().delete()
-    clock.shift(2 * FIVE)
-    assert browser.get(PAGE).status_code in (200, 302)
-    clock.shift(2 * FIVE)
+    clock.shift(FIVE)
+    assert browser.get(PAGE).status_code == 200
+    clock.shift(timedelta(seconds=1))
     assert browser.get(PAGE).status_code == 302
 
 
@@ -239,6 +264,15 @@ def test_a_refresh_is_no_proof(login, clock):
     assert used.refresh().status_code == 200
     assert call_with(used.access, SENSITIVE_API).status_code == 401
     assert call_with(used.access).status_code == 200
+
+
+def test_a_refresh_token_from_before_authmodes_is_no_proof(alice, settings):
+    """Its `iat` is that of its last rotation by simplejwt, and of no sign-in."""
+    settings.AUTHMODES_ACCEPT_LEGACY_REFRESH = True
+    answer = refresh(str(SimplejwtRefreshToken.for_user(alice))).json()
+    assert claims_of(answer["access"])["auth_time"] == 0
+    assert call_with(answer["access"], SENSITIVE_API).status_code == 401
+    assert call_with(answer["access"]).status_code == 200
 
 
 def test_nobody_is_asked_to_sign_in_in_the_usual_way(db):

@@ -144,6 +144,8 @@ class LoginSession(models.Model):
     last_ip_address = models.GenericIPAddressField(_("last IP address"), null=True)
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_MAX_LENGTH, default="")
 
+    # Not `created_at`: a login that is taken over from before authmodes begins with no proof.
+    authenticated_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("signed in at"))
     last_seen_at = models.DateTimeField(_("last seen at"))
     expires_at = models.DateTimeField(_("expires at"), db_index=True)
@@ -184,6 +186,11 @@ class LoginSession(models.Model):
     @property
     def client_label(self) -> str:
         return client_label(self.user_agent)
+
+    @property
+    def auth_time(self) -> int:
+        """OpenID Connect's claim: when the user proved who they are, 0 if nobody can tell."""
+        return int(self.authenticated_at.timestamp()) if self.authenticated_at else 0
 
     @property
     def refreshed_at(self) -> datetime:
