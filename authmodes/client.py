@@ -1,5 +1,6 @@
 """What a request tells about its client and how the user signed in; labels, never proof."""
 
+import ipaddress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -86,9 +87,19 @@ def _kind(record: dict[str, Any]) -> str:
 def ip_address(request: HttpRequest) -> str | None:
     """Ask allauth, which knows the trusted proxies; None where nobody can tell."""
     try:
-        return get_adapter(request).get_client_ip(request)
-    except PermissionDenied:
+        return str(parse_ip(get_adapter(request).get_client_ip(request)))
+    except (PermissionDenied, ValueError):
         return None
+
+
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """One address whichever way it is written. Raises `ValueError`.
+
+    A server that listens on IPv6 alone sees IPv4 clients as `::ffff:192.0.2.10`. A zone
+    (`fe80::1%eth0`) is a name of this machine's own, of any length.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def user_agent(request: HttpRequest) -> str:

@@ -64,6 +64,8 @@ def test_the_first_login_ever_is_no_news(sign_in):
         (SAFARI, HOME, 1),
         (FIREFOX, AWAY, 1),
         (FIREFOX, "2001:db8::1", 1),
+        (FIREFOX, "::ffff:192.0.2.77", 0),
+        (FIREFOX, "::ffff:198.51.100.7", 1),
     ],
 )
 def test_only_another_client_or_network_is_news(agent, address, expected, sign_in):
