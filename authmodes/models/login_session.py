@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import policy
 from ..conf import conf, simple_jwt
+from .primary import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
 
@@ -161,7 +162,7 @@ class LoginSession(models.Model):
         related_name="+",
     )
 
-    objects = LoginSessionQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(LoginSessionQuerySet)()
 
     class Meta:
         verbose_name = _("login session")
