@@ -1,7 +1,7 @@
 """The one row of every login and how to query it; `registry` writes it."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import ua_parser
@@ -17,6 +17,7 @@ from ..conf import conf, simple_jwt
 from .primary import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
+SLOW_REQUEST = timedelta(minutes=5)
 
 
 def client_label(user_agent: str) -> str:
@@ -75,6 +76,22 @@ class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
         if conf.IDLE_TIMEOUT is not None:
             unused |= models.Q(last_seen_at__lt=now - conf.IDLE_TIMEOUT)
         return self.active().alias(issued_at=Coalesce("rotated_at", "created_at")).filter(unused)
+
+    def by_cookie_alone(self) -> "LoginSessionQuerySet":
+        """Active, and of no use once their Django session is gone from its store.
+
+        Without those seen a moment ago: a request of theirs may be changing the key.
+        """
+        now = timezone.now()
+        no_tokens = models.Q(refresh_token__isnull=True) | models.Q(
+            issued_at__lt=now - simple_jwt().REFRESH_TOKEN_LIFETIME
+        )
+        seen_lately = policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT) + SLOW_REQUEST
+        return (
+            self.active()
+            .alias(issued_at=Coalesce("rotated_at", "created_at"))
+            .filter(no_tokens, session_key__isnull=False, last_seen_at__lt=now - seen_lately)
+        )
 
     def by_sid(self, sid: uuid.UUID) -> "LoginSession | None":
         """The one of this sid; unlike `first()` it asks for no order."""
