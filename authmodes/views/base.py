@@ -111,15 +111,13 @@ def sets_cookie(mode: str) -> bool:
 
 
 def respond_to_login(request: Request, pair: TokenPair) -> Response:
-    """Answer a login with its tokens; cookies that it replaces belonged to a login as well."""
+    """Answer a login with its tokens."""
     try:
-        response = respond_with_tokens(pair)
+        return respond_with_tokens(pair)
     except errors.TokenTooLarge:
         # Nobody will ever hold its tokens.
         registry.revoke(pair.login_session, EndReason.REVOKED)
         raise
-    transport.supersede(request._request, pair.login_session)
-    return response
 
 
 def respond_with_tokens(pair: TokenPair) -> Response:
