@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.contrib.auth import login as django_login
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
@@ -32,9 +33,8 @@ def nothing(request: HttpRequest) -> JsonResponse:
 
 
 def sign_in_again(request: HttpRequest) -> JsonResponse:
-    django_login(
-        request, request.user._wrapped, backend="django.contrib.auth.backends.ModelBackend"
-    )
+    user = get_user_model().objects.get(pk=request.user.pk)
+    django_login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return JsonResponse({})
 
 

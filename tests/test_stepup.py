@@ -1,5 +1,6 @@
 """A recent sign-in asked for: pages go to re-authentication, the API is challenged."""
 
+from base64 import b64encode
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -8,7 +9,9 @@ from allauth.socialaccount.models import SocialAccount
 from django.core.management import call_command
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
-from rest_framework.decorators import api_view, permission_classes
+from rest_framework.authentication import BasicAuthentication, SessionAuthentication
+from rest_framework.decorators import api_view, authentication_classes, permission_classes
+from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt.tokens import RefreshToken as SimplejwtRefreshToken
@@ -46,10 +49,38 @@ def api_transfer(request: Request) -> Response:
     return Response({"done": True})
 
 
+@recent_login(FIVE)
+async def async_transfer(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"done": request.method})
+
+
+@api_view(["GET"])
+@permission_classes([RecentLogin.within(FIVE) | IsAuthenticated])
+def either(request: Request) -> Response:
+    return Response({"done": True})
+
+
+@api_view(["GET"])
+@permission_classes([RecentLogin.within(FIVE) | IsAdminUser])
+def recent_or_admin(request: Request) -> Response:
+    return Response({"done": True})
+
+
+@api_view(["GET"])
+@authentication_classes([SessionAuthentication, BasicAuthentication])
+@permission_classes([RecentLogin.within(FIVE)])
+def by_drf(request: Request) -> Response:
+    return Response({"done": True})
+
+
 urlpatterns = [
     *project_urlpatterns,
     path("transfer/", transfer),
     path("api/transfer/", api_transfer),
+    path("async-transfer/", async_transfer),
+    path("either/", either),
+    path("recent-or-admin/", recent_or_admin),
+    path("by-drf/", by_drf),
 ]
 pytestmark = pytest.mark.urls("tests.test_stepup")
 
@@ -279,3 +310,34 @@ def test_nobody_is_asked_to_sign_in_in_the_usual_way(db):
     response = Browser().get(SENSITIVE_API)
     assert response.status_code == 401
     assert "insufficient" not in response.headers["WWW-Authenticate"]
+
+
+def test_it_can_be_one_of_two_permissions(login, clock, mode, settings):
+    settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(days=1)}
+    used = login(mode)
+    assert used.get("/recent-or-admin/").status_code == 200
+    clock.shift(2 * FIVE)
+    assert used.get("/either/").status_code == 200
+    response = used.get("/recent-or-admin/")
+    assert (response.status_code, 'max_age="300"' in response["WWW-Authenticate"]) == (401, True)
+
+
+def test_with_drfs_own_authentication_the_session_is_the_proof(login, clock):
+    used = login("session")
+    assert used.browser.get("/by-drf/").status_code == 200
+    clock.shift(2 * FIVE)
+    assert used.browser.get("/by-drf/").status_code == 403
+
+
+def test_what_proves_nothing_about_time_is_refused(bob):
+    basic = {"authorization": "Basic " + b64encode(f"bob:{PASSWORD}".encode()).decode()}
+    assert Browser().get("/by-drf/", headers=basic).status_code == 403
+
+
+def test_an_asynchronous_view_is_guarded_as_well(browser, clock):
+    assert browser.get("/async-transfer/").json() == {"done": "GET"}
+    clock.shift(2 * FIVE)
+    response = browser.get("/async-transfer/")
+    assert urlsplit(response.url).path == "/accounts/reauthenticate/"
+    reauthenticate(browser, response.url)
+    assert browser.get("/async-transfer/").status_code == 200

@@ -17,12 +17,14 @@ from ..conf import conf, simple_jwt
 from .primary import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
+# How much of it is looked at to name a client; the rules are many, and search all of it.
+NAMED_LENGTH = 256
 SLOW_REQUEST = timedelta(minutes=5)
 
 
 def client_label(user_agent: str) -> str:
     """Name a client for people, such as "Chrome on macOS". Never decide anything by it."""
-    parsed = ua_parser.parse(user_agent)
+    parsed = ua_parser.parse(user_agent[:NAMED_LENGTH])
     browser = parsed.user_agent.family if parsed.user_agent else ""
     system = parsed.os.family.replace("Mac OS X", "macOS") if parsed.os else ""
     if browser and system:
