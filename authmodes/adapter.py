@@ -61,13 +61,12 @@ class AuthModesAdapterMixin:
         elif client.is_headless(request):
             raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
         elif intent.declared(request):
-            registry.start(request, user, LoginMode.JWT)
+            transport.start(request, user)
         elif wanted.is_handoff:
             request._authmodes_redirect = handoff.issue(request, user, wanted)  # type: ignore[attr-defined]
             stores.discard(request)
         elif transport.in_use():
-            started = registry.start(request, user, LoginMode.JWT)
-            transport.supersede(request, started)
+            started = transport.start(request, user)
             request._authmodes_pair = tokens.mint(started)  # type: ignore[attr-defined]
             stores.discard(request)
             request.user = user

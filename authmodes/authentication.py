@@ -147,7 +147,7 @@ class AuthModesAuthentication(BaseAuthentication):
         claims = {
             jwt_settings.USER_ID_CLAIM: str(getattr(user, jwt_settings.USER_ID_FIELD)),
             "sid": remembered.sid,
-            "auth_time": int(remembered.created_at.timestamp()),
+            "auth_time": remembered.auth_time,
         }
         return user, LoginAuth(remembered.sid, str(Mode.SESSION), claims)
 

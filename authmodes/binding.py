@@ -21,13 +21,16 @@ def is_elsewhere(request: HttpRequest, ip_address: str | None, agent_digest: str
     here = client.ip_address(request)
     if here == ip_address:
         return False
-    if by is IpBinding.EXACT or here is None:
+    if here is None:
         return True
+    if by is IpBinding.EXACT:
+        # What was kept may be written in another way.
+        return here != str(client.parse_ip(ip_address))
     return network_of(here) != network_of(ip_address)
 
 
 def network_of(ip_address: str) -> str:
     """The /24 or /64 of an address: roughly one line or one office."""
-    address = ipaddress.ip_address(ip_address)
+    address = client.parse_ip(ip_address)
     prefix = IPV4_NETWORK if address.version == 4 else IPV6_NETWORK
     return str(ipaddress.ip_network((address, prefix), strict=False))

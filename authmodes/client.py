@@ -1,6 +1,8 @@
 """What a request tells about its client and how the user signed in; labels, never proof."""
 
-from dataclasses import dataclass
+import ipaddress
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from allauth.account.adapter import get_adapter
@@ -8,7 +10,9 @@ from allauth.account.authentication import get_authentication_records
 from allauth.core.internal.httpkit import is_headless_request
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.utils import timezone
 
+from . import memory
 from .models import USER_AGENT_MAX_LENGTH
 
 # RFC 8176 where it has a word; "fed" is ours, it has none for a federated login.
@@ -27,13 +31,14 @@ PROVIDER_SID_MAX_LENGTH = 255
 
 @dataclass(frozen=True)
 class Origin:
-    """How a user signed in: fields of `LoginSession`, by name."""
+    """How and when a user signed in: fields of `LoginSession`, by name."""
 
     method: str = ""
     provider: str = ""
     provider_uid: str = ""
     provider_sid: str = ""
     amr: str = ""
+    authenticated_at: datetime | None = field(default_factory=timezone.now)
 
 
 def origin(request: HttpRequest, user: Any) -> Origin:
@@ -56,6 +61,12 @@ def origin(request: HttpRequest, user: Any) -> Origin:
         provider_sid=provider_session(request) if social else "",
         amr=" ".join(dict.fromkeys(amr)),
     )
+
+
+def last_proof(request: HttpRequest, user: Any) -> datetime | None:
+    """When the user last proved who they are, by allauth's records; None if there are none."""
+    records = get_authentication_records(request, user)
+    return max((memory.moment_of(record["at"]) for record in records), default=None)
 
 
 def note_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> None:
@@ -93,9 +104,19 @@ def _kind(record: dict[str, Any]) -> str:
 def ip_address(request: HttpRequest) -> str | None:
     """Ask allauth, which knows the trusted proxies; None where nobody can tell."""
     try:
-        return get_adapter(request).get_client_ip(request)
-    except PermissionDenied:
+        return str(parse_ip(get_adapter(request).get_client_ip(request)))
+    except (PermissionDenied, ValueError):
         return None
+
+
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """One address whichever way it is written. Raises `ValueError`.
+
+    A server that listens on IPv6 alone sees IPv4 clients as `::ffff:192.0.2.10`. A zone
+    (`fe80::1%eth0`) is a name of this machine's own, of any length.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def user_agent(request: HttpRequest) -> str:

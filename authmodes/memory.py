@@ -14,18 +14,18 @@ from .conf import conf
 from .models import LoginSession
 
 DATA_KEY = "_authmodes"
-TIMES = ("created_at", "seen_at", "expires_at", "keyed_at", "renewed_at")
+TIMES = ("seen_at", "expires_at", "keyed_at", "renewed_at")
 
 
 class Memory(NamedTuple):
     """The login session as its Django session knows it. `sid` identifies, it is no credential.
 
-    `keyed_at` is when the session got its key, `renewed_at` when its cookie was last sent
-    with a fresh age.
+    `auth_time` is the claim of that name, `keyed_at` when the session got its key,
+    `renewed_at` when its cookie was last sent with a fresh age.
     """
 
     sid: str
-    created_at: datetime
+    auth_time: int
     seen_at: datetime
     expires_at: datetime
     keyed_at: datetime
@@ -41,7 +41,7 @@ def remember(session: SessionBase, login_session: LoginSession) -> None:
         session,
         Memory(
             sid=str(login_session.sid),
-            created_at=login_session.created_at,
+            auth_time=login_session.auth_time,
             seen_at=login_session.last_seen_at,
             expires_at=login_session.expires_at,
             keyed_at=now,
@@ -114,7 +114,9 @@ def _read(data: dict[str, Any]) -> Memory | None:
     tz = UTC if settings.USE_TZ else None
     try:
         times = [datetime.fromtimestamp(data[name], tz) for name in TIMES]
-        return Memory._make([data["sid"], *times, data["ip_address"], data["agent"]])
+        return Memory._make(
+            [data["sid"], data["auth_time"], *times, data["ip_address"], data["agent"]]
+        )
     except KeyError:
         return None
 

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from . import client, cookie_judge, cookie_keys, stores
+from . import client, cookie_judge, cookie_keys
 from .errors import LimitReached
 
 
@@ -64,6 +64,5 @@ class LoginSessionMiddleware:
             return HttpResponseBadRequest()
         if not isinstance(exception, LimitReached):
             return None
-        stores.discard(request)
         context = {"code": exception.default_code, "detail": exception.detail}
         return render(request, "authmodes/login_refused.html", context, status=403)

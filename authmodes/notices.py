@@ -1,6 +1,7 @@
 """The mail to a user about a login from a client and a network not seen before."""
 
 import logging
+from itertools import islice
 
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
@@ -9,22 +10,30 @@ from django.urls import reverse
 
 from . import binding
 from .conf import Mode, conf
-from .models import LoginSession
+from .models import LoginSession, client_label
 
 logger = logging.getLogger("authmodes")
 
 TEMPLATE_PREFIX = "authmodes/email/new_login"
 # Enough of a user's history to know their clients by.
 REMEMBERED = 100
+NAMED = 20
 
 
 def is_new_client(login_session: LoginSession) -> bool:
     """Whether the user has signed in before, and never by this client from this network."""
     earlier = LoginSession.objects.for_user(login_session.user).exclude(pk=login_session.pk)
-    seen = list(
-        earlier.order_by("-created_at", "-pk").only("user_agent", "ip_address")[:REMEMBERED]
-    )
-    return bool(seen) and _trait(login_session) not in {_trait(row) for row in seen}
+    newest_first = earlier.order_by("-created_at", "-pk")
+    seen = list(newest_first.values_list("user_agent", "ip_address")[:REMEMBERED])
+    if not seen:
+        return False
+    here = _network(login_session.ip_address)
+    agents = dict.fromkeys(agent for agent, address in seen if _network(address) == here)
+    if login_session.user_agent in agents:
+        return False
+    # To name a client takes milliseconds, and an update gives it another text.
+    label = login_session.client_label
+    return all(client_label(agent) != label for agent in islice(agents, NAMED))
 
 
 def send(request: HttpRequest, login_session: LoginSession) -> None:
@@ -48,6 +57,5 @@ def _send(request: HttpRequest, login_session: LoginSession) -> None:
     get_adapter(request).send_mail(TEMPLATE_PREFIX, email, context)
 
 
-def _trait(row: LoginSession) -> tuple[str, str]:
-    network = binding.network_of(row.ip_address) if row.ip_address else ""
-    return row.client_label, network
+def _network(ip_address: str | None) -> str:
+    return binding.network_of(ip_address) if ip_address else ""

@@ -14,6 +14,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from . import intent, memory, policy, registry, stores
+from .errors import LimitReached
 from .models import EndReason, LoginMode, LoginSession
 
 
@@ -54,10 +55,16 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
     """Give every `login()` its row: allauth's, the admin's and the project's own."""
     if request is None or not hasattr(request, "session"):
         return
-    if intent.adds_tokens(request):
-        registry.start_app(request, user)
-    else:
-        registry.start(request, user, LoginMode.SESSION)
+    try:
+        if intent.adds_tokens(request):
+            registry.start_app(request, user)
+        else:
+            registry.start(request, user, LoginMode.SESSION)
+    except LimitReached:
+        # Django has put the user into the session already, and whoever answers the error,
+        # such as DRF, would have it saved with the answer.
+        stores.discard(request)
+        raise
 
 
 def end_cookie_login(request: HttpRequest | None, **kwargs: Any) -> None:

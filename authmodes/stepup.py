@@ -6,15 +6,15 @@ challenge, upon which a client signs in anew.
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 from allauth.account.adapter import get_adapter
-from allauth.account.authentication import get_authentication_records
 from allauth.core.exceptions import ReauthenticationRequired
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.apps import apps
-from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -24,7 +24,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from . import memory, policy
+from . import client, memory, policy
 from .memory import Memory
 
 CODE = "insufficient_user_authentication"
@@ -41,18 +41,29 @@ def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            auth_time = _auth_time_of_session(request) if request.user.is_authenticated else None
-            if auth_time is not None and policy.is_recent(auth_time, max_age, timezone.now()):
-                return view(request, *args, **kwargs)
-            methods = get_adapter(request).get_reauthentication_methods(request.user)
-            if methods or not request.user.is_authenticated:
-                raise ReauthenticationRequired
-            # allauth takes them for re-authenticated, and would send them round in circles.
-            return _to_provider(request)
+            detour = _detour(request, max_age)
+            return view(request, *args, **kwargs) if detour is None else detour
 
-        return guarded
+        @wraps(view)
+        async def aguarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            detour = await sync_to_async(_detour)(request, max_age)
+            return await view(request, *args, **kwargs) if detour is None else detour
+
+        return aguarded if iscoroutinefunction(view) else guarded
 
     return decorate
+
+
+def _detour(request: HttpRequest, max_age: timedelta) -> HttpResponse | None:
+    """Where to go and prove it first; None for who has done so of late."""
+    auth_time = _auth_time_of_session(request) if request.user.is_authenticated else None
+    if auth_time is not None and policy.is_recent(auth_time, max_age, timezone.now()):
+        return None
+    methods = get_adapter(request).get_reauthentication_methods(request.user)
+    if methods or not request.user.is_authenticated:
+        raise ReauthenticationRequired
+    # allauth takes them for re-authenticated, and would send them round in circles.
+    return _to_provider(request)
 
 
 def _to_provider(request: HttpRequest) -> HttpResponse:
@@ -83,8 +94,15 @@ class RecentLogin(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if not request.user.is_authenticated:
             return False
-        if policy.is_recent(_auth_time(request), self.max_age, timezone.now()):
+        auth_time = _auth_time(request)
+        if auth_time is not None and policy.is_recent(auth_time, self.max_age, timezone.now()):
             return True
+        # Not raised here, for another permission may do (`RecentLogin | IsAdminUser`), and DRF
+        # would make a 403 of it. The view is this request's own.
+        view.permission_denied = self._challenge
+        return False
+
+    def _challenge(self, request: Request, **kwargs: Any) -> NoReturn:
         # The challenge of RFC 9470, 3, which `AuthModesAuthentication` adds to the 401.
         request._request._authmodes_max_age = math.floor(  # type: ignore[attr-defined]
             self.max_age.total_seconds()
@@ -94,13 +112,23 @@ class RecentLogin(BasePermission):
         )
 
 
-def _auth_time(request: Request) -> datetime:
-    """When the user of this call last proved who they are."""
-    auth: Any = request.auth
+def _auth_time(request: Request) -> datetime | None:
+    """When the user of this call last proved who they are; None if nobody can tell."""
     remembered = memory.recall(request._request.session)
-    if remembered is not None and remembered.sid == auth.sid:
+    if remembered is not None and _is_of_session(request, remembered):
         return _latest(request._request, remembered)
-    return _moment(auth.claims["auth_time"])
+    # Other authentication classes have no claims, or claims of their own.
+    auth_time = getattr(request.auth, "claims", {}).get("auth_time")
+    return memory.moment_of(auth_time) if auth_time is not None else None
+
+
+def _is_of_session(request: Request, remembered: Memory) -> bool:
+    """Whether the call was made with the Django session, and not beside it."""
+    if request.auth is not None:
+        return getattr(request.auth, "sid", None) == remembered.sid
+    # DRF's own `SessionAuthentication`, or one that looks at no session, such as Basic.
+    user: Any = request.user
+    return request._request.session[SESSION_KEY] == user._meta.pk.value_to_string(user)
 
 
 def _auth_time_of_session(request: HttpRequest) -> datetime | None:
@@ -110,9 +138,5 @@ def _auth_time_of_session(request: HttpRequest) -> datetime | None:
 
 def _latest(request: HttpRequest, remembered: Memory) -> datetime:
     """The later of the sign-in and allauth's last authentication record."""
-    records = get_authentication_records(request, request.user)
-    return max([remembered.created_at, *(_moment(record["at"]) for record in records)])
-
-
-def _moment(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)
+    signed_in = memory.moment_of(remembered.auth_time)
+    return max(signed_in, client.last_proof(request, request.user) or signed_in)

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
@@ -14,7 +14,7 @@ from django.contrib.sessions.backends import cache, cached_db, db
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
-from django.db import transaction
+from django.db import router, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -181,6 +181,26 @@ def _successor_key(session_key: str, nonce: str) -> str:
     mac = salted_hmac("authmodes.stores.successor", session_key + nonce, algorithm="sha256")
     # As long as the column of django_session is wide.
     return mac.hexdigest()[:40]
+
+
+def gone(stored_keys: Collection[str]) -> set[str]:
+    """Those of the stored keys that lead to no Django session any more.
+
+    A store that cannot be reached tells nothing, and so none is gone.
+    """
+    store = engine()
+    if issubclass(store, db.SessionStore):
+        model = store.get_model_class()
+        alive = model.objects.using(router.db_for_write(model)).filter(
+            session_key__in=stored_keys, expire_date__gt=timezone.now()
+        )
+        return set(stored_keys).difference(alive.values_list("session_key", flat=True))
+    try:
+        return {key for key in stored_keys if not store().exists(key)}
+    except Exception:
+        # Whatever the cache client raises, and without a trace: it may quote the key.
+        logger.error("Could not look for Django sessions in %s", store.__module__)
+        return set()
 
 
 # -- deletion ------------------------------------------------------------------------------

@@ -219,7 +219,7 @@ def _shared_claims(login_session: LoginSession) -> dict[str, Any]:
         # simplejwt writes the id as text, and RFC 7519 wants `sub` to be one.
         jwt_settings.USER_ID_CLAIM: _user_id(login_session),
         "sid": str(login_session.sid),
-        "auth_time": epoch(login_session.created_at),
+        "auth_time": login_session.auth_time,
     }
 
 

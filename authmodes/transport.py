@@ -1,12 +1,15 @@
 """The token cookies: their names, attributes, and nothing about what is in them."""
 
+from typing import Any
+
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from . import errors, registry
+from .client import Origin
 from .conf import Transport, conf
-from .models import EndReason, LoginSession
+from .models import LoginMode, LoginSession
 from .tokens import TokenPair
 
 COOKIE_MAX = 4096
@@ -75,11 +78,10 @@ def logins_of_cookies(request: HttpRequest) -> list[LoginSession]:
     return list(found.values())
 
 
-def supersede(request: HttpRequest, login_session: LoginSession) -> None:
-    """End the logins whose cookies a new one is about to replace (ASVS V7.2.4)."""
-    for previous in logins_of_cookies(request):
-        if previous.pk != login_session.pk:
-            registry.revoke(previous, EndReason.LOGOUT)
+def start(request: HttpRequest, user: Any, origin: Origin | None = None) -> LoginSession:
+    """Start a login for tokens; it ends those whose cookies it will replace (ASVS V7.2.4)."""
+    replaced = logins_of_cookies(request)
+    return registry.start(request, user, LoginMode.JWT, origin=origin, replacing=replaced)
 
 
 def access_token(request: HttpRequest) -> str | None:

@@ -79,6 +79,46 @@ def test_bound_to_the_network_the_other_kind_of_address_is_another(mode, sign_in
     assert_ended(call)
 
 
+@pytest.mark.parametrize("binding", ["exact", "network"])
+@pytest.mark.parametrize("home", ["::ffff:192.0.2.10", "::FFFF:c000:20a", HOME])
+def test_an_ipv4_address_is_itself_however_a_server_writes_it(
+    home, binding, mode, sign_in, settings
+):
+    """A server that listens on IPv6 alone sees `::ffff:192.0.2.10`."""
+    settings.AUTHMODES_BIND_IP = binding
+    call = sign_in(mode, home)
+    assert LoginSession.objects.get().ip_address == HOME
+    assert (call(), call(HOME), call("::ffff:192.0.2.10")) == (200, 200, 200)
+    assert call("::ffff:198.51.100.7") == 401
+    assert_ended(call)
+
+
+def test_a_row_that_was_written_the_long_way_is_of_that_address_still(sign_in, settings):
+    settings.AUTHMODES_BIND_IP = True
+    call = sign_in("jwt")
+    LoginSession.objects.update(ip_address="::ffff:192.0.2.10")
+    assert (call(), call("192.0.2.11")) == (200, 401)
+
+
+@pytest.mark.parametrize("binding", ["exact", "network"])
+@pytest.mark.parametrize("zone", ["eth0", "e" * 60])
+def test_a_zone_is_no_part_of_an_address(zone, binding, mode, sign_in, settings):
+    settings.AUTHMODES_BIND_IP = binding
+    settings.AUTHMODES_NOTIFY_NEW_LOGIN = True
+    for _ in range(2):
+        call = sign_in(mode, f"fe80::1%{zone}")
+        assert (call(), call("fe80::1")) == (200, 200)
+    assert call("fe80:0:0:1::1%eth0") == 401
+
+
+@pytest.mark.parametrize("address", ["", "unix:", "not an address"])
+def test_a_client_without_an_address_is_bound_to_none(address, mode, sign_in, settings):
+    settings.AUTHMODES_BIND_IP = True
+    call = sign_in(mode, address)
+    assert LoginSession.objects.get().ip_address is None
+    assert (call(), call(HOME)) == (200, 200)
+
+
 def test_bound_to_the_user_agent_another_one_ends_the_login(mode, sign_in, settings):
     settings.AUTHMODES_BIND_USER_AGENT = True
     call = sign_in(mode)

@@ -6,13 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth import SESSION_KEY
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.auth import login as django_login
 from django.contrib.sessions.models import Session
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
+from django.urls import path
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from authmodes import registry
+from authmodes import registry, stores
 from authmodes.models import LoginSession
 
 from .conftest import (
@@ -25,8 +31,22 @@ from .conftest import (
     refresh,
     social_login,
 )
+from .urls import urlpatterns as project_urlpatterns
 
 MIXES = list(itertools.product(["session", "jwt"], repeat=3))
+
+
+@api_view(["POST"])
+@permission_classes([AllowAny])
+def login_of_the_project(request: Request) -> Response:
+    """As dj-rest-auth's; DRF answers its exceptions, so no middleware hears of them."""
+    alice = get_user_model().objects.get(username="alice")
+    backend = "django.contrib.auth.backends.ModelBackend"
+    django_login(request._request, alice, backend=backend)
+    return Response()
+
+
+urlpatterns = [*project_urlpatterns, path("project/login/", login_of_the_project)]
 
 
 @pytest.fixture
@@ -81,6 +101,7 @@ def test_logins_within_one_instant_end_in_the_order_of_their_making(two, login, 
 
 
 def test_only_active_logins_count(two, login, clock, settings):
+    settings.SESSION_COOKIE_AGE = 60 * 24 * 60 * 60
     kept, gone = login("session"), login("jwt")
     registry.revoke(gone.row)
     third = login("session")
@@ -190,6 +211,15 @@ def test_the_handoff_exchange_refuses_and_mints_nothing(refuse, handoff, login):
     response = handoff.exchange()
     assert (response.status_code, response.json()["code"]) == (403, "limit_reached")
     assert handoff.exchange().status_code == 401
+    nobody_new_is_signed_in(before)
+
+
+@pytest.mark.urls("tests.test_limit")
+def test_a_login_of_the_projects_own_api_is_refused_and_signs_nobody_in(full):
+    _, before = full
+    browser = Browser()
+    assert browser.post("/project/login/").status_code == 403
+    assert (browser.get(API).status_code, browser.get("/probe/page/").status_code) == (401, 302)
     nobody_new_is_signed_in(before)
 
 
@@ -310,3 +340,154 @@ def test_a_login_that_may_not_come_back_takes_no_place(alice, settings, clock):
     assert Browser().send_json("/auth/token/", body).status_code == 200
     clock.shift(timedelta(days=1, seconds=1))
     assert Browser().send_json("/auth/token/", body).status_code == 200
+
+
+# -- who may not come back by their cookie -------------------------------------------------
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(params=["db", "cached_db", "cache", "file"])
+def engine(request, settings, tmp_path):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{request.param}"
+    settings.SESSION_FILE_PATH = str(tmp_path)
+    settings.SESSION_COOKIE_AGE = int(HOUR.total_seconds())
+    return request.param
+
+
+def lose(used):
+    """The Django session leaves its store, as by `clearsessions` or a cache's own clock."""
+    stores.engine()(used.browser.session_cookie).delete()
+
+
+def test_whose_cookie_has_run_out_takes_no_place(engine, refuse, settings, login, clock):
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 1
+    used = login("session")
+    clock.shift(2 * HOUR)
+    if engine == "file":
+        lose(used)
+    assert login("session").get().status_code == 200
+    assert used.row.end_reason == "expired"
+
+
+def test_whose_cookie_has_run_out_goes_before_the_oldest(two, settings, login, clock):
+    settings.SESSION_COOKIE_AGE = int(HOUR.total_seconds())
+    oldest = login("jwt")
+    clock.shift(timedelta(minutes=1))
+    forgotten = login("session")
+    clock.shift(2 * HOUR)
+    login("session")
+    assert (oldest.row.end_reason, forgotten.row.end_reason) == ("", "expired")
+
+
+def test_whose_cookie_is_good_keeps_its_place(engine, refuse, login, clock):
+    logins = [login("session"), login("session")]
+    clock.shift(HOUR / 2)
+    body = {"username": "alice", "password": PASSWORD, "mode": "session"}
+    assert Browser().send_json("/auth/login/", body).status_code == 403
+    registry.prune()
+    assert [one.get().status_code for one in logins] == [200, 200]
+
+
+def test_pruning_ends_whose_cookie_has_run_out(engine, login, clock):
+    used = login("session")
+    clock.shift(2 * HOUR)
+    kept = login("session")
+    if engine == "file":
+        lose(used)
+    registry.prune()
+    assert (used.row.end_reason, kept.row.end_reason) == ("expired", "")
+
+
+def test_tokens_keep_a_login_whose_cookie_has_run_out(login, settings, clock):
+    """A login of an app may hold both."""
+    settings.SESSION_COOKIE_AGE = 60
+    used, app = login("session"), login("jwt")
+    family = app.row.refresh_token
+    LoginSession.objects.filter(sid=app.sid).delete()
+    LoginSession.objects.filter(sid=used.sid).update(refresh_token=family)
+    clock.shift(HOUR)
+    registry.prune()
+    assert used.row.ended_at is None
+    clock.shift(timedelta(days=1))
+    registry.prune()
+    assert used.row.end_reason == "expired"
+
+
+def test_a_request_that_is_changing_its_key_loses_nothing(login, clock):
+    """Between `cycle_key()` and the answer, the key in the row leads nowhere."""
+    used = login("session")
+    lose(used)
+    clock.shift(timedelta(minutes=5))
+    registry.prune()
+    assert used.row.ended_at is None
+
+
+def test_a_store_that_is_away_ends_nothing(login, settings, clock, monkeypatch, caplog):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    used = login("session")
+    clock.shift(HOUR)
+
+    def away(*args):
+        raise ConnectionError("away")
+
+    monkeypatch.setattr("django.contrib.sessions.backends.cache.SessionStore.exists", away)
+    registry.prune()
+    assert used.row.ended_at is None
+    assert "Could not look for Django sessions" in caplog.text
+
+
+def test_pruning_asks_the_store_once_for_each_batch(login, clock, monkeypatch):
+    used = [login("session") for _ in range(5)]
+    clock.shift(HOUR)
+    monkeypatch.setattr("authmodes.registry.ending.BATCH", 2)
+    with CaptureQueriesContext(connection) as captured:
+        registry.prune()
+    assert sum("django_session" in query["sql"] for query in captured) == 3
+    assert [one.row.ended_at for one in used] == [None] * 5
+
+
+# -- replaced by the login -----------------------------------------------------------------
+
+
+@pytest.fixture
+def token_cookies(settings):
+    settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
+
+
+JWT = {"username": "alice", "password": PASSWORD, "mode": "jwt"}
+
+
+def sign_in_by(way, browser, handoff):
+    if way == "login":
+        return browser.send_json("/auth/login/", JWT)
+    if way == "token":
+        return browser.send_json("/auth/token/", JWT)
+    if way == "page":
+        return html_login(browser, "alice", query="?mode=jwt")
+    handoff.run()
+    body = {"code": handoff.code, "code_verifier": handoff.verifier}
+    return browser.send_json("/auth/token/exchange/", body)
+
+
+@pytest.mark.parametrize("way", ["login", "token", "page", "exchange"])
+def test_a_login_for_tokens_takes_the_place_of_the_browsers_own(
+    way, handoff, token_cookies, refuse
+):
+    other, browser = Browser(), Browser()
+    assert other.send_json("/auth/login/", JWT).status_code == 200
+    for _ in range(3):
+        assert sign_in_by(way, browser, handoff).status_code in (200, 302)
+        assert (browser.get(API).status_code, other.get(API).status_code) == (200, 200)
+    ended = LoginSession.objects.ended().values_list("end_reason", flat=True)
+    assert list(ended) == ["logout", "logout"]
+
+
+def test_a_login_that_is_refused_replaces_nothing(alice, token_cookies, refuse, login, settings):
+    browser = Browser()
+    assert browser.send_json("/auth/login/", JWT).status_code == 200
+    login("session")
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 1
+    assert browser.send_json("/auth/login/", JWT).status_code == 403
+    assert browser.get(API).status_code == 200
+    assert active().count() == 2

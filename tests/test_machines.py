@@ -43,7 +43,8 @@ from .conftest import (
 from .urls import urlpatterns as project_urlpatterns
 
 TOKEN = "/auth/token/"
-REPORTS, EITHER, BARE = "/api/reports/", "/api/either/", "/api/bare/"
+REPORTS, EITHER = "/api/reports/", "/api/either/"
+BOTH, BARE = "/api/both/", "/api/bare/"
 GRANT = {"grant_type": "client_credentials"}
 SCOPES = "reports:read reports:write"
 MISSING = 'Bearer realm="api", error="insufficient_scope", scope="reports:read"'
@@ -74,6 +75,12 @@ def either(request: Request) -> Response:
 
 
 @api_view(["GET"])
+@permission_classes([HasScope.of("reports:write", "reports:read")])
+def both(request: Request) -> Response:
+    return Response({})
+
+
+@api_view(["GET"])
 @permission_classes([HasScope])
 def bare(request: Request) -> Response:
     return Response({})
@@ -83,6 +90,7 @@ urlpatterns = [
     *project_urlpatterns,
     path("api/reports/", reports),
     path("api/either/", either),
+    path("api/both/", both),
     path("api/bare/", bare),
 ]
 pytestmark = pytest.mark.urls("tests.test_machines")
@@ -644,6 +652,14 @@ def test_has_scope_combines_with_other_permissions(machine, login, admin_user):
     refused = login("jwt").get(EITHER)
     assert (refused.status_code, refused["WWW-Authenticate"]) == (403, MISSING)
     assert Client().get(EITHER).status_code == 401
+
+
+def test_of_several_scopes_all_are_needed(machine):
+    assert call_with(machine.token(), BOTH).status_code == 200
+    for scope in SCOPES.split():
+        refused = call_with(machine.token(scope=scope), BOTH)
+        assert refused.status_code == 403
+        assert refused["WWW-Authenticate"].endswith(f'scope="{SCOPES}"')
 
 
 def test_has_scope_without_a_scope_lets_nobody_in(machine, login):

@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth import login as django_login
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
@@ -30,11 +32,18 @@ def nothing(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+def sign_in_again(request: HttpRequest) -> JsonResponse:
+    user = get_user_model().objects.get(pk=request.user.pk)
+    django_login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    return JsonResponse({})
+
+
 urlpatterns = [
     *project_urlpatterns,
     path("put/<str:name>/", put),
     path("until-close/", until_close),
     path("nothing/", nothing),
+    path("sign-in-again/", sign_in_again),
 ]
 pytestmark = [pytest.mark.urls("tests.test_renewal"), pytest.mark.usefixtures("clock")]
 
@@ -256,3 +265,23 @@ def test_rotation_does_not_push_the_end(ninety_minutes, login, clock, settings):
 def test_an_age_that_a_view_sets_is_capped_too(ninety_minutes, alice, clock, settings):
     settings.SESSION_COOKIE_AGE = 7 * 86400
     assert sent_age(sign_in(Browser())) == 90 * 60
+
+
+def test_a_new_login_in_the_same_session_has_an_end_of_its_own(login, clock, settings):
+    """Django keeps the session of a user who signs in again, and with it our cap."""
+    settings.SESSION_COOKIE_AGE = 2 * 3600
+    settings.AUTHMODES_ABSOLUTE_LIFETIME = 1.5 * HOUR
+    used = login("session")
+    clock.shift(HOUR)
+    assert used.browser.get("/sign-in-again/").status_code == 200
+    clock.shift(HOUR)
+    assert used.get(PAGE).status_code == 200
+    clock.shift(HOUR / 2)
+    assert used.get(PAGE).status_code == 302
+
+
+def test_an_expiry_of_the_project_outlives_a_new_login(login, clock):
+    used = login("session")
+    used.browser.get("/until-close/")
+    response = used.browser.get("/sign-in-again/")
+    assert sent_age(response) == ""

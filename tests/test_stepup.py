@@ -1,21 +1,37 @@
 """A recent sign-in asked for: pages go to re-authentication, the API is challenged."""
 
+from base64 import b64encode
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from allauth.socialaccount.models import SocialAccount
+from django.core.management import call_command
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
-from rest_framework.decorators import api_view, permission_classes
+from rest_framework.authentication import BasicAuthentication, SessionAuthentication
+from rest_framework.decorators import api_view, authentication_classes, permission_classes
+from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework_simplejwt.tokens import RefreshToken as SimplejwtRefreshToken
 
 from authmodes import stores
 from authmodes.models import LoginSession
 from authmodes.stepup import RecentLogin, recent_login
 
-from .conftest import PASSWORD, UID, Browser, call_with, html_login, only_row, social_login
+from .conftest import (
+    PASSWORD,
+    UID,
+    Browser,
+    call_with,
+    claims_of,
+    html_login,
+    only_row,
+    refresh,
+    social_login,
+)
+from .test_adoption import browser_with, signed_in
 from .urls import urlpatterns as project_urlpatterns
 
 FIVE = timedelta(minutes=5)
@@ -33,10 +49,38 @@ def api_transfer(request: Request) -> Response:
     return Response({"done": True})
 
 
+@recent_login(FIVE)
+async def async_transfer(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"done": request.method})
+
+
+@api_view(["GET"])
+@permission_classes([RecentLogin.within(FIVE) | IsAuthenticated])
+def either(request: Request) -> Response:
+    return Response({"done": True})
+
+
+@api_view(["GET"])
+@permission_classes([RecentLogin.within(FIVE) | IsAdminUser])
+def recent_or_admin(request: Request) -> Response:
+    return Response({"done": True})
+
+
+@api_view(["GET"])
+@authentication_classes([SessionAuthentication, BasicAuthentication])
+@permission_classes([RecentLogin.within(FIVE)])
+def by_drf(request: Request) -> Response:
+    return Response({"done": True})
+
+
 urlpatterns = [
     *project_urlpatterns,
     path("transfer/", transfer),
     path("api/transfer/", api_transfer),
+    path("async-transfer/", async_transfer),
+    path("either/", either),
+    path("recent-or-admin/", recent_or_admin),
+    path("by-drf/", by_drf),
 ]
 pytestmark = pytest.mark.urls("tests.test_stepup")
 
@@ -146,16 +190,28 @@ def test_activity_is_no_proof(browser, clock):
     assert browser.get(PAGE).status_code == 302
 
 
-def test_without_a_row_there_is_no_proof(browser, clock, settings):
-    """A session from before authmodes tells nothing about when its user signed in."""
+@pytest.mark.parametrize("command", [False, True])
+def test_a_session_from_before_authmodes_is_no_proof(command, alice, settings):
+    """It may be years old; that it is seen for the first time says nothing."""
+    browser = browser_with(signed_in(alice, settings))
+    if command:
+        call_command("adopt_sessions")
+    assert browser.get(PAGE).status_code == 302
+    assert browser.get(SENSITIVE_API).status_code == 401
+    assert only_row().authenticated_at is None
+    reauthenticate(browser, "/accounts/reauthenticate/?next=/probe/page/")
+    assert browser.get(PAGE).status_code == 200
+    assert browser.get(SENSITIVE_API).status_code == 200
+
+
+def test_of_a_session_from_before_authmodes_allauths_records_are_the_proof(browser, clock):
     session = stores.engine()(browser.session_cookie)
-    for key in ("_authmodes", "account_authentication_methods"):
-        session.pop(key, None)
+    del session["_authmodes"]
     session.save()
     LoginSession.objects.all().delete()
-    clock.shift(2 * FIVE)
-    assert browser.get(PAGE).status_code in (200, 302)
-    clock.shift(2 * FIVE)
+    clock.shift(FIVE)
+    assert browser.get(PAGE).status_code == 200
+    clock.shift(timedelta(seconds=1))
     assert browser.get(PAGE).status_code == 302
 
 
@@ -241,7 +297,47 @@ def test_a_refresh_is_no_proof(login, clock):
     assert call_with(used.access).status_code == 200
 
 
+def test_a_refresh_token_from_before_authmodes_is_no_proof(alice, settings):
+    """Its `iat` is that of its last rotation by simplejwt, and of no sign-in."""
+    settings.AUTHMODES_ACCEPT_LEGACY_REFRESH = True
+    answer = refresh(str(SimplejwtRefreshToken.for_user(alice))).json()
+    assert claims_of(answer["access"])["auth_time"] == 0
+    assert call_with(answer["access"], SENSITIVE_API).status_code == 401
+    assert call_with(answer["access"]).status_code == 200
+
+
 def test_nobody_is_asked_to_sign_in_in_the_usual_way(db):
     response = Browser().get(SENSITIVE_API)
     assert response.status_code == 401
     assert "insufficient" not in response.headers["WWW-Authenticate"]
+
+
+def test_it_can_be_one_of_two_permissions(login, clock, mode, settings):
+    settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(days=1)}
+    used = login(mode)
+    assert used.get("/recent-or-admin/").status_code == 200
+    clock.shift(2 * FIVE)
+    assert used.get("/either/").status_code == 200
+    response = used.get("/recent-or-admin/")
+    assert (response.status_code, 'max_age="300"' in response["WWW-Authenticate"]) == (401, True)
+
+
+def test_with_drfs_own_authentication_the_session_is_the_proof(login, clock):
+    used = login("session")
+    assert used.browser.get("/by-drf/").status_code == 200
+    clock.shift(2 * FIVE)
+    assert used.browser.get("/by-drf/").status_code == 403
+
+
+def test_what_proves_nothing_about_time_is_refused(bob):
+    basic = {"authorization": "Basic " + b64encode(f"bob:{PASSWORD}".encode()).decode()}
+    assert Browser().get("/by-drf/", headers=basic).status_code == 403
+
+
+def test_an_asynchronous_view_is_guarded_as_well(browser, clock):
+    assert browser.get("/async-transfer/").json() == {"done": "GET"}
+    clock.shift(2 * FIVE)
+    response = browser.get("/async-transfer/")
+    assert urlsplit(response.url).path == "/accounts/reauthenticate/"
+    reauthenticate(browser, response.url)
+    assert browser.get("/async-transfer/").status_code == 200

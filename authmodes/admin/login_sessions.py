@@ -1,6 +1,5 @@
 """The list of login sessions, the page of one, and the actions that end them."""
 
-import ipaddress
 import re
 from typing import Any
 
@@ -16,6 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..client import parse_ip
 from ..models import LoginSession
 from .base import Column, badge
 from .filters import ProviderFilter, StatusFilter, UserFilter
@@ -80,7 +80,7 @@ class LoginSessionAdmin(RevokingAdmin):
             return super().search_for(request, word)
         begins = Q(ip_address__startswith=word.lower())
         try:
-            exact = Q(ip_address=str(ipaddress.ip_address(word)))
+            exact = Q(ip_address=str(parse_ip(word)))
         except ValueError:
             return begins
         # "2001:db8::" is both an address and the beginning of others.

@@ -4,6 +4,8 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .primary import PrimaryManager
+
 
 class HandoffCode(models.Model):
     """A browser login on its way to a client that will hold the tokens.
@@ -23,6 +25,8 @@ class HandoffCode(models.Model):
     provider_sid = models.CharField(max_length=255, default="")
     amr = models.CharField(max_length=100, default="")
     expires_at = models.DateTimeField(db_index=True)
+
+    objects = PrimaryManager()
 
     class Meta:
         verbose_name = _("handoff code")

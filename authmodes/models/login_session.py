@@ -1,7 +1,7 @@
 """The one row of every login and how to query it; `registry` writes it."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import ua_parser
@@ -14,13 +14,17 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import policy
 from ..conf import conf, simple_jwt
+from .primary import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
+# How much of it is looked at to name a client; the rules are many, and search all of it.
+NAMED_LENGTH = 256
+SLOW_REQUEST = timedelta(minutes=5)
 
 
 def client_label(user_agent: str) -> str:
     """Name a client for people, such as "Chrome on macOS". Never decide anything by it."""
-    parsed = ua_parser.parse(user_agent)
+    parsed = ua_parser.parse(user_agent[:NAMED_LENGTH])
     browser = parsed.user_agent.family if parsed.user_agent else ""
     system = parsed.os.family.replace("Mac OS X", "macOS") if parsed.os else ""
     if browser and system:
@@ -74,6 +78,22 @@ class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
         if conf.IDLE_TIMEOUT is not None:
             unused |= models.Q(last_seen_at__lt=now - conf.IDLE_TIMEOUT)
         return self.active().alias(issued_at=Coalesce("rotated_at", "created_at")).filter(unused)
+
+    def by_cookie_alone(self) -> "LoginSessionQuerySet":
+        """Active, and of no use once their Django session is gone from its store.
+
+        Without those seen a moment ago: a request of theirs may be changing the key.
+        """
+        now = timezone.now()
+        no_tokens = models.Q(refresh_token__isnull=True) | models.Q(
+            issued_at__lt=now - simple_jwt().REFRESH_TOKEN_LIFETIME
+        )
+        seen_lately = policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT) + SLOW_REQUEST
+        return (
+            self.active()
+            .alias(issued_at=Coalesce("rotated_at", "created_at"))
+            .filter(no_tokens, session_key__isnull=False, last_seen_at__lt=now - seen_lately)
+        )
 
     def by_sid(self, sid: uuid.UUID) -> "LoginSession | None":
         """The one of this sid; unlike `first()` it asks for no order."""
@@ -144,6 +164,8 @@ class LoginSession(models.Model):
     last_ip_address = models.GenericIPAddressField(_("last IP address"), null=True)
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_MAX_LENGTH, default="")
 
+    # Not `created_at`: a login that is taken over from before authmodes begins with no proof.
+    authenticated_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("signed in at"))
     last_seen_at = models.DateTimeField(_("last seen at"))
     expires_at = models.DateTimeField(_("expires at"), db_index=True)
@@ -159,7 +181,7 @@ class LoginSession(models.Model):
         related_name="+",
     )
 
-    objects = LoginSessionQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(LoginSessionQuerySet)()
 
     class Meta:
         verbose_name = _("login session")
@@ -185,6 +207,11 @@ class LoginSession(models.Model):
     @property
     def client_label(self) -> str:
         return client_label(self.user_agent)
+
+    @property
+    def auth_time(self) -> int:
+        """OpenID Connect's claim: when the user proved who they are, 0 if nobody can tell."""
+        return int(self.authenticated_at.timestamp()) if self.authenticated_at else 0
 
     @property
     def refreshed_at(self) -> datetime:

@@ -1,6 +1,7 @@
 """Gives Django sessions from before authmodes was installed their rows; no new sign-ins."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
@@ -19,7 +20,11 @@ from .starting import new_row, record_cookie
 
 def adopt(request: HttpRequest, user: Any) -> bool:
     """Adopt the Django session of a request; False if it had a login session that ended."""
-    login_session = new_row(request, user, LoginMode.SESSION, client.origin(request, user))
+    # To be seen is no proof: Django sessions may be years old.
+    origin = replace(
+        client.origin(request, user), authenticated_at=client.last_proof(request, user)
+    )
+    login_session = new_row(request, user, LoginMode.SESSION, origin)
     try:
         with transaction.atomic():
             record_cookie(request, login_session)

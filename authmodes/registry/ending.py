@@ -93,6 +93,20 @@ def revoke_all(
     return count
 
 
+def end_forgotten(login_sessions: LoginSessionQuerySet) -> int:
+    """End those whose cookie has run out; return how many that were.
+
+    Only the store knows how long a cookie lives: pages may set an expiry of their own.
+    """
+    candidates = login_sessions.by_cookie_alone().order_by("pk")
+    count, last = 0, 0
+    while batch := list(candidates.filter(pk__gt=last).values_list("pk", "session_key")[:BATCH]):
+        gone = stores.gone([key for _, key in batch if key])
+        count += len(_end([pk for pk, key in batch if key in gone], EndReason.EXPIRED, None))
+        last = batch[-1][0]
+    return count
+
+
 @retried
 def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
     """Set `ended_at` and bring both mirrors into line; return the rows this call ended."""
@@ -153,6 +167,7 @@ def prune() -> int:
     now = timezone.now()
     revoke_all(LoginSession.objects.expired(), EndReason.EXPIRED)
     revoke_all(LoginSession.objects.lapsed(), EndReason.EXPIRED)
+    end_forgotten(LoginSession.objects.all())
     HandoffCode.objects.filter(expires_at__lt=now).delete()
     SpentToken.objects.filter(expires_at__lt=now).delete()
     _prune_machines(now - conf.RETENTION)

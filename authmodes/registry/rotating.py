@@ -140,11 +140,13 @@ def _take_over(
         return TOKEN_NOT_VALID
     if not legacy.is_of_password(user):
         return TOKEN_NOT_VALID
+    # Its `iat` is no sign-in: simplejwt moves it on with each rotation.
+    origin = Origin(authenticated_at=None)
     with transaction.atomic():
         if not _spend(legacy):
             return TOKEN_NOT_VALID
         login_session = start(
-            request, user, LoginMode.JWT, origin=Origin(), not_after=legacy.expires_at
+            request, user, LoginMode.JWT, origin=origin, not_after=legacy.expires_at
         )
     return tokens.mint(login_session)
 

@@ -1,7 +1,7 @@
 """Records sign-ins that are finished: one row each, within the limit."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from ..client import Origin
 from ..conf import LimitPolicy, conf
 from ..errors import LimitReached
 from ..models import EndReason, LoginMode, LoginSession
-from .ending import revoke_all
+from .ending import end_forgotten, revoke, revoke_all
 
 logger = logging.getLogger("authmodes")
 
@@ -31,19 +31,21 @@ def start(
     *,
     origin: Origin | None = None,
     not_after: datetime | None = None,
+    replacing: Iterable[LoginSession] = (),
 ) -> LoginSession:
     """Record a sign-in that allauth, or Django's `login()`, has finished.
 
     `mode` is "session" or "jwt". `origin` is read from the request unless given. A
     "session" login is tied to `request.session`, which gets the `sid`; the tokens of a
     "jwt" login are had from `tokens.mint()`. `not_after` shortens its life.
+    `replacing` are logins that end by it, unless it is refused; they take no place.
     Sends `login_session_started`. Raises `LimitReached`.
     """
     login_session = new_row(request, user, mode, origin or client.origin(request, user))
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
     record = record_cookie if mode == LoginMode.SESSION else _record_tokens
-    return _start(request, login_session, record)
+    return _start(request, login_session, record, replacing)
 
 
 def start_app(request: HttpRequest, user: Any) -> LoginSession:
@@ -55,9 +57,16 @@ def start_app(request: HttpRequest, user: Any) -> LoginSession:
     return _start(request, new_row(request, user, LoginMode.JWT, origin), _record_both)
 
 
-def _start(request: HttpRequest, login_session: LoginSession, record: Record) -> LoginSession:
+def _start(
+    request: HttpRequest,
+    login_session: LoginSession,
+    record: Record,
+    replacing: Iterable[LoginSession] = (),
+) -> LoginSession:
     with transaction.atomic():
         _take_turns(login_session.user)
+        for previous in replacing:
+            revoke(previous, EndReason.LOGOUT)
         record(request, login_session)
         _keep_to_limit(login_session)
     request._authmodes_login = login_session  # type: ignore[attr-defined]
@@ -92,6 +101,9 @@ def _supersede(request: HttpRequest) -> None:
     previous = memory.recall(request.session)
     if previous is not None:
         request.session.cycle_key()
+        if request.session.get_expiry_date() == previous.expires_at:
+            # Our own cap, which is that login's and not this one's.
+            request.session.set_expiry(None)
         revoke_all(LoginSession.objects.filter(sid=previous.sid), EndReason.LOGOUT)
     earlier = getattr(request, "_authmodes_login", None)
     if earlier is not None and earlier.session_key is not None:
@@ -115,14 +127,22 @@ def _keep_to_limit(login_session: LoginSession) -> None:
     mine = LoginSession.objects.for_user(login_session.user)
     # Whoever may not come back takes no place.
     revoke_all(mine.lapsed(), EndReason.EXPIRED)
-    others = mine.active().exclude(pk=login_session.pk)
-    newest_first = others.order_by("-created_at", "-pk").values_list("pk", flat=True)
-    surplus = list(newest_first[limit - 1 :])
+    surplus = _surplus(login_session, limit)
+    # To ask the store costs something, so it is asked where somebody would have to go.
+    if surplus and end_forgotten(mine):
+        surplus = _surplus(login_session, limit)
     if not surplus:
         return
     if conf.LIMIT_POLICY is LimitPolicy.REFUSE:
         raise LimitReached
     revoke_all(LoginSession.objects.filter(pk__in=surplus), EndReason.LIMIT)
+
+
+def _surplus(login_session: LoginSession, limit: int) -> list[Any]:
+    """The oldest logins of this user, which are too many beside the new one."""
+    others = LoginSession.objects.active().for_user(login_session.user).exclude(pk=login_session.pk)
+    newest_first = others.order_by("-created_at", "-pk").values_list("pk", flat=True)
+    return list(newest_first[limit - 1 :])
 
 
 def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:

@@ -138,15 +138,13 @@ def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
 
 
 def respond_to_login(request: Request, pair: TokenPair) -> Response:
-    """Answer a login with its tokens; cookies that it replaces belonged to a login as well."""
+    """Answer a login with its tokens."""
     try:
-        response = respond_with_tokens(pair)
+        return respond_with_tokens(pair)
     except errors.TokenTooLarge:
         # Nobody will ever hold its tokens.
         registry.revoke(pair.login_session, EndReason.REVOKED)
         raise
-    transport.supersede(request._request, pair.login_session)
-    return response
 
 
 def respond_with_tokens(pair: TokenPair) -> Response:

@@ -112,7 +112,7 @@ class TokenExchangeView(PublicView):
     credential_scope = "authmodes_exchange"
 
     def post(self, request: Request) -> Response:
-        mode = wanted_mode(LoginMode.JWT)
+        wanted_mode(LoginMode.JWT)
         if transport.in_use():
             enforce_csrf(request)
         serializer = TokenExchangeSerializer(data=request.data)
@@ -124,7 +124,7 @@ class TokenExchangeView(PublicView):
                 "invalid_grant",
             )
         user, origin = redeemed
-        started = registry.start(request._request, user, mode, origin=origin)
+        started = transport.start(request._request, user, origin)
         return respond_to_login(request, tokens.mint(started))
 
 
