@@ -3,7 +3,7 @@
 #   make test    every check that needs no server
 PYTHON ?= python3
 VENV ?= .venv
-# More words for pytest: make test PYTEST_ARGS="-k rotate -x"
+# More words for pytest: make test PYTEST_ARGS="-k rotate -x"; "-n 0" runs them in one process.
 PYTEST_ARGS ?=
 
 bin := $(VENV)/bin
@@ -33,7 +33,7 @@ test: lint
 ifeq ($(chromium)$(CI),)
 	@echo "No Chromium found: the browser tests are left out. Install chromium to run them."
 endif
-	$(bin)/python -m pytest -m "$(markers)" $(PYTEST_ARGS)
+	$(bin)/python -m pytest -n auto --dist worksteal -m "$(markers)" $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(bin)/ruff check

@@ -11,9 +11,9 @@ from allauth.core.internal.httpkit import is_headless_request
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from . import client, handoff, intent, registry, stores, tokens, transport
+from . import client, handoff, intent, registry, stores, tokens, transport, upstream
 from .conf import conf
-from .errors import LimitReached
+from .errors import LimitReached, UpstreamLogout
 from .intent import Intent
 from .models import LoginMode
 
@@ -35,8 +35,10 @@ class AuthModesAdapterMixin:
         if not conf.MODE.allows(wanted.mode):
             raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
         try:
+            if upstream.has_ended(request, user):
+                raise UpstreamLogout
             self._become(request, user, wanted)
-        except LimitReached as error:
+        except (LimitReached, UpstreamLogout) as error:
             if intent.declared(request):
                 stores.discard(request)
                 raise

@@ -5,21 +5,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework import HTTP_HEADER_ENCODING
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import AuthenticationFailed, TokenError
 
-from . import client, memory, policy, registry, revocations, tokens, transport
+from . import client, machines, memory, policy, registry, revocations, tokens, transport
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
+from .errors import REALM
 from .lazy import LazyUser
+from .machines import MachineToken
 from .models import LoginSession
 from .tokens import AccessToken
 
-REALM = 'Bearer realm="api"'
+# `request.auth.mode` of a machine client, which has no login session of either mode.
+CLIENT = "client"
 
 
 @dataclass
@@ -27,12 +32,20 @@ class LoginAuth:
     """`request.auth`, of the same shape in every mode.
 
     `sid` and `mode` ("session" or "jwt") name the login session; `claims` are those of the
-    access token, and for a cookie the same few that every token has.
+    access token, and for a cookie the same few that every token has. `client_id` is empty
+    for a user.
     """
 
     sid: str
     mode: str
     claims: Mapping[str, Any]
+    client_id: str = ""
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The `scope` claim, as `authmodes.permissions.HasScope` reads it."""
+        scope = self.claims.get("scope")
+        return frozenset(scope.split()) if isinstance(scope, str) else frozenset()
 
     @cached_property
     def login_session(self) -> LoginSession:
@@ -42,6 +55,12 @@ class LoginAuth:
             # The row went with its user, and this request was judged without it.
             raise _ended()
         return found
+
+
+class MachineAuth(LoginAuth):
+    """`request.auth` of a machine client: mode "client", no `sid` and no login session."""
+
+    login_session = None  # type: ignore[assignment]
 
 
 class AuthModesAuthentication(BaseAuthentication):
@@ -54,7 +73,7 @@ class AuthModesAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, LoginAuth] | None:
         header = _bearer_token(request)
         if header is not None:
-            return self._by_token(request, header)
+            return self._by_header(request, header)
         cookie = transport.access_token(request._request) if transport.in_use() else None
         if cookie is None:
             return self._by_session(request)
@@ -80,6 +99,19 @@ class AuthModesAuthentication(BaseAuthentication):
         # `error` only when a token was sent (RFC 6750, 3.1).
         failed = getattr(request._request, "_authmodes_bad_token", False)
         return f'{REALM}, error="invalid_token"' if failed else REALM
+
+    def _by_header(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
+        try:
+            return self._by_token(request, raw_token)
+        except AuthenticationFailed:
+            # A machine client's token counts in the header alone: no cookie of ours holds one.
+            token = machines.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
+            if token is None:
+                raise
+        auth = _check_machine(token)
+        request._request._authmodes_bad_token = False  # type: ignore[attr-defined]
+        # Nobody's: `IsAuthenticated` refuses it, and with it every view meant for users.
+        return AnonymousUser(), auth
 
     def _by_token(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
         request._request._authmodes_bad_token = True  # type: ignore[attr-defined]
@@ -111,8 +143,9 @@ class AuthModesAuthentication(BaseAuthentication):
         if remembered is None:
             return None
         _enforce_csrf(request)
+        jwt_settings = simple_jwt()
         claims = {
-            simple_jwt().USER_ID_CLAIM: str(getattr(user, simple_jwt().USER_ID_FIELD)),
+            jwt_settings.USER_ID_CLAIM: str(getattr(user, jwt_settings.USER_ID_FIELD)),
             "sid": remembered.sid,
             "auth_time": int(remembered.created_at.timestamp()),
         }
@@ -145,6 +178,16 @@ def _check_without_query(request: Request, token: AccessToken) -> LazyUser:
     return user
 
 
+def _check_machine(token: MachineToken) -> MachineAuth:
+    """Judge a machine client's token by its secret's row; a snapshot knows only logins."""
+    by_signature = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.NONE
+    scopes = token.scopes if by_signature else machines.judge(token)
+    if scopes is None:
+        raise AuthenticationFailed(_("The access token was revoked."), "token_not_valid")
+    claims = {**token.payload, "scope": " ".join(scopes)}
+    return MachineAuth("", CLIENT, claims, token.client_id)
+
+
 def _ended() -> AuthenticationFailed:
     return AuthenticationFailed(_("The login session has ended."), "login_session_ended")
 
@@ -152,7 +195,9 @@ def _ended() -> AuthenticationFailed:
 def _bearer_token(request: Request) -> str | None:
     """The token of a Bearer header; "" for one that is malformed, None for any other scheme."""
     jwt_settings = simple_jwt()
-    header = request.META.get(jwt_settings.AUTH_HEADER_NAME, b"")
+    header = request._request.META.get(jwt_settings.AUTH_HEADER_NAME)
+    if not header:
+        return None
     if isinstance(header, bytes):
         header = header.decode(HTTP_HEADER_ENCODING)
     scheme, credentials = [*header.split(maxsplit=1), "", ""][:2]
@@ -164,4 +209,7 @@ def _bearer_token(request: Request) -> str | None:
 
 
 def _enforce_csrf(request: Request) -> None:
-    SessionAuthentication().enforce_csrf(request)
+    # Django's check lets them pass too, once it has read the cookie that its middleware
+    # has read before.
+    if request._request.method not in SAFE_METHODS:
+        SessionAuthentication().enforce_csrf(request)

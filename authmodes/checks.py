@@ -16,9 +16,13 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.module_loading import import_string
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.settings import api_settings
 from rest_framework_simplejwt import views as simplejwt_views
+from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from . import keys
+from . import keys, serializers
 from .adapter import AuthModesAdapterMixin
 from .conf import Mode, Transport, conf, simple_jwt
 
@@ -47,7 +51,12 @@ def register_all() -> None:
     ):
         checks.register(_unless_misconfigured(check), Tags.security)
     checks.register(check_simplejwt_routes, Tags.urls)
-    for check in (check_key_length, check_redirect_schemes, check_session_cookie_secure):
+    for check in (
+        check_key_length,
+        check_redirect_schemes,
+        check_session_cookie_secure,
+        check_reauthentication,
+    ):
         checks.register(_unless_misconfigured(check), Tags.security, deploy=True)
 
 
@@ -122,13 +131,18 @@ def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMess
 def check_simplejwt_routes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
     """E006: simplejwt's own views would pass a rotated token and mint ones nobody can revoke."""
     jwt_settings = simple_jwt()
-    ours = "authmodes.serializers."
-    risky = {
-        simplejwt_views.TokenObtainPairView: jwt_settings.TOKEN_OBTAIN_SERIALIZER,
-        simplejwt_views.TokenRefreshView: jwt_settings.TOKEN_REFRESH_SERIALIZER,
+    sound: dict[type, bool] = {
+        simplejwt_views.TokenObtainPairView: issubclass(
+            import_string(jwt_settings.TOKEN_OBTAIN_SERIALIZER),
+            serializers.TokenObtainPairSerializer,
+        ),
+        simplejwt_views.TokenRefreshView: issubclass(
+            import_string(jwt_settings.TOKEN_REFRESH_SERIALIZER),
+            serializers.TokenRefreshSerializer,
+        ),
     }
     for view in _views(get_resolver().url_patterns):
-        if view in risky and not risky[view].startswith(ours):
+        if not sound.get(view, True):
             yield Error(
                 f"simplejwt's own {view.__name__} is routed beside authmodes.",
                 hint="Route authmodes.urls instead, or name our serializers in SIMPLE_JWT.",
@@ -177,18 +191,17 @@ def check_cookie_secure(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessa
 
 def check_authentication_classes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
     """W003: another class beside ours lets in what ours refuses."""
-    others = {
-        "rest_framework.authentication.SessionAuthentication",
-        "rest_framework_simplejwt.authentication.JWTAuthentication",
-        "rest_framework_simplejwt.authentication.JWTStatelessUserAuthentication",
-    }
-    configured = getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_AUTHENTICATION_CLASSES", ())
-    for name in others.intersection(configured):
-        yield Warning(
-            f"{name!r} is a default authentication class and knows nothing of login sessions.",
-            hint='Name only "authmodes.authentication.AuthModesAuthentication".',
-            id="authmodes.W003",
-        )
+    # The stubs give the names that DRF has imported by now.
+    classes: Iterable[Any] = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+    for found in classes:
+        if issubclass(found, SessionAuthentication | JWTAuthentication):
+            yield Warning(
+                f"{found.__module__}.{found.__name__} is a default authentication class and "
+                "knows nothing of login sessions.",
+                hint='Name only "authmodes.authentication.AuthModesAuthentication" in '
+                'REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"]; DRF names others by itself.',
+                id="authmodes.W003",
+            )
 
 
 def check_key_length(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
@@ -219,6 +232,17 @@ def check_session_cookie_secure(app_configs: Apps, **kwargs: Any) -> Iterable[Ch
         yield Warning(
             "SESSION_COOKIE_SECURE is off: the cookie of a login session can be read on the way.",
             id="authmodes.W006",
+        )
+
+
+def check_reauthentication(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W007: who finds a browser open adds a way in of their own (ASVS V7.5.1)."""
+    if not get_adapter().is_reauthentication_required(app="allauth.account"):
+        yield Warning(
+            "allauth's pages change an e-mail address or connect a provider without asking who "
+            "it is.",
+            hint="Set ACCOUNT_REAUTHENTICATION_REQUIRED = True.",
+            id="authmodes.W007",
         )
 
 

@@ -52,7 +52,7 @@ def origin(request: HttpRequest, user: Any) -> Origin:
         method=records[0]["method"],
         provider=social.get("provider", ""),
         provider_uid=social.get("uid", ""),
-        provider_sid=request.session.get(PROVIDER_SID_KEY, "") if social else "",
+        provider_sid=provider_session(request) if social else "",
         amr=" ".join(dict.fromkeys(amr)),
     )
 
@@ -67,6 +67,11 @@ def note_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> N
     sid = (id_token if isinstance(id_token, dict) else extra_data).get("sid")
     if isinstance(sid, str) and 0 < len(sid) <= PROVIDER_SID_MAX_LENGTH:
         request.session[PROVIDER_SID_KEY] = sid
+
+
+def provider_session(request: HttpRequest) -> str:
+    """What `note_provider_session` noted, "" for nothing."""
+    return str(request.session.get(PROVIDER_SID_KEY, ""))
 
 
 def _kind(record: dict[str, Any]) -> str:

@@ -60,12 +60,10 @@ def _judge(request: HttpRequest, user: Any) -> Any:
     if not _cookies_count(request):
         return AnonymousUser()
     remembered = memory.recall(request.session)
-    if remembered is None:
-        # A session from before authmodes was installed.
-        if registry.adopt(request, user):
-            return user
-    elif _passes(request, remembered):
-        _renew(request, remembered)
+    # A session from before authmodes was installed, or from a version that noted less.
+    if remembered is None and registry.adopt(request, user):
+        remembered = memory.recall(request.session)
+    if remembered is not None and _passes(request, remembered):
         return user
     request.session.flush()
     # Django caches what it found twice, for sync and for async code; neither may outlive this.
@@ -87,21 +85,30 @@ def _cookies_count(request: HttpRequest) -> bool:
 
 def _passes(request: HttpRequest, remembered: Memory) -> bool:
     """Whether the login session still counts; ends it if the session tells against it."""
-    reason = _reason_to_end(request, remembered, timezone.now())
+    session, now = request.session, timezone.now()
+    is_stale = policy.needs_touch(remembered.seen_at, memory.touch_after(), now)
+    reason = _reason_to_end(request, remembered, now, is_stale=is_stale)
     if reason is not None:
         registry.revoke_all(LoginSession.objects.filter(sid=remembered.sid), reason)
         return False
-    return not stores.has_tombstone(remembered.sid) and _still_counts(request, remembered)
+    if stores.has_tombstone(session, remembered.sid):
+        return False
+    if is_stale and _has_ended(request, remembered.sid):
+        return False
+    # Have the cookie sent again, with a fresh age, when it has reached the age for that.
+    if policy.needs_renewal(remembered.renewed_at, conf.RENEW_AFTER, now):
+        memory.change(session, renewed_at=now)
+    return True
 
 
-def _reason_to_end(request: HttpRequest, remembered: Memory, now: datetime) -> EndReason | None:
+def _reason_to_end(
+    request: HttpRequest, remembered: Memory, now: datetime, *, is_stale: bool
+) -> EndReason | None:
     """What the session itself tells against its login."""
     if policy.is_over(remembered.expires_at, now):
         return EndReason.EXPIRED
-    # A parallel request may have saved an older memory over a younger one: ask the row too.
-    if policy.is_idle(remembered.seen_at, conf.IDLE_TIMEOUT, now) and registry.is_idle(
-        remembered.sid, now
-    ):
+    # Long before anybody is idle, what is remembered of them has gone stale.
+    if is_stale and _is_idle(remembered, now):
         return EndReason.EXPIRED
     # The touch saves the session, and the store then keeps it longer than its cookie lives.
     if policy.is_over(request.session.get_expiry_date(modification=remembered.renewed_at), now):
@@ -111,16 +118,14 @@ def _reason_to_end(request: HttpRequest, remembered: Memory, now: datetime) -> E
     return None
 
 
-def _still_counts(request: HttpRequest, remembered: Memory) -> bool:
+def _is_idle(remembered: Memory, now: datetime) -> bool:
+    # A parallel request may have saved an older memory over a younger one: ask the row too.
+    return policy.is_idle(remembered.seen_at, conf.IDLE_TIMEOUT, now) and registry.is_idle(
+        remembered.sid, now
+    )
+
+
+def _has_ended(request: HttpRequest, sid: str) -> bool:
     """Look at the row once per touch interval, in case the store kept what it should not."""
-    if not policy.needs_touch(remembered.seen_at, memory.touch_after(), timezone.now()):
-        return True
-    touched = registry.touch_cookie(request.session, remembered.sid, client.ip_address(request))
-    return touched is not Touch.ENDED
-
-
-def _renew(request: HttpRequest, remembered: Memory) -> None:
-    """Have the cookie sent again, with a fresh age, when it has reached the age for that."""
-    now = timezone.now()
-    if policy.needs_renewal(remembered.renewed_at, conf.RENEW_AFTER, now):
-        memory.change(request.session, renewed_at=now)
+    touched = registry.touch_cookie(request.session, sid, client.ip_address(request))
+    return touched is Touch.ENDED

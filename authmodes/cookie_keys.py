@@ -16,7 +16,7 @@ def has_work(request: HttpRequest) -> bool:
     return (
         session.modified
         or (session.accessed and session.session_key != stores.cookie_key(request))
-        or (session.accessed and conf.ROTATE_SESSION_AFTER is not None)
+        or (stores.is_loaded(session) and _needs_new_key(session))
         or (settings.SESSION_SAVE_EVERY_REQUEST and not session.is_empty())
         or stores.is_discarded(request)
         or hasattr(request, "_authmodes_reused")
@@ -72,6 +72,17 @@ def _may_have_another_key(session: SessionBase) -> bool:
     return session.accessed and (rotates or stores.is_late(session)) and SESSION_KEY in session
 
 
+def _needs_new_key(session: SessionBase) -> bool:
+    """Whether the key has served long enough."""
+    rotate_after = conf.ROTATE_SESSION_AFTER
+    if rotate_after is None:
+        return False
+    remembered = memory.recall(session)
+    return remembered is not None and policy.needs_new_key(
+        remembered.keyed_at, rotate_after, timezone.now()
+    )
+
+
 def _go_on(request: HttpRequest, response: HttpResponseBase) -> None:
     """Rotate the key if it has served long enough, and save what was done under the one in force.
 
@@ -85,7 +96,7 @@ def _go_on(request: HttpRequest, response: HttpResponseBase) -> None:
     # Whoever came by an old key does not rotate the new one: parallel requests would chase
     # each other's keys.
     late, modified = stores.is_late(session), session.modified
-    due = policy.needs_new_key(remembered.keyed_at, conf.ROTATE_SESSION_AFTER, timezone.now())
+    due = _needs_new_key(session)
     if not (late or due or modified):
         return
     _prepare_cookie(session)

@@ -76,6 +76,12 @@ def _from_query(request: HttpRequest) -> Intent:
 
 
 def _from_dict(data: Any) -> Intent | None:
-    if not isinstance(data, dict):
+    """The intent in these data, which another version of us may have written.
+
+    None without a mode, and for a handoff that does not say where to.
+    """
+    if not isinstance(data, dict) or "mode" not in data:
         return None
-    return Intent(**{field.name: data[field.name] for field in fields(Intent)})
+    known = {field.name: data[field.name] for field in fields(Intent) if field.name in data}
+    intent = Intent(**known)
+    return intent if intent.next or not intent.is_handoff else None

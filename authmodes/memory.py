@@ -1,9 +1,8 @@
 """What a Django session remembers of its login session, so that a request need not ask the row."""
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
@@ -18,8 +17,7 @@ DATA_KEY = "_authmodes"
 TIMES = ("created_at", "seen_at", "expires_at", "keyed_at", "renewed_at")
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """The login session as its Django session knows it. `sid` identifies, it is no credential.
 
     `keyed_at` is when the session got its key, `renewed_at` when its cookie was last sent
@@ -32,8 +30,8 @@ class Memory:
     expires_at: datetime
     keyed_at: datetime
     renewed_at: datetime
-    ip_address: str = ""
-    agent: str = ""
+    ip_address: str
+    agent: str
 
 
 def remember(session: SessionBase, login_session: LoginSession) -> None:
@@ -63,8 +61,7 @@ def recall(session: SessionBase) -> Memory | None:
     # Asked for several times in each request; what is written is a new dict.
     known, memory = getattr(session, "_authmodes_recalled", (None, None))
     if known is not data:
-        times = {name: _moment(data[name]) for name in TIMES}
-        memory = Memory(**{**data, **times})
+        memory = _read(data)
         session._authmodes_recalled = (data, memory)  # type: ignore[attr-defined]
     return memory
 
@@ -73,7 +70,7 @@ def change(session: SessionBase, **changes: Any) -> None:
     """Remember something else than before; marks the session as modified."""
     memory = recall(session)
     if memory is not None:
-        _write(session, replace(memory, **changes))
+        _write(session, memory._replace(**changes))
 
 
 def current_sid(request: HttpRequest) -> str | None:
@@ -101,8 +98,22 @@ def digest_of_agent(user_agent: str) -> str:
 
 def _write(session: SessionBase, memory: Memory) -> None:
     times = {name: getattr(memory, name).timestamp() for name in TIMES}
-    session[DATA_KEY] = {**asdict(memory), **times}
+    session[DATA_KEY] = {**memory._asdict(), **times}
 
 
-def _moment(timestamp: float) -> datetime:
+def _read(data: dict[str, Any]) -> Memory | None:
+    """The memory in these data; None if another version of us wrote them, and left one out.
+
+    No defaults: an address made up here would switch the binding off. The row knows.
+    """
+    tz = UTC if settings.USE_TZ else None
+    try:
+        times = [datetime.fromtimestamp(data[name], tz) for name in TIMES]
+        return Memory._make([data["sid"], *times, data["ip_address"], data["agent"]])
+    except KeyError:
+        return None
+
+
+def moment_of(timestamp: float) -> datetime:
+    """A timestamp as the project's kind of datetime (`USE_TZ`)."""
     return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)

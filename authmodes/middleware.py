@@ -17,6 +17,13 @@ from . import cookie_judge, cookie_keys, stores
 from .errors import LimitReached
 
 
+def _challenge(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Say with a 403 which scope was missing, where a permission has noted it."""
+    challenge = getattr(request, "_authmodes_challenge", None)
+    if challenge is not None and response.status_code == 403:
+        response.setdefault("WWW-Authenticate", challenge)
+
+
 class LoginSessionMiddleware:
     """Place it after `AuthenticationMiddleware`."""
 
@@ -34,12 +41,14 @@ class LoginSessionMiddleware:
         if self.is_async:
             return self._respond_async(request)
         response = self.get_response(request)
+        _challenge(request, response)
         if cookie_keys.has_work(request):
             cookie_keys.finish(request, response)
         return response
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
         response = await self.get_response(request)
+        _challenge(request, response)
         if cookie_keys.has_work(request):
             await sync_to_async(cookie_keys.finish)(request, response)
         return response

@@ -2,8 +2,9 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -105,21 +106,24 @@ def lead_on(session: SessionBase) -> None:
     When it is loaded, because not only `request.user` reads a session: the CSRF check and
     a shopping cart do as well, and what they write must not end up under the old key.
     """
-    load, aload = session.load, session.aload
-
-    def load_live() -> dict[str, Any]:
-        return _arrive(session, load())
-
-    async def aload_live() -> dict[str, Any]:
-        return await sync_to_async(_arrive)(session, await aload())
-
-    session.load, session.aload = load_live, aload_live  # type: ignore[method-assign]
+    session.load = partial(_load_live, session, session.load)  # type: ignore[method-assign]
+    session.aload = partial(_aload_live, session, session.aload)  # type: ignore[method-assign]
     # With CSRF_USE_SESSIONS, Django's CSRF middleware has loaded it before ours.
     loaded = getattr(session, "_session_cache", None)
     if loaded is not None and SUCCESSOR_KEY in loaded:
         del session._session_cache  # type: ignore[attr-defined]
     elif loaded is not None:
         _arrive(session, loaded)
+
+
+def _load_live(session: SessionBase, load: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return _arrive(session, load())
+
+
+async def _aload_live(
+    session: SessionBase, aload: Callable[[], Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    return await sync_to_async(_arrive)(session, await aload())
 
 
 def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +135,11 @@ def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
         data = dict(live.items()) if live else {}
     session._authmodes_came_by = session.session_key  # type: ignore[attr-defined]
     return data
+
+
+def is_loaded(session: SessionBase) -> bool:
+    """Whether the store was asked for it and has answered."""
+    return hasattr(session, "_authmodes_came_by")
 
 
 def is_late(session: SessionBase) -> bool:
@@ -179,12 +188,12 @@ def delete(doomed: Mapping[str, str]) -> None:
         transaction.on_commit(lambda: _delete_outside_database(store, doomed))
 
 
-def has_tombstone(sid: str) -> bool:
+def has_tombstone(session: SessionBase, sid: str) -> bool:
     """Whether a login ended lately, as far as a cached store can tell without the row.
 
     A save that was under way when the session was deleted puts it back into the cache.
     """
-    return _is_cached(engine()) and _cache().get(TOMBSTONE + sid) is not None
+    return _is_cached(type(session)) and _cache().get(TOMBSTONE + sid) is not None
 
 
 def _delete_outside_database(store: Any, doomed: Mapping[str, str]) -> None:
@@ -204,7 +213,7 @@ def _delete_outside_database(store: Any, doomed: Mapping[str, str]) -> None:
 
 
 def _is_cached(store: type[SessionBase]) -> bool:
-    return issubclass(store, cache.SessionStore | cached_db.SessionStore)
+    return issubclass(store, (cache.SessionStore, cached_db.SessionStore))
 
 
 def _cache() -> BaseCache:

@@ -30,6 +30,8 @@ INSTALLED_APPS = [
     "allauth.socialaccount",
     "allauth.socialaccount.providers.openid_connect",
     "allauth.socialaccount.providers.dummy",
+    "allauth.socialaccount.providers.facebook",
+    "allauth.socialaccount.providers.github",
     "allauth.mfa",
     "rest_framework",
     "rest_framework_simplejwt.token_blacklist",
@@ -123,7 +125,9 @@ else:
     raise ValueError(f"TEST_DATABASE is sqlite, postgres or mariadb, not {TEST_DATABASE!r}")
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+# Clearing the cache empties the database, so each of pytest-xdist's workers has one.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL", f"redis://127.0.0.1:6379/{15 - _worker % 15}")
 
 # Sign-in
 

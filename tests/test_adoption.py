@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from authmodes import registry
 from authmodes.management.commands import adopt_sessions
+from authmodes.memory import DATA_KEY, Memory
 from authmodes.models import LoginSession
 
 from .conftest import API, Browser, only_row
@@ -126,6 +127,48 @@ def test_twenty_parallel_requests_make_one_row_on_postgresql(alice, settings, re
     row = only_row()
     assert (row.session_key, row.ended_at) == (key, None)
     assert browser_with(key).get(PAGE).status_code == 200
+
+
+# -- after another version of authmodes ----------------------------------------------------
+
+
+def remembering(login, **changes):
+    """A login whose session remembers it as another version of authmodes might."""
+    used = login("session")
+    session = used.browser.session
+    data = {**session[DATA_KEY], **changes}
+    session[DATA_KEY] = {name: value for name, value in data.items() if value is not None}
+    session.save()
+    return used
+
+
+@pytest.mark.parametrize("missing", Memory._fields)
+def test_what_a_session_does_not_remember_is_read_from_the_row(missing, login):
+    used = remembering(login, **{missing: None})
+    sid = only_row().sid
+    assert used.get().status_code == 200
+    data = used.browser.session[DATA_KEY]
+    assert (set(data), data["sid"]) == (set(Memory._fields), str(sid))
+    assert only_row().sid == sid
+
+
+def test_what_a_later_version_remembered_as_well_is_in_nobodys_way(login):
+    assert remembering(login, colour="blue").get().status_code == 200
+
+
+def test_a_login_that_ended_is_not_adopted_again(login):
+    used = remembering(login, seen_at=None)
+    LoginSession.objects.update(ended_at=timezone.now())
+    assert used.get().status_code == 401
+    assert only_row()
+
+
+@pytest.mark.parametrize("missing", ["ip_address", "seen_at"])
+def test_forgetting_where_a_login_was_made_does_not_unbind_it(missing, login, settings):
+    settings.AUTHMODES_BIND_IP = True
+    used = remembering(login, **{missing: None})
+    assert used.browser.get(API, REMOTE_ADDR="198.51.100.7").status_code == 401
+    assert only_row().end_reason == "revoked"
 
 
 # -- the command ---------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from authmodes.urls import urlpatterns
@@ -194,6 +195,55 @@ def test_signing_out_ends_each_kind_of_login(new_page):
         page.wait_for_load_state("networkidle")
         page.goto("/account/")
         page.wait_for_url("**/accounts/login/**")
+
+
+def totp_code(secret: str) -> str:
+    counter = int(time.time()) // 30
+    return format_hotp_value(hotp_value(secret, counter))
+
+
+def test_a_sign_in_with_a_second_factor_ends_in_tokens(new_page):
+    at_home, elsewhere = new_page(), new_page()
+    sign_in_with_cookie(at_home, "bob")
+    at_home.goto("/accounts/2fa/totp/activate/")
+    # allauth asks for the password again before anybody changes a second factor.
+    at_home.locator("[name=password]").fill("bob-demo")
+    at_home.locator("main").get_by_role("button", name="Confirm").click()
+    secret = at_home.locator("#authenticator_secret").input_value()
+    at_home.locator("[name=code]").fill(totp_code(secret))
+    at_home.get_by_role("button", name="Activate").click()
+    at_home.wait_for_url("**/accounts/2fa/recovery-codes/**")
+
+    elsewhere.goto("/")
+    elsewhere.get_by_role("link", name="Demo ID, with tokens").click()
+    sign_in_at_provider(elsewhere, "bob")
+    elsewhere.wait_for_url("**/accounts/2fa/authenticate/**")
+    assert "eyJ" not in elsewhere.evaluate("JSON.stringify(sessionStorage)")
+    assert elsewhere.evaluate("fetch('/api/hello/').then((answer) => answer.status)") == 401
+    elsewhere.locator("[name=code]").fill("000000")
+    elsewhere.get_by_role("button", name="Sign In").click()
+    expect(elsewhere.locator("body")).to_contain_text("Incorrect code")
+    elsewhere.locator("[name=code]").fill(totp_code(secret))
+    elsewhere.get_by_role("button", name="Sign In").click()
+
+    expect(elsewhere.get_by_role("heading", name="Hello")).to_be_visible()
+    assert "eyJ" in elsewhere.evaluate("JSON.stringify(sessionStorage)")
+    elsewhere.get_by_role("button", name="Call the API").click()
+    expect(elsewhere.locator("[data-show=answer]")).to_contain_text("jwt")
+
+
+def test_signing_out_can_go_on_to_the_provider(new_page, site):
+    page = new_page()
+    sid = sign_in_with_tokens(page)
+    page.get_by_role("button", name="Leave the provider as well").click()
+    # Without an ID token to show, allauth's provider asks first (RP-Initiated Logout 1.0, 2).
+    page.locator("button[name=action][value=logout]").click()
+    page.wait_for_url(f"{site}/spa/")
+    # Whoever comes next has to say who they are, there too.
+    page.goto("/")
+    page.get_by_role("link", name="Demo ID, with tokens").click()
+    sign_in_at_provider(page, "alice")
+    assert page.locator("[data-show=sid]").inner_text() != sid
 
 
 def test_everything_comes_from_the_two_sites(new_page, site):

@@ -10,8 +10,10 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
 from django.urls import clear_url_caches, path
+from rest_framework.authentication import SessionAuthentication
 from rest_framework_simplejwt import views as simplejwt
 
+from authmodes import serializers
 from authmodes.adapter import AuthModesAdapterMixin
 
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
@@ -23,6 +25,14 @@ class ForeignAdapter(DefaultAccountAdapter):
 
 class MixedAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):
     """An adapter of a project that mixed ours in."""
+
+
+class OwnSessionAuthentication(SessionAuthentication):
+    """A subclass that is no better than what it is made from."""
+
+
+class OwnObtainSerializer(serializers.TokenObtainPairSerializer):
+    """A project's own, made from ours."""
 
 
 def found(deploy: bool = False) -> set[str]:
@@ -56,6 +66,13 @@ def test_a_sound_project_has_no_findings():
                     "rest_framework_simplejwt.authentication.JWTAuthentication"
                 ]
             },
+            "authmodes.W003",
+        ),
+        # DRF's own default when a project names none has one as well.
+        ("REST_FRAMEWORK", {}, "authmodes.W003"),
+        (
+            "REST_FRAMEWORK",
+            {"DEFAULT_AUTHENTICATION_CLASSES": [f"{__name__}.OwnSessionAuthentication"]},
             "authmodes.W003",
         ),
         ("SIMPLE_JWT", {"TOKEN_TYPE_CLAIM": None}, "authmodes.E007"),
@@ -117,6 +134,14 @@ def test_simplejwts_own_view_beside_ours_is_an_error(view):
     clear_url_caches()
 
 
+def test_simplejwts_view_with_a_serializer_made_from_ours_is_accepted():
+    named = {"TOKEN_OBTAIN_SERIALIZER": f"{__name__}.OwnObtainSerializer"}
+    with override_settings(ROOT_URLCONF=Routes(simplejwt.TokenObtainPairView), SIMPLE_JWT=named):
+        clear_url_caches()
+        assert "authmodes.E006" not in found()
+    clear_url_caches()
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -124,12 +149,18 @@ def test_simplejwts_own_view_beside_ours_is_an_error(view):
         ({"SIMPLE_JWT": {"SIGNING_KEY": "k" * 40, "ALGORITHM": "HS512"}}, "authmodes.W004"),
         ({"AUTHMODES_REDIRECT_URIS": ["http://spa.example/"]}, "authmodes.W005"),
         ({"SESSION_COOKIE_SECURE": False}, "authmodes.W006"),
+        ({"ACCOUNT_REAUTHENTICATION_REQUIRED": False}, "authmodes.W007"),
     ],
 )
 def test_what_is_unsafe_in_deployment_is_found_there_only(changed, expected):
     with override_settings(**changed):
         assert expected in found(deploy=True)
         assert expected not in found()
+
+
+def test_a_project_that_asks_for_a_recent_login_is_not_warned():
+    with override_settings(ACCOUNT_REAUTHENTICATION_REQUIRED=True):
+        assert "authmodes.W007" not in found(deploy=True)
 
 
 def test_an_error_stops_the_check_command():

@@ -356,6 +356,29 @@ def test_a_pending_second_factor_holds_up_a_handoff_which_then_goes_on(handoff, 
     assert only_row().amr == "fed otp mfa"
 
 
+@pytest.mark.parametrize(
+    ("changes", "mode"),
+    [
+        ({"colour": "blue"}, "jwt"),
+        ({"state": None}, "jwt"),
+        ({"mode": None}, "session"),
+        # Where to, then? Not to the address at hand, with a code in its query.
+        ({"next": None}, "session"),
+    ],
+)
+def test_an_intent_that_another_version_wrote_breaks_no_login(changes, mode, handoff):
+    started = handoff.start()
+    session = handoff.browser.session
+    for state, *_ in session["socialaccount_states"].values():
+        intent = {**state["data"]["authmodes"], **changes}
+        state["data"]["authmodes"] = {k: v for k, v in intent.items() if v is not None}
+    session.save()
+    response = handoff.authenticate(started.url)
+    assert response.status_code == 302, response.content
+    assert response.url.startswith("https://spa.example/callback?code=") == (mode == "jwt")
+    assert LoginSession.objects.filter(mode="session").exists() == (mode == "session")
+
+
 def test_the_intent_of_an_abandoned_handoff_is_not_left_to_the_next_login(handoff, bob):
     """Started for an SPA, never finished; then somebody signs in on allauth's own page."""
     handoff.start()

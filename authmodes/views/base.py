@@ -17,11 +17,12 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from .. import errors, registry, transport
-from ..authentication import REALM, AuthModesAuthentication, LoginAuth
+from .. import errors, registry, tokens, transport
+from ..authentication import AuthModesAuthentication, LoginAuth
 from ..conf import Mode
-from ..models import EndReason
-from ..serializers import token_answer
+from ..errors import REALM
+from ..models import EndReason, LoginMode, LoginSession
+from ..serializers import cookie_answer, token_answer
 from ..throttles import CredentialThrottle
 from ..tokens import TokenPair
 from .handler import handle
@@ -67,8 +68,11 @@ class DoorMixin:
     def get_throttles(self) -> list[BaseThrottle]:
         # The project's own ones go on counting.
         its_own = super().get_throttles()  # type: ignore[misc]
-        scope = self.credential_scope
+        scope = self.get_credential_scope()
         return [CredentialThrottle(scope), *its_own] if scope else its_own
+
+    def get_credential_scope(self) -> str:
+        return self.credential_scope
 
     def presented_token(self, request: Request) -> Any:
         """The token that the call is about, as it came, for the throttle to see whose it is."""
@@ -127,6 +131,13 @@ def enforce_csrf(request: Request) -> None:
 def sets_cookie(mode: str) -> bool:
     """Whether a login of this mode answers with a cookie."""
     return mode == Mode.SESSION or transport.in_use()
+
+
+def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
+    """Answer a sign-in with what its login session is carried by."""
+    if started.mode == LoginMode.JWT:
+        return respond_to_login(request, tokens.mint(started))
+    return Response(cookie_answer(started, request._request.session))
 
 
 def respond_to_login(request: Request, pair: TokenPair) -> Response:

@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from .. import errors, handoff, transport
 from ..intent import STATE_KEY, Intent
 from ..models import LoginMode
+from ..provider_tokens import supported
 from ..serializers import wanted_mode
 from .base import PublicView, enforce_csrf
 
@@ -75,7 +76,9 @@ def providers(request: Request) -> list[dict[str, Any]]:
             "id": provider.sub_id,
             "name": provider.name,
             "redirect": provider.supports_redirect,
-            "token": provider.supports_token_authentication,
+            # What `url` takes of this provider.
+            "token": supported(provider),
+            "url": reverse("authmodes:social_token", args=[provider.sub_id]),
             "start_url": reverse("authmodes:social_start", args=[provider.sub_id]),
         }
         for provider in get_adapter(request._request).list_providers(request._request)

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt import views as simplejwt
 
-from .. import handoff, keys, registry, tokens, transport
+from .. import handoff, keys, machines, registry, tokens, transport
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginMode
 from ..serializers import (
@@ -26,6 +26,7 @@ from ..serializers import (
     TokenVerifySerializer,
     wanted_mode,
 )
+from . import grants
 from .base import (
     DoorMixin,
     LoginSessionView,
@@ -41,13 +42,23 @@ JWKS_MAX_AGE = 600
 
 
 class TokenObtainPairView(DoorMixin, simplejwt.TokenObtainPairView):
-    """simplejwt's password login; the user passes through allauth's stages."""
+    """simplejwt's password login; the user passes through allauth's stages.
+
+    With a `grant_type` it is OAuth's token endpoint instead, for machine clients.
+    """
 
     serializer_class = TokenObtainPairSerializer
     # The one of `login/`, lest who guesses passwords alternates.
     credential_scope = "authmodes_login"
 
+    def get_credential_scope(self) -> str:
+        if grants.is_asked_for(self.request):
+            return "authmodes_client"
+        return self.credential_scope
+
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if grants.is_asked_for(request):
+            return grants.answer(request)
         if transport.in_use():
             enforce_csrf(request)
         serializer = self.get_serializer(data=request.data)
@@ -138,6 +149,8 @@ class TokenRevokeView(PublicView):
         identified = registry.identify(raw_token)
         if identified is None:
             registry.spend_legacy(raw_token)
+            if machine_token := machines.read(raw_token):
+                machines.revoke_token(machine_token)
         else:
             registry.revoke(identified[1], EndReason.LOGOUT)
         return Response()
@@ -159,7 +172,10 @@ class TokenIntrospectView(LoginSessionView):
     def post(self, request: Request) -> Response:
         serializer = TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        identified = registry.identify(serializer.validated_data["token"])
+        raw_token = serializer.validated_data["token"]
+        identified = registry.identify(raw_token)
+        if identified is None and (machine_token := machines.read(raw_token)):
+            return _introspect_machine(machine_token)
         if identified is None or not registry.is_live(*identified):
             # Nothing else, not even why (2.2).
             return Response({"active": False})
@@ -174,6 +190,22 @@ class TokenIntrospectView(LoginSessionView):
                 "token_use": token.token_type,
             }
         )
+
+
+def _introspect_machine(token: machines.MachineToken) -> Response:
+    """What the token of a machine client says; there is no user to name."""
+    scopes = machines.judge(token) if conf.MODE.allows(Mode.JWT) else None
+    if scopes is None:
+        return Response({"active": False})
+    return Response(
+        {
+            **token.payload,
+            "active": True,
+            "scope": " ".join(scopes),
+            "token_type": "Bearer",
+            "token_use": token.token_type,
+        }
+    )
 
 
 class WhateverIsAccepted(BaseContentNegotiation):
