@@ -48,6 +48,7 @@ def register_all() -> None:
         check_token_type_claim,
         check_cookie_secure,
         check_authentication_classes,
+        check_headless_strategy,
     ):
         checks.register(_unless_misconfigured(check), Tags.security)
     checks.register(check_simplejwt_routes, Tags.urls)
@@ -202,6 +203,24 @@ def check_authentication_classes(app_configs: Apps, **kwargs: Any) -> Iterable[C
                 'REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"]; DRF names others by itself.',
                 id="authmodes.W003",
             )
+
+
+def check_headless_strategy(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W008: what another strategy hands out for a login does not end with it at once."""
+    if not apps.is_installed("allauth.headless"):
+        return
+    from allauth.headless import app_settings
+
+    from .strategy import AuthModesTokenStrategy
+
+    if "app" in app_settings.CLIENTS and not isinstance(
+        app_settings.TOKEN_STRATEGY, AuthModesTokenStrategy
+    ):
+        yield Warning(
+            "HEADLESS_TOKEN_STRATEGY is not one of authmodes, which cannot revoke its tokens.",
+            hint='Set it to "authmodes.strategy.AuthModesTokenStrategy".',
+            id="authmodes.W008",
+        )
 
 
 def check_key_length(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
+from allauth.core.internal.httpkit import is_headless_request
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
@@ -72,6 +73,17 @@ def note_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> N
 def provider_session(request: HttpRequest) -> str:
     """What `note_provider_session` noted, "" for nothing."""
     return str(request.session.get(PROVIDER_SID_KEY, ""))
+
+
+def is_headless(request: HttpRequest) -> bool:
+    """Whether allauth.headless is handling the request, for either of its clients."""
+    return is_headless_request(request) is not None
+
+
+def is_app(request: HttpRequest) -> bool:
+    """Whether the request is one of headless' client "app", which has no cookies."""
+    # A private name of allauth's; a test fails when it moves.
+    return is_headless_request(request) == "app"
 
 
 def _kind(record: dict[str, Any]) -> str:

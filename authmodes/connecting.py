@@ -5,13 +5,11 @@ re-authentication that is noted in a Django session, and a token login has none.
 calls this has asked for a recent login already (`stepup.RecentLogin`).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount import signals
 from allauth.socialaccount.adapter import get_adapter
-from allauth.socialaccount.internal import flows
-from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.base import AuthProcess, Provider
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -21,10 +19,13 @@ from django.utils.translation import gettext_lazy as _
 from . import errors, provider_tokens
 from .provider_tokens import Credential
 
+if TYPE_CHECKING:
+    from allauth.socialaccount.models import SocialAccount
+
 
 def connect(
     request: HttpRequest, user: Any, provider: Provider, credential: Credential
-) -> SocialAccount:
+) -> "SocialAccount":
     """Connect what a credential identifies to `user`; theirs already is no mistake.
 
     Raises `Conflict` for an account of somebody else, and what `provider_tokens.verified`
@@ -48,6 +49,10 @@ def disconnect(request: HttpRequest, user: Any, provider: Provider, uid: str) ->
     Raises `Http404`, or `BadRequest` where several could be meant or allauth's rules say
     that the user could not sign in any more.
     """
+    # Not above, nor below: a project may do without allauth.socialaccount.
+    from allauth.socialaccount.internal import flows
+    from allauth.socialaccount.models import SocialAccount
+
     accounts = SocialAccount.objects.filter(user=user, provider=provider.sub_id)
     # By Python and not by the database, whose collation may take "a" for "A".
     found = [account for account in accounts if uid in ("", account.uid)]
@@ -72,6 +77,8 @@ def disconnect(request: HttpRequest, user: Any, provider: Provider, uid: str) ->
 
 
 def _connect(request: HttpRequest, user: Any, sociallogin: Any) -> None:
+    from allauth.socialaccount.internal import flows
+
     flows.login.pre_social_login(request, sociallogin)
     if sociallogin.is_existing and sociallogin.user != user:
         detail = _("This account is connected to somebody else.")

@@ -74,7 +74,8 @@ def _judge(request: HttpRequest, user: Any) -> Any:
 
 def _cookies_count(request: HttpRequest) -> bool:
     """Whether cookie logins are on; where they are off they still open the admin."""
-    if conf.MODE.allows(Mode.SESSION):
+    # The session token of an app is no cookie; the strategy has judged its login's mode.
+    if conf.MODE.allows(Mode.SESSION) or client.is_app(request):
         return True
     try:
         match = request.resolver_match or resolve(request.path_info)

@@ -103,14 +103,6 @@ class ProviderUnavailable(exceptions.APIException):
     default_code = "provider_unavailable"
 
 
-class LimitsUnavailable(exceptions.APIException):
-    """The cache that allauth counts attempts in is away; nobody may guess meanwhile."""
-
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _("Signing in is not possible at the moment.")
-    default_code = "limits_unavailable"
-
-
 class UpstreamTokenRefused(BadRequest):
     """A token that a provider is said to have sent is not acceptable; nothing was changed.
 
@@ -118,6 +110,14 @@ class UpstreamTokenRefused(BadRequest):
     """
 
     default_code = "invalid_request"
+
+
+class LimitsUnavailable(exceptions.APIException):
+    """The cache that allauth counts attempts in is away; nobody may guess meanwhile."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("Signing in is not possible at the moment.")
+    default_code = "limits_unavailable"
 
 
 def no_active_account() -> exceptions.AuthenticationFailed:

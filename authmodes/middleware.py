@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.http import HttpRequest
+from django.contrib.sessions.backends.base import UpdateError
+from django.http import HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from . import cookie_judge, cookie_keys, stores
+from . import client, cookie_judge, cookie_keys, stores
 from .errors import LimitReached
 
 
@@ -56,7 +57,11 @@ class LoginSessionMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """Answer a `login()` that the limit refuses; a signal's receiver has no other way."""
+        """Answer what nobody else does: a `login()` over the limit, a session that is gone."""
+        if isinstance(exception, UpdateError) and client.is_app(request):
+            # Headless saves an app's session in its view. To Django's own middleware it is a
+            # bad request that the session was deleted meanwhile.
+            return HttpResponseBadRequest()
         if not isinstance(exception, LimitReached):
             return None
         stores.discard(request)

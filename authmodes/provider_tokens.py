@@ -9,13 +9,10 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from allauth.socialaccount.models import SocialLogin
 from allauth.socialaccount.providers.base import Provider, ProviderException
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client, OAuth2Error
-from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
-from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -23,6 +20,11 @@ from requests import HTTPError, RequestException
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
 from . import errors, handoff, id_tokens
+
+if TYPE_CHECKING:
+    # Elsewhere within functions: a project may do without allauth.socialaccount.
+    from allauth.socialaccount.models import SocialLogin
+    from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 
 logger = logging.getLogger("authmodes")
 
@@ -62,6 +64,8 @@ def supported(provider: Provider) -> list[str]:
     (`OAUTH_PKCE_ENABLED`): elsewhere nobody looks at the verifier, and a planted code would
     be accepted (RFC 9700, 4.5).
     """
+    from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
+
     kinds = ["id_token"] if provider.supports_token_authentication else []
     if provider.id in INSPECTS_ACCESS_TOKENS:
         kinds.append("access_token")
@@ -75,7 +79,7 @@ def supported(provider: Provider) -> list[str]:
 @contextmanager
 def verified(
     request: HttpRequest, provider: Provider, credential: Credential
-) -> Iterator[SocialLogin]:
+) -> Iterator["SocialLogin"]:
     """Give allauth's social login for a credential, which is used up unless the block raises.
 
     Raises `AuthenticationFailed` (the credential is no good, or was used), `BadRequest` (of
@@ -120,7 +124,7 @@ def _token(provider: Provider, **token: str) -> dict[str, str]:
 # -- codes ---------------------------------------------------------------------------------
 
 
-def _by_code(request: HttpRequest, provider: Any, credential: Credential) -> SocialLogin:
+def _by_code(request: HttpRequest, provider: Any, credential: Credential) -> "SocialLogin":
     """Exchange a code as allauth's callback does, but for the client that asked for it."""
     if not handoff.is_allowed(credential.redirect_uri):
         raise errors.BadRequest(_("This redirect_uri is not allowed."), "invalid_redirect_uri")
@@ -154,7 +158,7 @@ def _exchange(adapter: Any, request: HttpRequest, app: Any, credential: Credenti
         raise errors.ProviderUnavailable from None
 
 
-def _login_of(adapter: Any, request: HttpRequest, app: Any, answer: Any) -> SocialLogin:
+def _login_of(adapter: Any, request: HttpRequest, app: Any, answer: Any) -> "SocialLogin":
     token = adapter.parse_token(answer)
     if app.pk:
         token.app = app
@@ -163,8 +167,10 @@ def _login_of(adapter: Any, request: HttpRequest, app: Any, answer: Any) -> Soci
     return login
 
 
-def _sends_verifier(adapter: type[OAuth2Adapter]) -> bool:
+def _sends_verifier(adapter: "type[OAuth2Adapter]") -> bool:
     """Whether allauth's own code exchanges codes here, by POST; others may drop the verifier."""
+    from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
+
     exchange = adapter.get_access_token_data, adapter.client_class.get_access_token
     ours = OAuth2Adapter.get_access_token_data, OAuth2Client.get_access_token
     return exchange == ours and adapter.access_token_method == "POST"
@@ -203,7 +209,7 @@ def _fault(provider: Provider, error: BaseException) -> APIException:
     return id_tokens.invalid()
 
 
-def _tidied(login: SocialLogin) -> SocialLogin:
+def _tidied(login: "SocialLogin") -> "SocialLogin":
     """Refuse what no database can hold, and take nothing but `true` for a verified address."""
     try:
         text = json.dumps(login.account.extra_data, ensure_ascii=False)

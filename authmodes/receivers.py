@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from . import memory, policy, registry
+from . import intent, memory, policy, registry, stores
 from .models import EndReason, LoginMode, LoginSession
 
 
@@ -52,7 +52,11 @@ def _mfa_signals() -> list[Any]:
 
 def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     """Give every `login()` its row: allauth's, the admin's and the project's own."""
-    if request is not None and hasattr(request, "session"):
+    if request is None or not hasattr(request, "session"):
+        return
+    if intent.adds_tokens(request):
+        registry.start_app(request, user)
+    else:
         registry.start(request, user, LoginMode.SESSION)
 
 
@@ -68,8 +72,20 @@ def change_key_at_reauthentication(
     request: HttpRequest, reauthenticated: bool = False, **kwargs: Any
 ) -> None:
     """Whoever proves again who they are goes on under a new session id (ASVS V7.2.4)."""
-    if reauthenticated and request.session.session_key:
+    if not reauthenticated or not request.session.session_key:
+        return
+    remembered = memory.recall(request.session)
+    if remembered is None or not stores.is_of_app(request.session):
         request.session.cycle_key()
+        return
+    # An app may have calls under way, and takes a 410 for the end of its login: for the grace,
+    # the old session token leads on to the new one.
+    live = registry.rotate_key(request.session, remembered.sid)
+    if live is None:
+        request.session.flush()
+        return
+    memory.note_key(live)
+    request.session = live
 
 
 def end_blacklisted_login(instance: BlacklistedToken, **kwargs: Any) -> None:

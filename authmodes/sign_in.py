@@ -1,6 +1,5 @@
 """Signing in over REST, through allauth's own login flow and all of its stages."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,24 +8,19 @@ from allauth.account import app_settings
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import LoginForm
 from allauth.account.internal.stagekit import clear_login
-from allauth.core import ratelimit
 from allauth.core.exceptions import ImmediateHttpResponse, SignupClosedException
-from allauth.socialaccount.internal import flows
 from allauth.socialaccount.providers.base import AuthProcess, Provider
 from allauth.utils import get_form_class
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
-from . import errors, intent, provider_tokens, stages, stores
+from . import attempts, errors, intent, provider_tokens, stages, stores
 from .intent import STATE_KEY, Intent
 from .models import LoginMode, LoginSession
 from .provider_tokens import Credential
 from .stages import Answers
-
-logger = logging.getLogger("authmodes")
 
 
 def with_password(
@@ -69,8 +63,7 @@ def _flow(request: HttpRequest, mode: str) -> Iterator[Intent]:
     """Declare what the login shall become, within allauth's limit of attempts."""
     wanted = Intent(mode)
     intent.declare(request, wanted)
-    if not _may_try(request):
-        raise stages.throttled("login")
+    attempts.count(request)
     if mode == LoginMode.SESSION:
         yield wanted
     else:
@@ -90,6 +83,9 @@ def _complete(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
 
     `complete_social_login` would render pages where this has to tell what happened.
     """
+    # Not above: a project may do without allauth.socialaccount.
+    from allauth.socialaccount.internal import flows
+
     try:
         # All of a new user or nothing: two calls at once may bring the same account.
         with transaction.atomic():
@@ -116,20 +112,8 @@ def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
         return form
     codes = {error.code for errors_ in form.errors.as_data().values() for error in errors_}
     if "too_many_login_attempts" in codes:
-        raise stages.throttled("login_failed")
+        raise attempts.throttled("login_failed")
     raise errors.no_active_account()
-
-
-def _may_try(request: HttpRequest) -> bool:
-    """Count an attempt in allauth's limits. Raises `LimitsUnavailable` if nobody can count."""
-    try:
-        return ratelimit.consume(request, action="login")
-    except (PermissionDenied, ImproperlyConfigured):
-        raise
-    except Exception as error:
-        # Whatever a cache raises when it is away; allauth's next count would fail as well.
-        logger.warning("Cannot count attempts to sign in: %r", error)
-        raise errors.LimitsUnavailable from error
 
 
 @contextmanager

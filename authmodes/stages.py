@@ -8,23 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from allauth.account import app_settings as account_settings
 from allauth.account.internal.stagekit import get_pending_stage
-
-# Private; a test fails when it moves.
-from allauth.core.internal.ratelimit import parse_rates
 from allauth.socialaccount import app_settings as socialaccount_settings
 from allauth.socialaccount.adapter import get_adapter as get_socialaccount_adapter
-from allauth.socialaccount.internal import flows
 from allauth.utils import get_form_class
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.db import transaction
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed, Throttled, ValidationError
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
-from . import errors, intent
+from . import attempts, errors, intent
 from .models import LoginMode, LoginSession
 
 MFA, TRUST, SIGNUP = "mfa_authenticate", "mfa_trust", "provider_signup"
@@ -38,12 +33,6 @@ class Answers:
 
     mfa_code: str = ""
     signup: Mapping[str, Any] = field(default_factory=dict)
-
-
-def throttled(action: str) -> Throttled:
-    """The 429 of one of allauth's limits; it does not say which of its rates was exceeded."""
-    rates = parse_rates(account_settings.RATE_LIMITS.get(action))
-    return Throttled(max((rate.duration for rate in rates), default=None))
 
 
 def conclude(request: HttpRequest, user: Any, answers: Answers) -> LoginSession:
@@ -76,6 +65,9 @@ def sign_up(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
 
     Raises `StagePending`, or `ValidationError` for what was filled in wrongly.
     """
+    # Not above: a project may do without allauth.socialaccount.
+    from allauth.socialaccount.internal import flows
+
     form_class = get_form_class(
         socialaccount_settings.FORMS, "signup", "allauth.socialaccount.forms.SignupForm"
     )
@@ -106,7 +98,7 @@ def _authenticate(stage: Any, code: str) -> None:
         return
     codes = {error.code for found in form.errors.as_data().values() for error in found}
     if "too_many_login_attempts" in codes:
-        raise throttled("login_failed")
+        raise attempts.throttled("login_failed")
     raise AuthenticationFailed(_("The code of the second factor is wrong."), "invalid_mfa_code")
 
 

@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "allauth.socialaccount.providers.facebook",
     "allauth.socialaccount.providers.github",
     "allauth.mfa",
+    "allauth.headless",
     "rest_framework",
     "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
@@ -145,6 +146,7 @@ ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+HEADLESS_TOKEN_STRATEGY = "authmodes.strategy.AuthModesTokenStrategy"
 # Every test signs in from one address; the tests about limits switch them on.
 ACCOUNT_RATE_LIMITS = False
 SOCIALACCOUNT_PROVIDERS = {

@@ -15,12 +15,19 @@ from rest_framework_simplejwt import views as simplejwt
 
 from authmodes import serializers
 from authmodes.adapter import AuthModesAdapterMixin
+from authmodes.checks import check_headless_strategy
+from authmodes.strategy import AuthModesTokenStrategy
 
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
+HEADLESS = "allauth.headless.tokens.strategies"
 
 
 class ForeignAdapter(DefaultAccountAdapter):
     """An adapter of a project that never heard of us."""
+
+
+class ExtendedStrategy(AuthModesTokenStrategy):
+    """A strategy of a project that extends ours."""
 
 
 class MixedAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):
@@ -76,6 +83,8 @@ def test_a_sound_project_has_no_findings():
             "authmodes.W003",
         ),
         ("SIMPLE_JWT", {"TOKEN_TYPE_CLAIM": None}, "authmodes.E007"),
+        ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.sessions.SessionTokenStrategy", "authmodes.W008"),
+        ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.jwt.JWTTokenStrategy", "authmodes.W008"),
     ],
 )
 def test_a_misconfiguration_has_its_check(setting, value, expected):
@@ -112,6 +121,29 @@ def test_a_project_without_the_token_blacklist_is_told_so():
 def test_an_adapter_with_the_mixin_is_accepted():
     with override_settings(ACCOUNT_ADAPTER=f"{__name__}.MixedAdapter"):
         assert "authmodes.E003" not in found()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"HEADLESS_TOKEN_STRATEGY": f"{__name__}.ExtendedStrategy"},
+        # No token is handed out there.
+        {
+            "HEADLESS_TOKEN_STRATEGY": f"{HEADLESS}.sessions.SessionTokenStrategy",
+            "HEADLESS_CLIENTS": ("browser",),
+        },
+    ],
+)
+def test_a_strategy_that_leaves_nothing_out_of_reach_is_accepted(changed):
+    with override_settings(**changed):
+        assert "authmodes.W008" not in found()
+
+
+def test_a_project_without_headless_needs_no_strategy():
+    remaining = [app for app in settings.INSTALLED_APPS if app != "allauth.headless"]
+    foreign = f"{HEADLESS}.sessions.SessionTokenStrategy"
+    with override_settings(INSTALLED_APPS=remaining, HEADLESS_TOKEN_STRATEGY=foreign):
+        assert list(check_headless_strategy(None)) == []
 
 
 def test_token_cookies_that_are_not_secure_are_warned_about():

@@ -2,10 +2,14 @@
 
 import base64
 import json
+import os
 import secrets
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -26,6 +30,7 @@ from .oidc_provider import CLIENT_ID, REDIRECT_URI, app_of
 
 User = get_user_model()
 
+ROOT = Path(__file__).parent.parent
 PATH = "/auth/social/example/"
 
 
@@ -694,3 +699,18 @@ def test_an_app_of_the_same_provider_may_be_named(provider, settings):
     assert present(id_token=for_phone, client_id="phone").status_code == 200
     assert present(id_token=provider.id_token()).status_code == 200
     assert present(id_token=provider.id_token(), client_id="x").status_code == 404
+
+
+def test_a_project_may_do_without_social_accounts(tmp_path):
+    (tmp_path / "unsocial.py").write_text(
+        "from tests.settings import *\n"
+        "INSTALLED_APPS = [name for name in INSTALLED_APPS if 'socialaccount' not in name]\n"
+    )
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "unsocial",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
+    }
+    command = [sys.executable, "-m", "django", "check"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

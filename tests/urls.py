@@ -31,6 +31,7 @@ def api(request: Request) -> Response:
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("_allauth/", include("allauth.headless.urls")),
     path("auth/", include("authmodes.urls")),
     path("probe/page/", page, name="probe-page"),
     path("probe/whoami/", whoami, name="probe-whoami"),

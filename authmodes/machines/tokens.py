@@ -68,7 +68,7 @@ def mint(secret: MachineClientSecret, scopes: list[str]) -> MintedToken:
     """Make a token that ends with its lifetime, its secret or its client: the first of them."""
     client = secret.client
     now = timezone.now()
-    ends = (now + simple_jwt().ACCESS_TOKEN_LIFETIME, client.expires_at, None)
+    ends = (now + simple_jwt().ACCESS_TOKEN_LIFETIME, client.expires_at, secret.expires_at)
     issued, expires = (
         tokens.epoch(now),
         tokens.epoch(min(end for end in ends if end is not None)),

@@ -21,7 +21,7 @@ from .following import (
 )
 from .judging import end_by_token_text, end_outdated, identify, is_acceptable, is_live, verdict
 from .rotating import Refusal, finish_reuse, rotate, spend_legacy
-from .starting import start
+from .starting import start, start_app
 
 __all__ = [
     "Refusal",
@@ -50,6 +50,7 @@ __all__ = [
     "rotate_key",
     "spend_legacy",
     "start",
+    "start_app",
     "touch",
     "touch_cookie",
     "verdict",
