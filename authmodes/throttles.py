@@ -14,12 +14,14 @@ from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework_simplejwt.exceptions import TokenError
 
-from . import binding, client, tokens
+from . import binding, client, machines, tokens
 
 logger = logging.getLogger("authmodes")
 
 DEFAULT_RATES = {
     "authmodes_login": "20/min",
+    # Of its own, lest a fleet of machines uses up what people have.
+    "authmodes_client": "60/min",
     "authmodes_start": "60/min",
     "authmodes_exchange": "60/min",
     "authmodes_refresh": "60/min",
@@ -27,13 +29,15 @@ DEFAULT_RATES = {
     "authmodes_logout": "120/min",
     # A service may ask once for each request that it serves.
     "authmodes_introspect": "1200/min",
+    # A provider tells of many people from one address.
+    "authmodes_upstream": "600/min",
 }
 # In a project's rates: the one for all scopes that it does not name.
 EVERY_SCOPE = "authmodes"
 
 
 class CredentialThrottle(SimpleRateThrottle):
-    """Counts by login session where the call proves one, else by address.
+    """Counts by login session or machine client where the call proves one, else by address.
 
     A genuine token cannot be made up, so many people behind one address have a count each,
     and a neighbour who sends rubbish does not use up theirs.
@@ -55,7 +59,7 @@ class CredentialThrottle(SimpleRateThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:
         if self.rate is None or request.method in SAFE_METHODS:
             return True
-        caller = _login_session(request, view) or _network(request)
+        caller = _owner(request, view) or _network(request)
         if caller is None:
             # Nobody can tell the callers apart, and one must not use up what all have.
             return True
@@ -77,9 +81,9 @@ class CredentialThrottle(SimpleRateThrottle):
         return math.ceil(in_the_way[0] + self.duration - self.now)
 
 
-def _login_session(request: Request, view: Any) -> str | None:
-    """The login session of the caller's credential, or of the token that the call is about."""
-    if sid := getattr(request.auth, "sid", None):
+def _owner(request: Request, view: Any) -> str | None:
+    """Whose the caller's credential is, or the token that the call is about."""
+    if sid := getattr(request.auth, "sid", ""):
         return str(sid)
     raw_token = view.presented_token(request)
     for kind in (tokens.RefreshToken, tokens.AccessToken) if raw_token else ():
@@ -87,7 +91,8 @@ def _login_session(request: Request, view: Any) -> str | None:
             return str(tokens.read(kind, raw_token).sid)
         except TokenError:
             continue
-    return None
+    machine_token = machines.read(raw_token) if raw_token else None
+    return f"client:{machine_token.client_id}" if machine_token else None
 
 
 def _network(request: Request) -> str | None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from urllib.parse import urlencode
 
 import jsonschema
 import pytest
@@ -16,8 +17,8 @@ from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.views import APIView
 
-from authmodes import urls
-from authmodes.openapi import endpoints, shapes
+from authmodes import machines, urls
+from authmodes.openapi import components, endpoints, shapes
 from authmodes.views.base import DoorMixin
 from authmodes.views.login import LoginView
 
@@ -76,7 +77,7 @@ def test_every_endpoint_has_a_schema_of_ours():
 
 def test_every_shape_is_used():
     text = str(document())
-    unused = [name for name in shapes.COMPONENTS if f"/{shapes.PREFIX}{name}'" not in text]
+    unused = [name for name in components.COMPONENTS if f"/{shapes.PREFIX}{name}'" not in text]
     assert not unused
 
 
@@ -186,7 +187,7 @@ def test_what_is_throttled_says_so():
     by_id = operations_of(document())
     for view, verbs in endpoints.OPERATIONS.items():
         for method, operation in verbs.items():
-            counted = issubclass(view, DoorMixin) and view.credential_scope and method == "POST"
+            counted = issubclass(view, DoorMixin) and view.credential_scope and method != "GET"
             answer = by_id[operation.id]["responses"].get("429")
             assert bool(answer) == bool(counted)
             assert not answer or "Retry-After" in answer["headers"]
@@ -258,6 +259,9 @@ def test_what_the_signed_in_user_sees_is_as_documented(conforms, mode, login):
     conforms("authmodes_session", signed_in.get(one), 404)
     conforms("authmodes_session_end_others", signed_in.delete("/auth/sessions/"), 200)
     conforms("authmodes_token_introspect", signed_in.post("/auth/token/introspect/"), 403)
+    leaving = {"upstream": True, "post_logout_redirect_uri": "https://evil.example/"}
+    conforms("authmodes_logout", login(mode).post("/auth/logout/", leaving), 400)
+    conforms("authmodes_logout", login(mode).post("/auth/logout/", {"upstream": True}), 200)
     conforms("authmodes_logout", signed_in.logout(), 204)
     conforms("authmodes_user", signed_in.get("/auth/user/"), 401)
 
@@ -291,6 +295,47 @@ def test_a_handoff_answers_as_documented(conforms, handoff):
     conforms("authmodes_social_start", Browser().submit(start), 302)
     nobody = Browser(headers={"accept": "text/html"}).submit("/auth/social/nobody/start/")
     conforms("authmodes_social_start", nobody, 404)
+
+
+def test_a_machine_clients_token_answers_as_documented(conforms, db, admin_user, login):
+    client, secret = machines.create("nightly", scopes="reports:read")
+    body = {
+        "grant_type": "client_credentials",
+        "client_id": client.client_id,
+        "client_secret": secret,
+    }
+    granted = post_json("/auth/token/", body)
+    conforms("authmodes_token_obtain_pair", granted, 200)
+    refused = {400: {"scope": "reports:write"}, 401: {"client_secret": "wrong"}}
+    for status, changed in refused.items():
+        answer = post_json("/auth/token/", {**body, **changed})
+        conforms("authmodes_token_obtain_pair", answer, status)
+    about = {"token": granted.json()["access_token"]}
+    introspected = login("jwt", admin_user).post("/auth/token/introspect/", about)
+    assert introspected.json()["active"]
+    conforms("authmodes_token_introspect", introspected, 200)
+
+
+def test_a_providers_token_answers_as_documented(conforms, alice_at_dummy, login):
+    answer = post_json("/auth/social/dummy/", {"id_token": "x", "mode": "jwt"})
+    conforms("authmodes_social_token", answer, 401)
+    conforms("authmodes_social_token", post_json("/auth/social/nobody/", {"code": "x"}), 400)
+    signed_in = login("jwt")
+    conforms("authmodes_social_disconnect", signed_in.delete("/auth/social/nobody/"), 404)
+    conforms("authmodes_social_disconnect", signed_in.delete("/auth/social/dummy/"), 204)
+    anonymous = Browser().delete("/auth/social/dummy/")
+    conforms("authmodes_social_disconnect", anonymous, 401)
+
+
+def test_a_call_of_a_provider_is_answered_as_documented(conforms, db):
+    for provider, status in {"example": 400, "nobody": 404}.items():
+        at = f"/auth/upstream/logout/{provider}/"
+        form = {"logout_token": "x"}
+        conforms("authmodes_upstream_logout", post_json(at, form), 415)
+        answer = Browser().post(at, urlencode(form), "application/x-www-form-urlencoded")
+        conforms("authmodes_upstream_logout", answer, status)
+    events = Browser().post("/auth/upstream/events/nobody/", "x", "application/secevent+jwt")
+    conforms("authmodes_upstream_events", events, 404)
 
 
 def test_the_public_answers_are_as_documented(conforms, db):

@@ -7,6 +7,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 pytestmark = pytest.mark.django_db
 
@@ -15,6 +16,12 @@ schema.app = WSGIHandler()
 # No text of ours may have one, which a JSON schema can only say with a pattern that hides the
 # others; `test_bad_input` sends them.
 schema.config.generation.update(allow_x00=False)
+
+
+@schemathesis.serializer("application/secevent+jwt")
+def bare_token(ctx, value):
+    return str(value).encode("utf-8", "surrogatepass")
+
 
 with_examples = settings(
     max_examples=10,
@@ -39,7 +46,9 @@ def call(case, **extra):
     """Stay in the test's transaction, as Django's test client does for its own calls."""
     for signal in REQUEST_SIGNALS:
         signal.disconnect(close_old_connections)
-    case.call_and_validate(**extra)
+    # Which URLs a logout may lead back to is the site's to know, so no document can tell.
+    is_logout = case.operation.path == "/auth/logout/"
+    case.call_and_validate(excluded_checks=[positive_data_acceptance] if is_logout else [], **extra)
 
 
 @schema.parametrize()
@@ -48,7 +57,7 @@ def test_whatever_a_stranger_sends_is_answered_as_documented(case):
     call(case)
 
 
-@schema.include(path_regex="sessions|user|introspect|logout").parametrize()
+@schema.include(path_regex="sessions|user|introspect|logout/$|social/{provider}/$").parametrize()
 @with_examples
 def test_whatever_a_signed_in_user_sends_is_answered_as_documented(case, login, admin_user):
     # Several of them end the login.

@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 from rest_framework import throttling
 
-from authmodes import throttles, urls
+from authmodes import machines, throttles, urls
 from authmodes.conf import conf
 from authmodes.models import LoginSession
 from authmodes.views.login import LoginView
@@ -34,6 +34,10 @@ ENDPOINTS = {
     "blacklist": ("authmodes_token", "/auth/token/blacklist/", {"refresh": "x"}, 401),
     "revoke": ("authmodes_token", "/auth/token/revoke/", {"token": "x"}, 200),
     "logout": ("authmodes_logout", "/auth/logout/", {}, 204),
+    "client": ("authmodes_client", "/auth/token/", {"grant_type": "client_credentials"}, 401),
+    "social": ("authmodes_login", "/auth/social/dummy/", {"id_token": "x", "mode": "jwt"}, 401),
+    "upstream logout": ("authmodes_upstream", "/auth/upstream/logout/nobody/", {}, 415),
+    "upstream events": ("authmodes_upstream", "/auth/upstream/events/nobody/", {}, 404),
 }
 # What takes no credential, or none but that of the login itself.
 UNLIMITED = {"index", "csrf", "user", "social", "session_list", "session_detail", "jwks"}
@@ -91,7 +95,8 @@ def test_too_many_calls_are_429_with_the_time_to_wait(endpoint, rates, clock, al
     assert response["Cache-Control"] == "no-store"
     body = response.json()
     assert body["code"] == "throttled"
-    assert set(body) == {"detail", "code"}
+    of_others = {"error", "error_description", "err", "description"}
+    assert set(body) - (of_others if scope == "authmodes_upstream" else set()) == {"detail", "code"}
     clock.shift(timedelta(seconds=int(response["Retry-After"])))
     assert call(endpoint).status_code == usual
 
@@ -123,16 +128,35 @@ def test_every_endpoint_that_takes_a_credential_is_counted():
         view = getattr(route.callback, "cls", None)
         scopes[route.name] = getattr(view, "credential_scope", "")
     assert {name for name, scope in scopes.items() if not scope} == UNLIMITED
-    assert {scope for scope in scopes.values() if scope} == set(throttles.DEFAULT_RATES)
+    # What `token/` is counted by depends on the body.
+    used = {*filter(None, scopes.values()), "authmodes_client"}
+    assert used == set(throttles.DEFAULT_RATES)
     assert {scope for scope, *_ in ENDPOINTS.values()} | {"authmodes_introspect"} == set(
         throttles.DEFAULT_RATES
     )
 
 
-def test_both_doors_for_a_password_share_a_count(rates, alice):
+def test_all_doors_for_a_person_share_a_count(rates, alice):
     rates(authmodes_login="2/min")
+    doors = ("login", "obtain", "social")
     assert [call("login").status_code, call("obtain").status_code] == [401, 401]
-    assert [call("login").status_code, call("obtain").status_code] == [429, 429]
+    assert [call(door).status_code for door in doors] == [429, 429, 429]
+
+
+def test_machines_do_not_use_up_what_people_have(rates, alice):
+    rates(authmodes_login="1/min", authmodes_client="1/min")
+    assert statuses("client", 2) == [401, 429]
+    assert statuses("obtain", 2) == [401, 429]
+
+
+def test_the_token_of_a_machine_is_counted_by_its_client(rates, db):
+    rates(authmodes_token="1/min")
+    for name in ("nightly", "hourly"):
+        client, _ = machines.create(name, scopes="reports:read")
+        first, second = (machines.mint(client.secrets.get(), []).access for _ in range(2))
+        path = "/auth/token/verify/"
+        assert with_refresh_token(first, path=path, name="token").status_code == 200
+        assert with_refresh_token(second, path=path, name="token").status_code == 429
 
 
 def test_what_is_only_read_is_never_counted(rates, alice):

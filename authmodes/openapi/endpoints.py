@@ -5,20 +5,26 @@ from ..serializers import (
     TokenBlacklistSerializer,
     TokenExchangeSerializer,
     TokenHintSerializer,
-    TokenObtainPairSerializer,
     TokenRefreshSerializer,
     TokenVerifySerializer,
 )
-from ..views import login, sessions, social, tokens
+from ..social_serializers import SocialTokenSerializer
+from ..views import login, sessions, social, social_token, tokens, upstream
 from . import shapes
+from .codes import (
+    BAD_TOKEN,
+    GRANT_REFUSALS,
+    LIMITED,
+    PASSWORD_REFUSALS,
+    PUSH_REFUSALS,
+    SOCIAL_REFUSALS,
+    START_REFUSALS,
+    STEP_UP,
+)
 from .operations import HTML, Operation, query
 
 SIGN_IN, TOKENS, LOGIN_SESSIONS = "Sign-in", "Tokens", "Login sessions"
-
-# What a token is refused for wherever one counts.
-BAD_TOKEN = ("token_not_valid", "login_session_ended", "mode_disabled")
-# What a login is refused for, by whichever way.
-LIMITED = ("permission_denied", "limit_reached")
+UPSTREAM = "Providers"
 
 MODE = query("mode", "What the login becomes.", shapes.choice("session", "jwt"))
 START = (
@@ -28,22 +34,6 @@ START = (
     query("code_challenge_method", "", shapes.choice("S256")),
     query("state", "Comes back as it is, beside the code."),
 )
-START_REFUSALS = {
-    400: (
-        *("invalid_mode", "mode_disabled", "invalid_next", "invalid_state"),
-        *("invalid_code_challenge", "code_challenge_required"),
-    ),
-    404: ("not_found",),
-    503: ("provider_unavailable",),
-}
-PASSWORD_REFUSALS = {
-    400: ("invalid", "invalid_mode", "mode_disabled"),
-    401: ("no_active_account", "user_inactive", "stage_pending"),
-    403: LIMITED,
-    500: ("token_too_large",),
-    503: ("limits_unavailable",),
-}
-
 OPERATIONS: dict[type, dict[str, Operation]] = {
     login.IndexView: {
         "GET": Operation(
@@ -77,9 +67,14 @@ OPERATIONS: dict[type, dict[str, Operation]] = {
             id="authmodes_logout",
             tag=SIGN_IN,
             summary="End the login session of this call, whatever its mode",
-            body="RefreshIfAny",
-            answers={204: None},
-            refusals={401: BAD_TOKEN, 403: ("permission_denied",)},
+            body="Logout",
+            body_is_optional=True,
+            answers={200: "LeaveProvider", 204: None},
+            refusals={
+                400: ("invalid_post_logout_redirect_uri", "invalid_state"),
+                401: BAD_TOKEN,
+                403: ("permission_denied",),
+            },
             may_be_signed_in=True,
         )
     },
@@ -119,14 +114,66 @@ OPERATIONS: dict[type, dict[str, Operation]] = {
             is_page=True,
         ),
     },
+    social_token.SocialTokenView: {
+        "POST": Operation(
+            id="authmodes_social_token",
+            tag=SIGN_IN,
+            summary="Sign in by what a client got from a provider, or connect that account",
+            body=SocialTokenSerializer,
+            query=(MODE,),
+            answers={200: "SocialAnswer"},
+            refusals=SOCIAL_REFUSALS,
+            shapes={401: "SignInRefused"},
+            may_be_signed_in=True,
+        ),
+        "DELETE": Operation(
+            id="authmodes_social_disconnect",
+            tag=SIGN_IN,
+            summary="Disconnect an account of a provider",
+            query=(query("uid", "Which one, where there are several."),),
+            answers={204: None},
+            refusals={
+                400: ("uid_required", "no_password", "no_verified_email", "disconnect_last"),
+                401: (STEP_UP,),
+                404: ("not_found",),
+            },
+        ),
+    },
+    upstream.UpstreamLogoutView: {
+        "POST": Operation(
+            id="authmodes_upstream_logout",
+            tag=UPSTREAM,
+            summary="OpenID Connect Back-Channel Logout: a provider ends logins",
+            body="LogoutToken",
+            answers={200: None},
+            refusals=PUSH_REFUSALS,
+            shapes=dict.fromkeys([400, 404, 415, 429, 503], "PushError"),
+        )
+    },
+    upstream.UpstreamEventsView: {
+        "POST": Operation(
+            id="authmodes_upstream_events",
+            tag=UPSTREAM,
+            summary="RFC 8935: a provider tells of security events",
+            body="SecurityEvent",
+            answers={202: None},
+            refusals=PUSH_REFUSALS,
+            shapes=dict.fromkeys([400, 404, 415, 429, 503], "PushError"),
+        )
+    },
     tokens.TokenObtainPairView: {
         "POST": Operation(
             id="authmodes_token_obtain_pair",
             tag=TOKENS,
-            summary="Sign in with a password, as simplejwt has it",
-            body=TokenObtainPairSerializer,
-            answers={200: "Tokens"},
-            refusals=PASSWORD_REFUSALS,
+            summary="Sign in with a password, as simplejwt has it; or a machine client (RFC 6749)",
+            body="TokenRequest",
+            answers={200: "TokenAnswer"},
+            refusals={
+                **PASSWORD_REFUSALS,
+                400: (*PASSWORD_REFUSALS[400], *GRANT_REFUSALS),
+                401: (*PASSWORD_REFUSALS[401], "invalid_client"),
+            },
+            shapes={400: "TokenRefused", 401: "TokenSignInRefused"},
         )
     },
     tokens.TokenRefreshView: {

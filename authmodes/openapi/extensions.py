@@ -13,15 +13,16 @@ from drf_spectacular.extensions import (
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
-from rest_framework.permissions import SAFE_METHODS, AllowAny
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.serializers import BaseSerializer, CharField
 
-from .. import serializers, transport
+from .. import serializers, social_serializers, transport
 from ..authentication import AuthModesAuthentication
 from ..conf import Mode, conf, simple_jwt
 from ..views.base import DoorMixin, LoginSessionView
 from ..views.tokens import JwksView
-from . import endpoints, shapes
+from . import components, endpoints, shapes
+from .codes import BAD_TOKEN
 from .operations import HTML, Operation
 
 CSRF = "Unsafe calls need the `X-CSRFToken` header as well."
@@ -75,6 +76,22 @@ class DoorSchema(AutoSchema):
     def operation(self) -> Operation | None:
         return endpoints.find(type(self.view), self.method)
 
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        written = super().get_operation(*args, **kwargs)
+        found = self.operation
+        if written and found and "requestBody" in written:
+            # drf-spectacular takes one for needless of which no single field is required.
+            written["requestBody"]["required"] = not found.body_is_optional
+        return written
+
+    def get_auth(self) -> list[dict[str, Any]]:
+        auths = super().get_auth()
+        # simplejwt's have no permission classes, which says nothing of who may call.
+        is_open = not self.view.permission_classes or (
+            self.operation is not None and self.operation.may_be_signed_in
+        )
+        return [*auths, {}] if is_open and {} not in auths else auths
+
     def get_operation_id(self) -> str:
         return self.operation.id if self.operation else super().get_operation_id()
 
@@ -117,7 +134,7 @@ class DoorSchema(AutoSchema):
         found = self.operation
         if found is None:
             return super().get_response_serializers()
-        shapes.register(self)
+        components.register(self)
         answers: dict[Any, Any] = {}
         for status, shape in found.answers.items():
             if shape == HTML:
@@ -128,7 +145,8 @@ class DoorSchema(AutoSchema):
                 answers[status, "application/json"] = OpenApiResponse(shapes.ref(shape), "OK")
         for status, codes in self._refusals(found).items():
             description = "Codes: " + ", ".join(f"`{code}`" for code in codes)
-            answer = OpenApiResponse(shapes.ref(_shape_of(status, codes)), description)
+            shape = found.shapes.get(status) or _shape_of(status, codes)
+            answer = OpenApiResponse(shapes.ref(shape), description)
             answers[status, "application/json"] = answer
             if found.is_page:
                 answers[status, HTML] = OpenApiResponse(shapes.TEXT, description)
@@ -148,7 +166,7 @@ class DoorSchema(AutoSchema):
             add(400, "parse_error")
             add(415, "unsupported_media_type")
         if isinstance(self.view, LoginSessionView):
-            add(401, "not_authenticated", *endpoints.BAD_TOKEN)
+            add(401, "not_authenticated", *BAD_TOKEN)
             if self.method not in SAFE_METHODS:
                 add(403, "permission_denied")
         if getattr(self.view, "credential_scope", "") and self.method not in SAFE_METHODS:
@@ -174,9 +192,6 @@ class DoorExtension(OpenApiViewExtension):
         found = endpoints.OPERATIONS.get(view, {})
         if any(operation.may_be_signed_in for operation in found.values()):
             changed["authentication_classes"] = (AuthModesAuthentication,)
-        # simplejwt's have no permission classes, which says nothing of who may call.
-        if not view.permission_classes:
-            changed["permission_classes"] = (AllowAny,)
         replacement: Any = type(view.__name__, (view,), changed)
         for verb in replacement.http_method_names:
             described = getattr(getattr(view, verb, None), "kwargs", {}).get("schema")
@@ -210,18 +225,17 @@ class NamedSerializer(OpenApiSerializerExtension):
                 properties[name].setdefault("minLength", 1)
                 if field.trim_whitespace:
                     properties[name].setdefault("pattern", r"\S")
-        if "mode" in properties:
-            properties["mode"] = shapes.ref("Mode")
-        if self.target_class is serializers.LoginSerializer:
-            schema["anyOf"] = [{"required": ["username"]}, {"required": ["email"]}]
-        return schema
+        for name, shape in {"mode": "Mode", "process": "Process"}.items():
+            if name in properties:
+                properties[name] = shapes.ref(shape)
+        return {**schema, **components.BEYOND_FIELDS.get(self.target_class, {})}
 
 
 def _is_ours(found: Any) -> bool:
     is_serializer = isinstance(found, type) and issubclass(found, BaseSerializer)
-    return is_serializer and found.__module__ == serializers.__name__
+    return is_serializer and found.__module__ in (serializers.__name__, social_serializers.__name__)
 
 
 # An extension registers itself by being made.
-for _found in filter(_is_ours, vars(serializers).values()):
+for _found in filter(_is_ours, [*vars(serializers).values(), *vars(social_serializers).values()]):
     type(f"Named{_found.__name__}", (NamedSerializer,), {"target_class": _found})

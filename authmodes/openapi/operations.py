@@ -25,8 +25,11 @@ class Operation:
     summary: str
     answers: Mapping[int, str | None]
     refusals: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    # A serializer; or the name of a shape, for a body that need not be sent.
+    # Of refusals that have more than all errors have.
+    shapes: Mapping[int, str] = field(default_factory=dict)
+    # A serializer, or the name of a shape.
     body: type[BaseSerializer[Any]] | str | None = None
+    body_is_optional: bool = False
     body_may_be_cookie: bool = False
     query: Sequence[OpenApiParameter] = ()
     # A credential changes the answer, though the view asks for none.

@@ -68,8 +68,11 @@ class DoorMixin:
     def get_throttles(self) -> list[BaseThrottle]:
         # The project's own ones go on counting.
         its_own = super().get_throttles()  # type: ignore[misc]
-        scope = self.credential_scope
+        scope = self.get_credential_scope()
         return [CredentialThrottle(scope), *its_own] if scope else its_own
+
+    def get_credential_scope(self) -> str:
+        return self.credential_scope
 
     def presented_token(self, request: Request) -> Any:
         """The token that the call is about, as it came, for the throttle to see whose it is."""

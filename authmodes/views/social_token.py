@@ -23,6 +23,8 @@ class SocialTokenView(LoginSessionView):
     stale credential is in its way.
     """
 
+    credential_scope = "authmodes_login"
+
     def perform_authentication(self, request: Request) -> None:
         if _is_about_account(request):
             super().perform_authentication(request)

@@ -51,6 +51,11 @@ class TokenObtainPairView(DoorMixin, simplejwt.TokenObtainPairView):
     # The one of `login/`, lest who guesses passwords alternates.
     credential_scope = "authmodes_login"
 
+    def get_credential_scope(self) -> str:
+        if grants.is_asked_for(self.request):
+            return "authmodes_client"
+        return self.credential_scope
+
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         if grants.is_asked_for(request):
             return grants.answer(request)

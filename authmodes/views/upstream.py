@@ -47,6 +47,7 @@ class UpstreamView(PublicView):
     """A call by a provider: no cookie, no login of ours, no CSRF token."""
 
     renderer_classes = (JSONRenderer,)
+    credential_scope = "authmodes_upstream"
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
         # What a provider accepts is no reason not to hear it.
