@@ -1,5 +1,6 @@
 """What Django, allauth and simplejwt announce, carried to the registry."""
 
+from contextlib import suppress
 from typing import Any
 
 from allauth.account.signals import authentication_step_completed
@@ -8,12 +9,13 @@ from allauth.socialaccount.signals import social_account_added, social_account_r
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.sessions.backends.base import UpdateError
 from django.db.models.signals import post_save, pre_delete
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from . import memory, policy, registry
+from . import memory, policy, registry, stores
 from .models import EndReason, LoginMode, LoginSession
 
 
@@ -69,6 +71,9 @@ def change_key_at_reauthentication(
 ) -> None:
     """Whoever proves again who they are goes on under a new session id (ASVS V7.2.4)."""
     if reauthenticated and request.session.session_key:
+        # A parallel request may have rotated the key, and of two changes one wins.
+        with suppress(UpdateError):
+            stores.catch_up(request.session)
         request.session.cycle_key()
 
 
