@@ -256,3 +256,18 @@ def test_rotation_does_not_push_the_end(ninety_minutes, login, clock, settings):
 def test_an_age_that_a_view_sets_is_capped_too(ninety_minutes, alice, clock, settings):
     settings.SESSION_COOKIE_AGE = 7 * 86400
     assert sent_age(sign_in(Browser())) == 90 * 60
+
+
+@pytest.mark.parametrize("save_every_request", [False, True])
+def test_a_page_that_asks_for_nobody_does_not_bring_back_a_cookie_that_is_over(
+    save_every_request, login, clock, settings
+):
+    key = login("session").browser.session_cookie
+    browser = Browser()
+    browser.cookies["sessionid"] = key
+    clock.shift(59 * MINUTE)
+    assert browser.get(API).status_code == 200  # touched: the store keeps it another hour
+    clock.shift(5 * MINUTE)
+    settings.SESSION_SAVE_EVERY_REQUEST = save_every_request
+    assert browser.get("/put/cart/").status_code == 200
+    assert browser.get(API).status_code == 401
