@@ -1,6 +1,6 @@
 """Wires receivers and checks when Django starts."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 
@@ -14,3 +14,5 @@ class AuthModesConfig(AppConfig):
 
         receivers.connect()
         checks.register_all()
+        if apps.is_installed("drf_spectacular"):
+            from . import openapi  # noqa: F401

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -14,13 +15,16 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import AuthenticationFailed, TokenError
 
-from . import client, memory, policy, registry, revocations, tokens, transport
+from . import client, machines, memory, policy, registry, revocations, tokens, transport
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
+from .errors import REALM
 from .lazy import LazyUser
+from .machines import MachineToken
 from .models import LoginSession
 from .tokens import AccessToken
 
-REALM = 'Bearer realm="api"'
+# `request.auth.mode` of a machine client, which has no login session of either mode.
+CLIENT = "client"
 
 
 @dataclass
@@ -28,12 +32,20 @@ class LoginAuth:
     """`request.auth`, of the same shape in every mode.
 
     `sid` and `mode` ("session" or "jwt") name the login session; `claims` are those of the
-    access token, and for a cookie the same few that every token has.
+    access token, and for a cookie the same few that every token has. `client_id` is empty
+    for a user.
     """
 
     sid: str
     mode: str
     claims: Mapping[str, Any]
+    client_id: str = ""
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The `scope` claim, as `authmodes.permissions.HasScope` reads it."""
+        scope = self.claims.get("scope")
+        return frozenset(scope.split()) if isinstance(scope, str) else frozenset()
 
     @cached_property
     def login_session(self) -> LoginSession:
@@ -43,6 +55,12 @@ class LoginAuth:
             # The row went with its user, and this request was judged without it.
             raise _ended()
         return found
+
+
+class MachineAuth(LoginAuth):
+    """`request.auth` of a machine client: mode "client", no `sid` and no login session."""
+
+    login_session = None  # type: ignore[assignment]
 
 
 class AuthModesAuthentication(BaseAuthentication):
@@ -55,7 +73,7 @@ class AuthModesAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, LoginAuth] | None:
         header = _bearer_token(request)
         if header is not None:
-            return self._by_token(request, header)
+            return self._by_header(request, header)
         cookie = transport.access_token(request._request) if transport.in_use() else None
         if cookie is None:
             return self._by_session(request)
@@ -81,6 +99,19 @@ class AuthModesAuthentication(BaseAuthentication):
         # `error` only when a token was sent (RFC 6750, 3.1).
         failed = getattr(request._request, "_authmodes_bad_token", False)
         return f'{REALM}, error="invalid_token"' if failed else REALM
+
+    def _by_header(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
+        try:
+            return self._by_token(request, raw_token)
+        except AuthenticationFailed:
+            # A machine client's token counts in the header alone: no cookie of ours holds one.
+            token = machines.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
+            if token is None:
+                raise
+        auth = _check_machine(token)
+        request._request._authmodes_bad_token = False  # type: ignore[attr-defined]
+        # Nobody's: `IsAuthenticated` refuses it, and with it every view meant for users.
+        return AnonymousUser(), auth
 
     def _by_token(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
         request._request._authmodes_bad_token = True  # type: ignore[attr-defined]
@@ -145,6 +176,16 @@ def _check_without_query(request: Request, token: AccessToken) -> LazyUser:
         # DRF's own pages show the user's name after the view, where a 401 would be a 500.
         user.load()
     return user
+
+
+def _check_machine(token: MachineToken) -> MachineAuth:
+    """Judge a machine client's token by its secret's row; a snapshot knows only logins."""
+    by_signature = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.NONE
+    scopes = token.scopes if by_signature else machines.judge(token)
+    if scopes is None:
+        raise AuthenticationFailed(_("The access token was revoked."), "token_not_valid")
+    claims = {**token.payload, "scope": " ".join(scopes)}
+    return MachineAuth("", CLIENT, claims, token.client_id)
 
 
 def _ended() -> AuthenticationFailed:

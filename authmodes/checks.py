@@ -48,10 +48,16 @@ def register_all() -> None:
         check_token_type_claim,
         check_cookie_secure,
         check_authentication_classes,
+        check_headless_strategy,
     ):
         checks.register(_unless_misconfigured(check), Tags.security)
     checks.register(check_simplejwt_routes, Tags.urls)
-    for check in (check_key_length, check_redirect_schemes, check_session_cookie_secure):
+    for check in (
+        check_key_length,
+        check_redirect_schemes,
+        check_session_cookie_secure,
+        check_reauthentication,
+    ):
         checks.register(_unless_misconfigured(check), Tags.security, deploy=True)
 
 
@@ -199,6 +205,24 @@ def check_authentication_classes(app_configs: Apps, **kwargs: Any) -> Iterable[C
             )
 
 
+def check_headless_strategy(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W008: what another strategy hands out for a login does not end with it at once."""
+    if not apps.is_installed("allauth.headless"):
+        return
+    from allauth.headless import app_settings
+
+    from .strategy import AuthModesTokenStrategy
+
+    if "app" in app_settings.CLIENTS and not isinstance(
+        app_settings.TOKEN_STRATEGY, AuthModesTokenStrategy
+    ):
+        yield Warning(
+            "HEADLESS_TOKEN_STRATEGY is not one of authmodes, which cannot revoke its tokens.",
+            hint='Set it to "authmodes.strategy.AuthModesTokenStrategy".',
+            id="authmodes.W008",
+        )
+
+
 def check_key_length(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
     """W004: an HMAC key shorter than its hash can be guessed (RFC 7518, 3.2)."""
     for key in keys.backend().ring:
@@ -227,6 +251,17 @@ def check_session_cookie_secure(app_configs: Apps, **kwargs: Any) -> Iterable[Ch
         yield Warning(
             "SESSION_COOKIE_SECURE is off: the cookie of a login session can be read on the way.",
             id="authmodes.W006",
+        )
+
+
+def check_reauthentication(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W007: who finds a browser open adds a way in of their own (ASVS V7.5.1)."""
+    if not get_adapter().is_reauthentication_required(app="allauth.account"):
+        yield Warning(
+            "allauth's pages change an e-mail address or connect a provider without asking who "
+            "it is.",
+            hint="Set ACCOUNT_REAUTHENTICATION_REQUIRED = True.",
+            id="authmodes.W007",
         )
 
 

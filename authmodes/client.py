@@ -5,6 +5,7 @@ from typing import Any
 
 from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
+from allauth.core.internal.httpkit import is_headless_request
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
@@ -52,7 +53,7 @@ def origin(request: HttpRequest, user: Any) -> Origin:
         method=records[0]["method"],
         provider=social.get("provider", ""),
         provider_uid=social.get("uid", ""),
-        provider_sid=request.session.get(PROVIDER_SID_KEY, "") if social else "",
+        provider_sid=provider_session(request) if social else "",
         amr=" ".join(dict.fromkeys(amr)),
     )
 
@@ -67,6 +68,22 @@ def note_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> N
     sid = (id_token if isinstance(id_token, dict) else extra_data).get("sid")
     if isinstance(sid, str) and 0 < len(sid) <= PROVIDER_SID_MAX_LENGTH:
         request.session[PROVIDER_SID_KEY] = sid
+
+
+def provider_session(request: HttpRequest) -> str:
+    """What `note_provider_session` noted, "" for nothing."""
+    return str(request.session.get(PROVIDER_SID_KEY, ""))
+
+
+def is_headless(request: HttpRequest) -> bool:
+    """Whether allauth.headless is handling the request, for either of its clients."""
+    return is_headless_request(request) is not None
+
+
+def is_app(request: HttpRequest) -> bool:
+    """Whether the request is one of headless' client "app", which has no cookies."""
+    # A private name of allauth's; a test fails when it moves.
+    return is_headless_request(request) == "app"
 
 
 def _kind(record: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from django.urls import Resolver404, resolve
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
-from . import binding, memory, policy, registry, stores
+from . import binding, client, memory, policy, registry, stores
 from .conf import Mode, conf
 from .memory import Memory
 from .models import EndReason, LoginSession
@@ -76,7 +76,8 @@ def _judge(request: HttpRequest, user: Any) -> Any:
 
 def _cookies_count(request: HttpRequest) -> bool:
     """Whether cookie logins are on; where they are off they still open the admin."""
-    if conf.MODE.allows(Mode.SESSION):
+    # The session token of an app is no cookie; the strategy has judged its login's mode.
+    if conf.MODE.allows(Mode.SESSION) or client.is_app(request):
         return True
     try:
         match = request.resolver_match or resolve(request.path_info)
@@ -100,7 +101,9 @@ def _passes(request: HttpRequest, remembered: Memory) -> bool:
         return False
     # Have the cookie sent again, with a fresh age, when it has reached the age for that.
     if policy.needs_renewal(remembered.renewed_at, conf.RENEW_AFTER, now):
-        memory.postpone(session, renewed_at=now)
+        # Headless saves an app's session within its view, before we come to it.
+        note = memory.change if stores.is_of_app(session) else memory.postpone
+        note(session, renewed_at=now)
     return True
 
 

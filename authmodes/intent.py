@@ -4,11 +4,13 @@ A social login leaves for the provider and may stop at a second factor; its inte
 in allauth's own login state and, once the user is known, in the Django session.
 """
 
+import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from django.http import HttpRequest
 
+from . import client
 from .conf import Mode, conf
 
 SESSION_KEY = "_authmodes_intent"
@@ -55,7 +57,12 @@ def settle(request: HttpRequest, social_state: dict[str, Any] | None) -> None:
 
     Each login settles its own, so that an abandoned one leaves nothing behind for the next.
     """
-    intent = declared(request) or _from_state(social_state) or _from_query(request)
+    intent = (
+        declared(request)
+        or _from_headless(request, social_state)
+        or _from_state(social_state)
+        or _from_query(request)
+    )
     request.session[SESSION_KEY] = intent.to_state()
 
 
@@ -63,6 +70,35 @@ def take(request: HttpRequest) -> Intent:
     """The settled intent, which is used up by this."""
     stored = request.session.pop(SESSION_KEY, None)
     return _from_dict(stored) or declared(request) or Intent(str(conf.DEFAULT_MODE))
+
+
+def add_tokens(request: HttpRequest) -> None:
+    """Say that the Django session of the login in this request gets tokens beside it."""
+    request._authmodes_adds_tokens = True  # type: ignore[attr-defined]
+
+
+def adds_tokens(request: HttpRequest) -> bool:
+    return getattr(request, "_authmodes_adds_tokens", False)
+
+
+def _from_headless(request: HttpRequest, social_state: dict[str, Any] | None) -> Intent | None:
+    """An app wants tokens wherever they are on; the browser client lives by its cookie."""
+    if client.is_app(request):
+        default = Mode.JWT if conf.MODE.allows(Mode.JWT) else Mode.SESSION
+    elif client.is_headless(request) or (social_state or {}).get("headless"):
+        default = Mode.SESSION
+    else:
+        return None
+    named = _named_in_json(request) or request.GET.get("mode") or str(default)
+    # There is no such mode as "", so the login is refused in the end.
+    return Intent(named if named in (Mode.SESSION, Mode.JWT) else "")
+
+
+def _named_in_json(request: HttpRequest) -> Any:
+    if request.content_type != "application/json":
+        return None
+    # Headless has parsed it already, and refused what is no object.
+    return json.loads(request.body or "{}").get("mode")
 
 
 def _from_state(social_state: dict[str, Any] | None) -> Intent | None:

@@ -50,6 +50,11 @@ def remember(session: SessionBase, login_session: LoginSession) -> None:
             agent=digest_of_agent(login_session.user_agent),
         ),
     )
+    note_key(session)
+
+
+def note_key(session: SessionBase) -> None:
+    """Note that the row knows the session's present key."""
     session._authmodes_key = session.session_key  # type: ignore[attr-defined]
 
 
@@ -100,7 +105,7 @@ def current_sid(request: HttpRequest) -> str | None:
 
 
 def is_registered(session: SessionBase) -> bool:
-    """Whether this request has put the session's present key into the row."""
+    """Whether the row is known to have the session's present key."""
     return getattr(session, "_authmodes_key", None) == session.session_key is not None
 
 
@@ -130,3 +135,8 @@ def _read(data: dict[str, Any]) -> Memory | None:
         return Memory._make([data["sid"], *times, data["ip_address"], data["agent"]])
     except KeyError:
         return None
+
+
+def moment_of(timestamp: float) -> datetime:
+    """A timestamp as the project's kind of datetime (`USE_TZ`)."""
+    return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)

@@ -9,12 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.http import HttpRequest
+from django.contrib.sessions.backends.base import UpdateError
+from django.http import HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from . import cookie_judge, cookie_keys, stores
+from . import client, cookie_judge, cookie_keys, stores
 from .errors import LimitReached
+
+
+def _challenge(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Say with a 403 which scope was missing, where a permission has noted it."""
+    challenge = getattr(request, "_authmodes_challenge", None)
+    if challenge is not None and response.status_code == 403:
+        response.setdefault("WWW-Authenticate", challenge)
 
 
 class LoginSessionMiddleware:
@@ -34,12 +42,14 @@ class LoginSessionMiddleware:
         if self.is_async:
             return self._respond_async(request)
         response = self.get_response(request)
+        _challenge(request, response)
         if cookie_keys.has_work(request):
             cookie_keys.finish(request, response)
         return response
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
         response = await self.get_response(request)
+        _challenge(request, response)
         if cookie_keys.has_work(request):
             await sync_to_async(cookie_keys.finish)(request, response)
         return response
@@ -47,7 +57,11 @@ class LoginSessionMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """Answer a `login()` that the limit refuses; a signal's receiver has no other way."""
+        """Answer what nobody else does: a `login()` over the limit, a session that is gone."""
+        if isinstance(exception, UpdateError) and client.is_app(request):
+            # Headless saves an app's session in its view. To Django's own middleware it is a
+            # bad request that the session was deleted meanwhile.
+            return HttpResponseBadRequest()
         if not isinstance(exception, LimitReached):
             return None
         stores.discard(request)

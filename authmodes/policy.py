@@ -46,6 +46,16 @@ def is_recent(auth_time: datetime, max_age: timedelta, now: datetime) -> bool:
     return now - auth_time <= max_age
 
 
+def is_ahead(moment: datetime, leeway: timedelta, now: datetime) -> bool:
+    """Whether somebody else's clock says a time that has not come yet."""
+    return moment > now + leeway
+
+
+def has_begun_by(begun_at: datetime, ended_at: datetime) -> bool:
+    """Whether what ended then was there already, so that it ended as well."""
+    return begun_at <= ended_at
+
+
 def is_within_grace(rotated_at: datetime | None, grace: timedelta, now: datetime) -> bool:
     """Whether the previous refresh token may still be answered with its successor.
 

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from . import memory, policy, registry, stores
+from . import intent, memory, policy, registry, stores
 from .models import EndReason, LoginMode, LoginSession
 
 
@@ -54,7 +54,11 @@ def _mfa_signals() -> list[Any]:
 
 def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     """Give every `login()` its row: allauth's, the admin's and the project's own."""
-    if request is not None and hasattr(request, "session"):
+    if request is None or not hasattr(request, "session"):
+        return
+    if intent.adds_tokens(request):
+        registry.start_app(request, user)
+    else:
         registry.start(request, user, LoginMode.SESSION)
 
 
@@ -70,11 +74,23 @@ def change_key_at_reauthentication(
     request: HttpRequest, reauthenticated: bool = False, **kwargs: Any
 ) -> None:
     """Whoever proves again who they are goes on under a new session id (ASVS V7.2.4)."""
-    if reauthenticated and request.session.session_key:
+    if not reauthenticated or not request.session.session_key:
+        return
+    remembered = memory.recall(request.session)
+    if remembered is None or not stores.is_of_app(request.session):
         # A parallel request may have rotated the key, and of two changes one wins.
         with suppress(UpdateError):
             stores.catch_up(request.session)
         request.session.cycle_key()
+        return
+    # An app may have calls under way, and takes a 410 for the end of its login: for the grace,
+    # the old session token leads on to the new one.
+    try:
+        registry.rotate_key(request.session, remembered.sid, lambda session: None)
+    except UpdateError:
+        request.session.flush()
+    else:
+        memory.note_key(request.session)
 
 
 def end_blacklisted_login(instance: BlacklistedToken, **kwargs: Any) -> None:

@@ -13,13 +13,14 @@ from rest_framework.request import Request
 from rest_framework_simplejwt import serializers as simplejwt
 from rest_framework_simplejwt.exceptions import InvalidToken
 
-from . import errors, handoff, intent, registry, sign_in, tokens, transport
+from . import errors, handoff, intent, machines, registry, sign_in, tokens, transport
 from .conf import Mode, conf
 from .models import EndReason, LoginSession
 from .tokens import TokenPair
 
 PASSWORD_MAX_LENGTH = 4096
 LOGIN_MAX_LENGTH = 320
+MFA_CODE_MAX_LENGTH = 64
 
 
 def wanted_mode(named: Any) -> str:
@@ -37,6 +38,12 @@ class TokenField(serializers.CharField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        # DRF makes text of a number, and no token is one.
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
 
 
 class UserSerializer(serializers.Serializer[Any]):
@@ -118,6 +125,9 @@ class LoginSerializer(serializers.Serializer[Any]):
         max_length=PASSWORD_MAX_LENGTH, trim_whitespace=False, style={"input_type": "password"}
     )
     mode = serializers.CharField(required=False, allow_blank=True)
+    mfa_code = serializers.CharField(
+        required=False, allow_blank=True, max_length=MFA_CODE_MAX_LENGTH
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs.get("username") and not attrs.get("email"):
@@ -128,6 +138,9 @@ class LoginSerializer(serializers.Serializer[Any]):
 class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
     """simplejwt's contract, run through allauth's login flow."""
 
+    mfa_code = serializers.CharField(
+        required=False, allow_blank=True, write_only=True, max_length=MFA_CODE_MAX_LENGTH
+    )
     pair: TokenPair
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -147,6 +160,7 @@ class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
             attrs[self.username_field],
             attrs["password"],
             mode,
+            attrs.get("mfa_code", ""),
         )
         self.user = login_session.user
         self.pair = tokens.mint(login_session)
@@ -169,13 +183,15 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
 
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
-    """Tells whether a token of either kind would be accepted now."""
+    """Tells whether a token of any kind would be accepted now."""
 
     token = TokenField(write_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
         identified = registry.identify(attrs["token"])
-        if identified is None or not registry.is_live(*identified):
+        if identified is None:
+            _check_machine_token(attrs["token"])
+        elif not registry.is_live(*identified):
             raise InvalidToken
         return {}
 
@@ -195,7 +211,7 @@ class TokenHintSerializer(serializers.Serializer[Any]):
     """`token/revoke/` and `token/introspect/`; a wrong hint does no harm, so it is not read."""
 
     token = TokenField()
-    token_type_hint = serializers.CharField(required=False, allow_blank=True)
+    token_type_hint = TokenField(required=False, allow_blank=True)
 
 
 class TokenExchangeSerializer(serializers.Serializer[Any]):
@@ -204,6 +220,13 @@ class TokenExchangeSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(max_length=128)
     code_verifier = serializers.RegexField(handoff.CODE_VERIFIER, trim_whitespace=False)
     next = serializers.CharField(required=False, max_length=2000)
+
+
+def _check_machine_token(raw_token: str) -> None:
+    """Raise `InvalidToken` unless it is a machine client's and counts."""
+    token = machines.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
+    if token is None or machines.judge(token) is None:
+        raise InvalidToken
 
 
 def end_family(raw_token: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Password sign-in over REST, through allauth's own login flow and all of its stages."""
+"""Signing in over REST, through allauth's own login flow and all of its stages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,50 +7,99 @@ from typing import Any
 from allauth.account import app_settings
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import LoginForm
-from allauth.account.internal.stagekit import get_pending_stage
-from allauth.core import ratelimit
+from allauth.account.internal.stagekit import clear_login
+from allauth.core.exceptions import ImmediateHttpResponse, SignupClosedException
+from allauth.socialaccount.providers.base import AuthProcess, Provider
 from allauth.utils import get_form_class
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest
-from rest_framework.exceptions import AuthenticationFailed, Throttled
 
-from . import errors, intent, stores
-from .intent import Intent
+from . import attempts, errors, intent, provider_tokens, stages, stores
+from .intent import STATE_KEY, Intent
 from .models import LoginMode, LoginSession
+from .provider_tokens import Credential
+from .stages import Answers
 
-# Seconds for Retry-After: the windows of allauth's default rates "login" and "login_failed".
-LOGIN_WAIT, FAILED_WAIT = 60, 300
 
-
-def with_password(request: HttpRequest, login: str, password: str, mode: str) -> LoginSession:
+def with_password(
+    request: HttpRequest, login: str, password: str, mode: str, mfa_code: str = ""
+) -> LoginSession:
     """Sign a user in by name or e-mail address; return the new login session.
 
     Raises `AuthenticationFailed` (wrong password, inactive user), `StagePending` (a stage of
     allauth's is still to be done; nothing was minted) or `Throttled` (allauth's limits).
     """
-    intent.declare(request, Intent(mode))
+    with _flow(request, mode):
+        form = _valid_form(request, login, password)
+        _forget_earlier_login(request)
+        form.login(request)
+        return stages.conclude(request, form.user, Answers(mfa_code))
+
+
+def with_provider(
+    request: HttpRequest, provider: Provider, credential: Credential, mode: str, answers: Answers
+) -> LoginSession:
+    """Sign a user in by what their client got from a provider; return the new login session.
+
+    Raises what `with_password` does, `BadRequest`, `ProviderUnavailable`, `SignupClosed` or
+    `Conflict`. Whatever is raised, the credential may be presented again.
+    """
+    with (
+        _flow(request, mode) as wanted,
+        provider_tokens.verified(request, provider, credential) as sociallogin,
+    ):
+        # For the sign-up page, which may be where a browser goes on.
+        sociallogin.state["data"] = {STATE_KEY: wanted.to_state()}
+        sociallogin.state["process"] = AuthProcess.LOGIN
+        _forget_earlier_login(request)
+        _complete(request, sociallogin, answers)
+        return stages.conclude(request, sociallogin.user, answers)
+
+
+@contextmanager
+def _flow(request: HttpRequest, mode: str) -> Iterator[Intent]:
+    """Declare what the login shall become, within allauth's limit of attempts."""
+    wanted = Intent(mode)
+    intent.declare(request, wanted)
+    attempts.count(request)
     if mode == LoginMode.SESSION:
-        return _run(request, login, password)
-    with _detached_session(request):
-        return _run(request, login, password)
+        yield wanted
+    else:
+        with _detached_session(request):
+            yield wanted
 
 
-def _run(request: HttpRequest, login: str, password: str) -> LoginSession:
-    if not ratelimit.consume(request, action="login"):
-        raise Throttled(LOGIN_WAIT)
-    form = _valid_form(request, login, password)
+def _forget_earlier_login(request: HttpRequest) -> None:
+    """Leave nothing of an older login in this browser, done or pending, to mix up with."""
     if request.user.is_authenticated:
-        # Somebody else's login, or an older one of the same user, in this browser.
         get_adapter(request).logout(request)
-    form.login(request)
-    started = getattr(request, "_authmodes_login", None)
-    if started is not None:
-        return started
-    stage = get_pending_stage(request)
-    if stage is not None:
-        raise errors.StagePending(stage.key)
-    raise AuthenticationFailed("This account is inactive.", "user_inactive")
+    clear_login(request)
+
+
+def _complete(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
+    """Run allauth's flow for a social login, as its own endpoint for tokens does.
+
+    `complete_social_login` would render pages where this has to tell what happened.
+    """
+    # Not above: a project may do without allauth.socialaccount.
+    from allauth.socialaccount.internal import flows
+
+    try:
+        # All of a new user or nothing: two calls at once may bring the same account.
+        with transaction.atomic():
+            flows.login.complete_login(request, sociallogin, raises=True)
+        if flows.signup.get_pending_signup(request) is not None:
+            stages.sign_up(request, sociallogin, answers)
+    except SignupClosedException:
+        raise errors.SignupClosed from None
+    except ImmediateHttpResponse:
+        # A project's own hook, which answers browsers.
+        raise errors.login_refused() from None
+    except IntegrityError:
+        stores.discard(request)
+        raise errors.Conflict from None
 
 
 def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
@@ -63,7 +112,7 @@ def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
         return form
     codes = {error.code for errors_ in form.errors.as_data().values() for error in errors_}
     if "too_many_login_attempts" in codes:
-        raise Throttled(FAILED_WAIT)
+        raise attempts.throttled("login_failed")
     raise errors.no_active_account()
 
 

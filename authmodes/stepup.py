@@ -13,7 +13,7 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
 from allauth.core.exceptions import ReauthenticationRequired
-from allauth.socialaccount.models import SocialAccount
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -56,6 +56,11 @@ def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[
 
 
 def _to_provider(request: HttpRequest) -> HttpResponse:
+    # Not above: a project may do without allauth.socialaccount.
+    if not apps.is_installed("allauth.socialaccount"):
+        raise PermissionDenied
+    from allauth.socialaccount.models import SocialAccount
+
     account = SocialAccount.objects.filter(user=request.user).order_by("-last_login").first()
     if account is None:
         raise PermissionDenied

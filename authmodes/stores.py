@@ -27,6 +27,7 @@ logger = logging.getLogger("authmodes")
 
 SUCCESSOR_KEY = "_authmodes_successor"
 RETIRED_KEY = "_authmodes_retired"
+APP_KEY = "_authmodes_app"
 TOMBSTONE = "authmodes.ended."
 TOMBSTONE_MARGIN = timedelta(minutes=1)
 
@@ -67,6 +68,16 @@ def discard(request: HttpRequest) -> None:
 
 def is_discarded(request: HttpRequest) -> bool:
     return getattr(request.session, "_authmodes_discard", False)
+
+
+def reserve_for_app(session: SessionBase) -> None:
+    """Have a session no longer be reached by a cookie, but by an app's session token alone."""
+    if not is_of_app(session):
+        session[APP_KEY] = True
+
+
+def is_of_app(session: SessionBase) -> bool:
+    return APP_KEY in session
 
 
 # -- successors ----------------------------------------------------------------------------
@@ -128,7 +139,7 @@ def lead_on(session: SessionBase) -> None:
     session.aload = partial(_aload_live, session, session.aload)  # type: ignore[method-assign]
     # With CSRF_USE_SESSIONS, Django's CSRF middleware has loaded it before ours.
     loaded = getattr(session, "_session_cache", None)
-    if loaded is not None and SUCCESSOR_KEY in loaded:
+    if loaded is not None and (SUCCESSOR_KEY in loaded or APP_KEY in loaded):
         del session._session_cache  # type: ignore[attr-defined]
     elif loaded is not None:
         _arrive(session, loaded)
@@ -150,6 +161,9 @@ def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
         data = dict(live.items()) if live else {}
         move(session, live.session_key if live else None)
         session._authmodes_late = live is not None  # type: ignore[attr-defined]
+    if APP_KEY in data:
+        # An app holds no cookies, so whoever sends its key as one has read the store.
+        session._session_key, data = None, {}
     session._authmodes_came_by = session.session_key  # type: ignore[attr-defined]
     return data
 

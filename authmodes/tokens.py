@@ -18,8 +18,8 @@ from .conf import conf, simple_jwt
 from .models import LoginSession
 
 
-class LoginToken(simplejwt.Token):
-    """A token of a login session: signed by the key ring, with a `sid` and a user."""
+class RingToken(simplejwt.Token):
+    """A token signed by the key ring, whomever it is for."""
 
     typ = "JWT"
 
@@ -28,10 +28,29 @@ class LoginToken(simplejwt.Token):
 
     def verify(self) -> None:
         super().verify()
-        jwt_settings = simple_jwt()
-        if not isinstance(self.payload.get(jwt_settings.JTI_CLAIM), str):
+        if not isinstance(self.payload.get(simple_jwt().JTI_CLAIM), str):
             raise TokenError("Token has no id")
-        if self.payload.get(jwt_settings.USER_ID_CLAIM) is None:
+
+    def check_exp(self, claim: str = "exp", current_time: datetime | None = None) -> None:
+        try:
+            super().check_exp(claim, current_time)
+        except (TypeError, ValueError, OverflowError, OSError) as error:
+            raise TokenError("Token has no usable expiry") from error
+
+    def __str__(self) -> str:
+        return self.get_token_backend().encode(self.payload, self.typ)
+
+    # simplejwt's __repr__ is the payload; claims do not belong in logs and traces.
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class LoginToken(RingToken):
+    """A token of a login session: with a `sid` and a user."""
+
+    def verify(self) -> None:
+        super().verify()
+        if self.payload.get(simple_jwt().USER_ID_CLAIM) is None:
             raise TokenError("Token has no user")
         self.check_login_session()
 
@@ -46,16 +65,6 @@ class LoginToken(simplejwt.Token):
         """Whether the token names the login session's user."""
         return str(self.payload[simple_jwt().USER_ID_CLAIM]) == _user_id(login_session)
 
-    def check_exp(self, claim: str = "exp", current_time: datetime | None = None) -> None:
-        try:
-            super().check_exp(claim, current_time)
-        except (TypeError, ValueError, OverflowError, OSError) as error:
-            raise TokenError("Token has no usable expiry") from error
-
-    def __str__(self) -> str:
-        return self.get_token_backend().encode(self.payload, self.typ)
-
-    # simplejwt's __repr__ is the payload; claims do not belong in logs and traces.
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.payload.get('sid')}>"
 
@@ -118,7 +127,7 @@ class LegacyRefreshToken(RefreshToken):
         return constant_time_compare(claimed, get_md5_hash_password(user.password))
 
 
-Kind = TypeVar("Kind", bound=LoginToken)
+Kind = TypeVar("Kind", bound=RingToken)
 
 
 def read(kind: type[Kind], raw_token: Any) -> Kind:
@@ -190,7 +199,7 @@ def _mint_access(login_session: LoginSession, now: datetime, expires_at: datetim
     if extra is not None:
         token.payload = {**extra(login_session.user, login_session), **token.payload}
     token.payload.update(_shared_claims(login_session))
-    token.payload.update(iat=_epoch(now), exp=_epoch(expires_at), amr=login_session.amr.split())
+    token.payload.update(iat=epoch(now), exp=epoch(expires_at), amr=login_session.amr.split())
     return str(token)
 
 
@@ -200,9 +209,7 @@ def _mint_refresh(login_session: LoginSession) -> str:
     token = RefreshToken()
     token.payload[simple_jwt().JTI_CLAIM] = outstanding.jti
     token.payload.update(_shared_claims(login_session))
-    token.payload.update(
-        iat=_epoch(login_session.refreshed_at), exp=_epoch(login_session.expires_at)
-    )
+    token.payload.update(iat=epoch(login_session.refreshed_at), exp=epoch(login_session.expires_at))
     return str(token)
 
 
@@ -212,7 +219,7 @@ def _shared_claims(login_session: LoginSession) -> dict[str, Any]:
         # simplejwt writes the id as text, and RFC 7519 wants `sub` to be one.
         jwt_settings.USER_ID_CLAIM: _user_id(login_session),
         "sid": str(login_session.sid),
-        "auth_time": _epoch(login_session.created_at),
+        "auth_time": epoch(login_session.created_at),
     }
 
 
@@ -220,5 +227,5 @@ def _user_id(login_session: LoginSession) -> str:
     return str(getattr(login_session.user, simple_jwt().USER_ID_FIELD))
 
 
-def _epoch(moment: datetime) -> int:
+def epoch(moment: datetime) -> int:
     return int(moment.timestamp())

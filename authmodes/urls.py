@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .views import login, manage, sessions, social, tokens
+from .views import login, manage, sessions, social, social_token, tokens, upstream
 
 app_name = "authmodes"
 
@@ -13,7 +13,18 @@ urlpatterns = [
     path("logout/", login.LogoutView.as_view(), name="logout"),
     path("user/", login.UserView.as_view(), name="user"),
     path("social/", social.SocialView.as_view(), name="social"),
+    path("social/<str:provider>/", social_token.SocialTokenView.as_view(), name="social_token"),
     path("social/<str:provider>/start/", social.SocialStartView.as_view(), name="social_start"),
+    path(
+        "upstream/logout/<str:provider>/",
+        upstream.UpstreamLogoutView.as_view(),
+        name="upstream_logout",
+    ),
+    path(
+        "upstream/events/<str:provider>/",
+        upstream.UpstreamEventsView.as_view(),
+        name="upstream_events",
+    ),
     path("token/", tokens.TokenObtainPairView.as_view(), name="token_obtain_pair"),
     path("token/refresh/", tokens.TokenRefreshView.as_view(), name="token_refresh"),
     path("token/verify/", tokens.TokenVerifyView.as_view(), name="token_verify"),

@@ -2,11 +2,20 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+HELLO = {
+    "greeting": serializers.CharField(),
+    "mode": serializers.ChoiceField(["session", "jwt"]),
+    "sid": serializers.UUIDField(),
+}
 
+
+@extend_schema(tags=["Example"], responses=inline_serializer("Hello", HELLO))
 @api_view(["GET"])
 def hello(request: Request) -> Response:
     """Greet the caller and say how they signed in."""

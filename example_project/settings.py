@@ -84,6 +84,9 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "rest_framework",
     "rest_framework_simplejwt.token_blacklist",
+    "drf_spectacular",
+    # Swagger UI's own files, so that the page of the API needs no other site.
+    "drf_spectacular_sidecar",
     "authmodes",
 ]
 
@@ -156,6 +159,15 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     # JSON only: DRF's browsable pages need inline scripts, which the policy below forbids.
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "authmodes example",
+    "DESCRIPTION": "Sign in with a cookie or with tokens; one row for every login.",
+    "VERSION": "1",
+    # The document is no part of the API that it describes.
+    "SERVE_INCLUDE_SCHEMA": False,
 }
 
 SIMPLE_JWT = {
@@ -190,6 +202,8 @@ ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "optional"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+# Before an e-mail address is changed or a provider connected.
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
 MFA_TOTP_ISSUER = "authmodes example"
 
 SOCIALACCOUNT_AUTO_SIGNUP = True

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView
 
 from . import api, views
 
@@ -13,6 +14,8 @@ urlpatterns = [
     path("account/sessions/<uuid:sid>/revoke/", views.revoke, name="revoke_login_session"),
     path("spa/", views.spa, name="spa"),
     path("api/hello/", api.hello, name="hello"),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", views.docs, name="docs"),
     path("auth/", include("authmodes.urls")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),

@@ -51,6 +51,12 @@ def revoke(request: HttpRequest, sid: UUID) -> HttpResponse:
 
 
 @require_safe
+def docs(request: HttpRequest) -> HttpResponse:
+    """Show the API in Swagger UI, which asks for the OpenAPI document itself."""
+    return render(request, "site/docs.html")
+
+
+@require_safe
 def spa(request: HttpRequest) -> HttpResponse:
     """Serve the token app; everything it shows, it asks the API for."""
     return render(request, "site/spa.html")

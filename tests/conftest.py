@@ -21,6 +21,8 @@ from django.test.utils import override_settings
 from authmodes import revocations
 from authmodes.models import LoginSession
 
+from .oidc_provider import OidcProvider, app_of, serve_provider
+
 PASSWORD = "correct horse battery staple"
 NEXT = "https://spa.example/callback"
 API = "/probe/api/"
@@ -309,3 +311,24 @@ in_mode = override_settings
 def only_row() -> LoginSession:
     """The one login session there is."""
     return LoginSession.objects.get()
+
+
+# -- a real provider -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _served_provider() -> Iterator[OidcProvider]:
+    with serve_provider() as served:
+        yield served
+
+
+@pytest.fixture
+def provider(
+    _served_provider: OidcProvider, settings: Any, monkeypatch: pytest.MonkeyPatch, db: None
+) -> Iterator[OidcProvider]:
+    """The provider "example" of allauth, on a port of its own, until a test turns something."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    apps = [app_of(_served_provider.url)]
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": apps}}
+    yield _served_provider
+    _served_provider.reset()

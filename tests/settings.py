@@ -30,9 +30,13 @@ INSTALLED_APPS = [
     "allauth.socialaccount",
     "allauth.socialaccount.providers.openid_connect",
     "allauth.socialaccount.providers.dummy",
+    "allauth.socialaccount.providers.facebook",
+    "allauth.socialaccount.providers.github",
     "allauth.mfa",
+    "allauth.headless",
     "rest_framework",
     "rest_framework_simplejwt.token_blacklist",
+    "drf_spectacular",
     "authmodes",
 ]
 
@@ -142,6 +146,7 @@ ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+HEADLESS_TOKEN_STRATEGY = "authmodes.strategy.AuthModesTokenStrategy"
 # Every test signs in from one address; the tests about limits switch them on.
 ACCOUNT_RATE_LIMITS = False
 SOCIALACCOUNT_PROVIDERS = {
@@ -161,7 +166,10 @@ SOCIALACCOUNT_PROVIDERS = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["authmodes.authentication.AuthModesAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    # As above, for the REST door's own limits.
+    "DEFAULT_THROTTLE_RATES": {"authmodes": None},
 }
 
 AUTHMODES_MODE = "both"

@@ -20,7 +20,9 @@ DOORS = {
     *("receivers", "middleware", "authentication", "adapter", "strategy", "serializers"),
     *("views", "urls", "admin", "checks", "apps", "management"),
     # What the doors share.
-    *("handoff", "intent", "sign_in", "transport", "cookie_judge", "cookie_keys"),
+    *("handoff", "intent", "sign_in", "stages", "transport", "cookie_judge", "cookie_keys"),
+    # What describes them.
+    "openapi",
 }
 
 

@@ -305,9 +305,31 @@ def test_a_strange_mode_in_the_query_is_400(value, client, unchanged):
 
 @pytest.mark.parametrize("value", ["0", "true", "", "\x00", "11", BIG[:1000]])
 def test_only_all_equal_one_ends_them_all(value, login):
-    used = login("jwt")
-    assert used.delete(f"/auth/sessions/?all={value[:1000]!s}").status_code == 200
+    used, other = login("jwt"), login("jwt")
+    response = used.delete(f"/auth/sessions/?all={value}")
+    if value == "0":
+        assert response.json() == {"ended": 1}
+    else:
+        # Nobody is to believe that "true" has ended them.
+        assert_bad(response, 400)
+        assert other.get().status_code == 200
     assert used.get().status_code == 200
+
+
+@pytest.mark.parametrize("value", [5, 5.5, True, ["x"], {"x": "x"}, None])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/auth/token/refresh/", "refresh"),
+        ("/auth/token/verify/", "token"),
+        ("/auth/token/blacklist/", "refresh"),
+        ("/auth/token/revoke/", "token"),
+    ],
+)
+def test_a_token_is_text_and_nothing_is_made_into_one(path, name, value, client, db):
+    response = send(client, path, json.dumps({name: value}))
+    assert_bad(response, 400)
+    assert set(response.json()["errors"]) == {name}
 
 
 # -- headers and cookies -------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The example site in Chromium: sign in at its real provider, be revoked in its real admin."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ import pytest
 import requests
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from authmodes.urls import urlpatterns
 
 pytestmark = pytest.mark.browser
 
@@ -229,12 +232,51 @@ def test_a_sign_in_with_a_second_factor_ends_in_tokens(new_page):
     expect(elsewhere.locator("[data-show=answer]")).to_contain_text("jwt")
 
 
+def test_signing_out_can_go_on_to_the_provider(new_page, site):
+    page = new_page()
+    sid = sign_in_with_tokens(page)
+    page.get_by_role("button", name="Leave the provider as well").click()
+    # Without an ID token to show, allauth's provider asks first (RP-Initiated Logout 1.0, 2).
+    page.locator("button[name=action][value=logout]").click()
+    page.wait_for_url(f"{site}/spa/")
+    # Whoever comes next has to say who they are, there too.
+    page.goto("/")
+    page.get_by_role("link", name="Demo ID, with tokens").click()
+    sign_in_at_provider(page, "alice")
+    assert page.locator("[data-show=sid]").inner_text() != sid
+
+
 def test_everything_comes_from_the_two_sites(new_page, site):
     page = new_page()
     hosts = set()
     page.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
     sign_in_with_tokens(page)
     assert hosts == {"localhost"}
+
+
+def test_the_page_of_the_api_shows_every_endpoint_and_can_call_them(new_page, site):
+    page = new_page()
+    hosts, complaints = set(), []
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto("/")
+    page.get_by_role("link", name="API").click()
+    expect(page.locator(".opblock").first).to_be_visible()
+    document = requests.get(f"{site}/api/schema/?format=json", timeout=10).json()
+    documented = sum(len(verbs) for verbs in document["paths"].values())
+    assert page.locator(".opblock").count() == documented > len(urlpatterns)
+
+    sign_in = page.locator("[id$=authmodes_login]")
+    sign_in.locator(".opblock-summary-control").click()
+    sign_in.get_by_role("button", name="Try it out").click()
+    body = {"username": "alice", "password": "alice-demo", "mode": "session"}
+    sign_in.locator("textarea").fill(json.dumps(body))
+    sign_in.get_by_role("button", name="Execute").click()
+    expect(sign_in.locator(".live-responses-table")).to_contain_text("alice@example.org")
+
+    assert hosts == {site.removeprefix("http://")}
+    assert complaints == []
 
 
 def test_the_pages_declare_what_scripts_may_run(site):

@@ -15,12 +15,19 @@ from rest_framework_simplejwt import views as simplejwt
 
 from authmodes import serializers
 from authmodes.adapter import AuthModesAdapterMixin
+from authmodes.checks import check_headless_strategy
+from authmodes.strategy import AuthModesTokenStrategy
 
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
+HEADLESS = "allauth.headless.tokens.strategies"
 
 
 class ForeignAdapter(DefaultAccountAdapter):
     """An adapter of a project that never heard of us."""
+
+
+class ExtendedStrategy(AuthModesTokenStrategy):
+    """A strategy of a project that extends ours."""
 
 
 class MixedAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):
@@ -76,6 +83,8 @@ def test_a_sound_project_has_no_findings():
             "authmodes.W003",
         ),
         ("SIMPLE_JWT", {"TOKEN_TYPE_CLAIM": None}, "authmodes.E007"),
+        ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.sessions.SessionTokenStrategy", "authmodes.W008"),
+        ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.jwt.JWTTokenStrategy", "authmodes.W008"),
     ],
 )
 def test_a_misconfiguration_has_its_check(setting, value, expected):
@@ -114,6 +123,29 @@ def test_an_adapter_with_the_mixin_is_accepted():
         assert "authmodes.E003" not in found()
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"HEADLESS_TOKEN_STRATEGY": f"{__name__}.ExtendedStrategy"},
+        # No token is handed out there.
+        {
+            "HEADLESS_TOKEN_STRATEGY": f"{HEADLESS}.sessions.SessionTokenStrategy",
+            "HEADLESS_CLIENTS": ("browser",),
+        },
+    ],
+)
+def test_a_strategy_that_leaves_nothing_out_of_reach_is_accepted(changed):
+    with override_settings(**changed):
+        assert "authmodes.W008" not in found()
+
+
+def test_a_project_without_headless_needs_no_strategy():
+    remaining = [app for app in settings.INSTALLED_APPS if app != "allauth.headless"]
+    foreign = f"{HEADLESS}.sessions.SessionTokenStrategy"
+    with override_settings(INSTALLED_APPS=remaining, HEADLESS_TOKEN_STRATEGY=foreign):
+        assert list(check_headless_strategy(None)) == []
+
+
 def test_token_cookies_that_are_not_secure_are_warned_about():
     with override_settings(AUTHMODES_TOKEN_TRANSPORT="cookie", AUTHMODES_COOKIE_SECURE=False):
         assert "authmodes.W002" in found()
@@ -149,12 +181,18 @@ def test_simplejwts_view_with_a_serializer_made_from_ours_is_accepted():
         ({"SIMPLE_JWT": {"SIGNING_KEY": "k" * 40, "ALGORITHM": "HS512"}}, "authmodes.W004"),
         ({"AUTHMODES_REDIRECT_URIS": ["http://spa.example/"]}, "authmodes.W005"),
         ({"SESSION_COOKIE_SECURE": False}, "authmodes.W006"),
+        ({"ACCOUNT_REAUTHENTICATION_REQUIRED": False}, "authmodes.W007"),
     ],
 )
 def test_what_is_unsafe_in_deployment_is_found_there_only(changed, expected):
     with override_settings(**changed):
         assert expected in found(deploy=True)
         assert expected not in found()
+
+
+def test_a_project_that_asks_for_a_recent_login_is_not_warned():
+    with override_settings(ACCOUNT_REAUTHENTICATION_REQUIRED=True):
+        assert "authmodes.W007" not in found(deploy=True)
 
 
 def test_an_error_stops_the_check_command():

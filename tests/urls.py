@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
+from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +21,7 @@ def whoami(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"username": request.user.get_username() or None})
 
 
+@extend_schema(exclude=True)
 @api_view(["GET", "POST"])
 def api(request: Request) -> Response:
     """An API view like any other; it never asks which mode it is in."""
@@ -29,6 +31,7 @@ def api(request: Request) -> Response:
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("_allauth/", include("allauth.headless.urls")),
     path("auth/", include("authmodes.urls")),
     path("probe/page/", page, name="probe-page"),
     path("probe/whoami/", whoami, name="probe-whoami"),

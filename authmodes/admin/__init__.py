@@ -1,4 +1,4 @@
-"""The administrator's door: what login sessions there are, and ending them.
+"""The administrator's door: what login sessions and machine clients there are, and ending them.
 
 simplejwt's own pages show token text and cannot end anything, so ours take their place.
 """
@@ -10,16 +10,23 @@ from django.contrib import admin
 from rest_framework_simplejwt.token_blacklist import admin as _simplejwt  # noqa: F401
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from ..models import LoginSession
+from ..models import LoginSession, MachineClient
 from .login_sessions import LoginSessionAdmin
+from .machine_clients import MachineClientAdmin
 from .tokens import BlacklistedTokenAdmin, OutstandingTokenAdmin
 
-__all__ = ["BlacklistedTokenAdmin", "LoginSessionAdmin", "OutstandingTokenAdmin"]
+__all__ = [
+    "BlacklistedTokenAdmin",
+    "LoginSessionAdmin",
+    "MachineClientAdmin",
+    "OutstandingTokenAdmin",
+]
 
 for model in (OutstandingToken, BlacklistedToken):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
 
 admin.site.register(LoginSession, LoginSessionAdmin)
+admin.site.register(MachineClient, MachineClientAdmin)
 admin.site.register(OutstandingToken, OutstandingTokenAdmin)
 admin.site.register(BlacklistedToken, BlacklistedTokenAdmin)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.auth import get_permission_codename, get_user_model
@@ -100,6 +101,15 @@ class ReadOnlyAdmin(ModelAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         own = {getattr(each, "parameter_name", None) for each in self.list_filter}
         return lookup in self.query_lookups or lookup in own
+
+    def list_url(self, request: HttpRequest) -> str:
+        """The list as it was filtered when the reader left it."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
+        preserved: Any = {
+            "preserved_filters": self.get_preserved_filters(request),
+            "opts": self.opts,
+        }
+        return add_preserved_filters(preserved, reverse(name, current_app=self.admin_site.name))
 
     # -- search
 

@@ -7,7 +7,6 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.auth import get_user_model, logout
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
@@ -95,15 +94,6 @@ class RevokingAdmin(ReadOnlyAdmin):
         # The session that this answer would be saved to is gone; Django answers 400 to that.
         logout(request)
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
-
-    def list_url(self, request: HttpRequest) -> str:
-        """The list as it was filtered when the reader left it."""
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
-        preserved: Any = {
-            "preserved_filters": self.get_preserved_filters(request),
-            "opts": self.opts,
-        }
-        return add_preserved_filters(preserved, reverse(name, current_app=self.admin_site.name))
 
     def _tell(self, request: HttpRequest, count: int) -> None:
         if not count:

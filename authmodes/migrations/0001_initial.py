@@ -3,8 +3,11 @@
 import uuid
 
 import django.db.models.deletion
+import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
+
+import authmodes.models.machine_client
 
 
 class Migration(migrations.Migration):
@@ -65,6 +68,106 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "handoff code",
                 "verbose_name_plural": "handoff codes",
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="MachineClient",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "client_id",
+                    models.CharField(
+                        default=authmodes.models.machine_client.new_client_id,
+                        editable=False,
+                        help_text="Public name of this client. It identifies and is no credential.",
+                        max_length=100,
+                        unique=True,
+                        verbose_name="client id",
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, verbose_name="name")),
+                (
+                    "scopes",
+                    models.CharField(
+                        help_text="What it may ask for, separated by spaces.",
+                        max_length=1000,
+                        validators=[authmodes.models.machine_client.validate_scopes],
+                        verbose_name="scopes",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False, verbose_name="created at"
+                    ),
+                ),
+                (
+                    "expires_at",
+                    models.DateTimeField(
+                        blank=True, help_text="Empty: never.", null=True, verbose_name="expires at"
+                    ),
+                ),
+                (
+                    "last_used_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="last used at"),
+                ),
+                (
+                    "revoked_at",
+                    models.DateTimeField(
+                        db_index=True, editable=False, null=True, verbose_name="revoked at"
+                    ),
+                ),
+                (
+                    "revoked_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="revoked by",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "machine client",
+                "verbose_name_plural": "machine clients",
+                "permissions": (("revoke_machineclient", "Can revoke machine client"),),
+                "default_permissions": ("view", "add", "change"),
+            },
+        ),
+        migrations.CreateModel(
+            name="MachineClientSecret",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("secret_id", models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
+                ("digest", models.CharField(editable=False, max_length=64)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("expires_at", models.DateTimeField(db_index=True, null=True)),
+                ("revoked_at", models.DateTimeField(db_index=True, null=True)),
+                (
+                    "client",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="secrets",
+                        to="authmodes.machineclient",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "machine client secret",
+                "verbose_name_plural": "machine client secrets",
                 "default_permissions": (),
             },
         ),
@@ -197,6 +300,7 @@ class Migration(migrations.Migration):
                     models.Index(fields=["-created_at", "-id"], name="authmodes_created"),
                     models.Index(fields=["provider", "ended_at"], name="authmodes_provider_ended"),
                     models.Index(fields=["provider_sid"], name="authmodes_provider_sid"),
+                    models.Index(fields=["provider_uid"], name="authmodes_provider_uid"),
                     models.Index(fields=["ip_address"], name="authmodes_ip"),
                 ],
             },

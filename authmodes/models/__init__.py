@@ -9,6 +9,7 @@ from .login_session import (
     LoginSessionQuerySet,
     client_label,
 )
+from .machine_client import MachineClient, MachineClientSecret, split_scopes
 from .spent_token import SpentToken
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
     "LoginMode",
     "LoginSession",
     "LoginSessionQuerySet",
+    "MachineClient",
+    "MachineClientSecret",
     "SpentToken",
     "client_label",
+    "split_scopes",
 ]

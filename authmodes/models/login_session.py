@@ -171,6 +171,7 @@ class LoginSession(models.Model):
             models.Index(fields=["-created_at", "-id"], name="authmodes_created"),
             models.Index(fields=["provider", "ended_at"], name="authmodes_provider_ended"),
             models.Index(fields=["provider_sid"], name="authmodes_provider_sid"),
+            models.Index(fields=["provider_uid"], name="authmodes_provider_uid"),
             models.Index(fields=["ip_address"], name="authmodes_ip"),
         )
 

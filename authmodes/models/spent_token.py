@@ -1,4 +1,4 @@
-"""What other issuers' tokens were used up here, so that each counts once."""
+"""Which tokens were used up here, so that each counts once: above all other issuers'."""
 
 import hashlib
 from datetime import datetime
@@ -23,13 +23,21 @@ class SpentTokenManager(models.Manager["SpentToken"]):
             return False
         return True
 
+    def spent_until(self, *name: str) -> datetime | None:
+        """When a token that was used up would be refused anyway; None if it was not."""
+        return self.filter(digest=_digest(name)).values_list("expires_at", flat=True).first()
+
     def give_back(self, *name: str) -> None:
         """Let a token be presented again: nothing came of it."""
-        self.filter(digest=_digest(name)).delete()
+        self.named(*name).delete()
+
+    def named(self, *name: str) -> models.QuerySet["SpentToken"]:
+        """The one of this name, if it was spent; for a query that asks for more than that."""
+        return self.filter(digest=_digest(name))
 
 
 class SpentToken(models.Model):
-    """A token of another issuer that was accepted once. Only a digest of its name is kept."""
+    """A token that must not be accepted again. Only a digest of its name is kept."""
 
     digest = models.CharField(max_length=64, unique=True)
     expires_at = models.DateTimeField(db_index=True)

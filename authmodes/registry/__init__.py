@@ -25,7 +25,7 @@ from .following import (
 from .judging import end_by_token_text, end_outdated, identify, is_acceptable, is_live, verdict
 from .outliving import finish, outlive
 from .rotating import Refusal, rotate, spend_legacy
-from .starting import start
+from .starting import start, start_app
 
 __all__ = [
     "Refusal",
@@ -58,6 +58,7 @@ __all__ = [
     "rotate_key",
     "spend_legacy",
     "start",
+    "start_app",
     "touch",
     "touch_cookie",
     "verdict",

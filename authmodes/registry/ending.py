@@ -2,16 +2,26 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from allauth.core import context
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from .. import signals, stores
 from ..conf import conf
-from ..models import EndReason, HandoffCode, LoginSession, LoginSessionQuerySet, SpentToken
+from ..models import (
+    EndReason,
+    HandoffCode,
+    LoginSession,
+    LoginSessionQuerySet,
+    MachineClient,
+    MachineClientSecret,
+    SpentToken,
+)
 from .conflicts import retried
 
 logger = logging.getLogger("authmodes")
@@ -145,6 +155,7 @@ def prune() -> int:
     revoke_all(LoginSession.objects.lapsed(), EndReason.EXPIRED)
     HandoffCode.objects.filter(expires_at__lt=now).delete()
     SpentToken.objects.filter(expires_at__lt=now).delete()
+    _prune_machines(now - conf.RETENTION)
     dead = LoginSession.objects.filter(
         ended_at__lt=now - conf.RETENTION, expires_at__lt=now
     ).order_by("pk")
@@ -155,3 +166,14 @@ def prune() -> int:
             OutstandingToken.objects.filter(pk__in=[pk for _, pk in batch if pk]).delete()
         deleted += len(batch)
     return deleted
+
+
+def _prune_machines(before: datetime) -> None:
+    """Delete machine clients that were revoked, and secrets that ended, long ago.
+
+    A client that has only expired stays: an administrator may give it more time. Without
+    its secret's row a token is refused, so nothing comes back to life.
+    """
+    MachineClient.objects.filter(revoked_at__lt=before).delete()
+    ended = Q(revoked_at__lt=before) | Q(expires_at__lt=before)
+    MachineClientSecret.objects.filter(ended).delete()

@@ -36,11 +36,14 @@ def touch_cookie(session: SessionBase, sid: str, ip_address: str | None) -> Touc
     Under the lock of the row, because a save after a rotation would bring the old key back.
     """
     assert session.session_key is not None
+    modified = session.modified
     with transaction.atomic():
         outcome = touch(sid, ip_address)
         if outcome is Touch.WRITTEN and is_current(sid, session.session_key).exists():
             _prepare(session, partial(memory.change, seen_at=timezone.now()))
             type(session).save(session)
+    # The cookie is not sent for it: only renewal extends its age.
+    session.modified = modified
     return outcome
 
 
@@ -78,12 +81,15 @@ def follow(sid: str, old_key: str | None, session_key: str, auth_hash: str) -> b
 
     False if the login has ended, or another request has changed the key first: of several
     one wins, as each would leave a session behind that no revocation finds. Django changes
-    it in every request that is under way when the SECRET_KEY changes.
+    it in every request that is under way when the SECRET_KEY changes. Without an `old_key`
+    the last one wins.
     """
     key = stores.stored_key(session_key)
-    known = [key] if old_key is None else [key, stores.stored_key(old_key)]
     mine = LoginSession.objects.active().filter(sid=sid)
-    if mine.filter(session_key__in=known).update(session_key=key, auth_hash=auth_hash):
+    known = mine
+    if old_key is not None:
+        known = mine.filter(session_key__in=[key, stores.stored_key(old_key)])
+    if known.update(session_key=key, auth_hash=auth_hash):
         return True
     with transaction.atomic():
         mine.update(session_key=F("session_key"))  # locks it, on SQLite too

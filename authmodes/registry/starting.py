@@ -1,6 +1,7 @@
 """Records sign-ins that are finished: one row each, within the limit."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,8 @@ from ..models import EndReason, LoginMode, LoginSession
 from .ending import revoke_all
 
 logger = logging.getLogger("authmodes")
+
+Record = Callable[[HttpRequest, LoginSession], None]
 
 
 def start(
@@ -40,8 +43,21 @@ def start(
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
     record = record_cookie if mode == LoginMode.SESSION else _record_tokens
+    return _start(request, login_session, record)
+
+
+def start_app(request: HttpRequest, user: Any) -> LoginSession:
+    """Record a sign-in that ends in a Django session and in tokens, on one row of mode "jwt".
+
+    It is what an app gets from allauth.headless. Otherwise as `start`.
+    """
+    origin = client.origin(request, user)
+    return _start(request, new_row(request, user, LoginMode.JWT, origin), _record_both)
+
+
+def _start(request: HttpRequest, login_session: LoginSession, record: Record) -> LoginSession:
     with transaction.atomic():
-        _take_turns(user)
+        _take_turns(login_session.user)
         record(request, login_session)
         _keep_to_limit(login_session)
     request._authmodes_login = login_session  # type: ignore[attr-defined]
@@ -118,7 +134,19 @@ def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
 
 
 def _record_tokens(request: HttpRequest, login_session: LoginSession) -> None:
-    login_session.refresh_token = OutstandingToken.objects.create(
+    login_session.refresh_token = _new_family(login_session)
+    login_session.save(force_insert=True)
+
+
+def _record_both(request: HttpRequest, login_session: LoginSession) -> None:
+    login_session.refresh_token = _new_family(login_session)
+    record_cookie(request, login_session)
+    # There is no cookie whose age could be over while the tokens are still good.
+    request.session.set_expiry(login_session.expires_at)
+
+
+def _new_family(login_session: LoginSession) -> OutstandingToken:
+    return OutstandingToken.objects.create(
         user=login_session.user,
         jti=tokens.new_jti(),
         # Empty on purpose: no usable token rests in the database.
@@ -126,7 +154,6 @@ def _record_tokens(request: HttpRequest, login_session: LoginSession) -> None:
         created_at=login_session.created_at,
         expires_at=login_session.expires_at,
     )
-    login_session.save(force_insert=True)
 
 
 def _announce(login_session: LoginSession, request: HttpRequest) -> None:

@@ -1,5 +1,6 @@
 """What every view of the REST door shares: error shape, caching headers, CSRF, cookies."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django.db import transaction
@@ -13,13 +14,16 @@ from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from .. import errors, registry, transport
-from ..authentication import REALM, AuthModesAuthentication, LoginAuth
+from .. import errors, registry, tokens, transport
+from ..authentication import AuthModesAuthentication, LoginAuth
 from ..conf import Mode
-from ..models import EndReason
-from ..serializers import token_answer
+from ..errors import REALM
+from ..models import EndReason, LoginMode, LoginSession
+from ..serializers import cookie_answer, token_answer
+from ..throttles import CredentialThrottle
 from ..tokens import TokenPair
 from .handler import handle
 
@@ -44,6 +48,10 @@ class DoorMixin:
     # What our serializers ask of the view before they hand it tokens for a cookie.
     sets_token_cookies = True
     parser_classes: Any = (BoundedJSONParser, FormParser, MultiPartParser)
+    # Of `throttles`; "" is no limit of ours.
+    credential_scope = ""
+    # The field of the body that has the token which the call is about.
+    token_field = ""
 
     # A revocation must survive the error it is answered with, so under ATOMIC_REQUESTS
     # these views stay outside; the registry has transactions of its own.
@@ -56,6 +64,18 @@ class DoorMixin:
         if charset.lower() not in CHARSETS:
             raise ParseError(_("The charset of the body is not supported."), "unsupported_charset")
         super().initial(request, *args, **kwargs)  # type: ignore[misc]
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        # The project's own ones go on counting.
+        its_own = super().get_throttles()  # type: ignore[misc]
+        scope = self.credential_scope
+        return [CredentialThrottle(scope), *its_own] if scope else its_own
+
+    def presented_token(self, request: Request) -> Any:
+        """The token that the call is about, as it came, for the throttle to see whose it is."""
+        if not self.token_field or not isinstance(request.data, Mapping):
+            return None
+        return request.data.get(self.token_field)
 
     def get_exception_handler(self) -> Any:
         return handle
@@ -108,6 +128,13 @@ def enforce_csrf(request: Request) -> None:
 def sets_cookie(mode: str) -> bool:
     """Whether a login of this mode answers with a cookie."""
     return mode == Mode.SESSION or transport.in_use()
+
+
+def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
+    """Answer a sign-in with what its login session is carried by."""
+    if started.mode == LoginMode.JWT:
+        return respond_to_login(request, tokens.mint(started))
+    return Response(cookie_answer(started, request._request.session))
 
 
 def respond_to_login(request: Request, pair: TokenPair) -> Response:

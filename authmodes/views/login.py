@@ -5,18 +5,18 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from django.middleware.csrf import get_token
 from django.urls import reverse
-from rest_framework.exceptions import AuthenticationFailed
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import registry, sign_in, tokens, transport
+from .. import errors, handoff, memory, registry, sign_in, transport, upstream
 from ..authentication import AuthModesAuthentication, LoginAuth
 from ..conf import Mode, conf
-from ..models import EndReason, LoginMode, LoginSession
+from ..models import EndReason, LoginSession
 from ..serializers import (
     LoginSerializer,
     UserSerializer,
-    cookie_answer,
     end_family,
     wanted_mode,
 )
@@ -25,10 +25,10 @@ from .base import (
     PublicView,
     enforce_csrf,
     login_auth,
-    respond_to_login,
+    respond_to_sign_in,
     sets_cookie,
 )
-from .social import providers
+from .social import STATE_MAX_LENGTH, providers
 
 
 class IndexView(PublicView):
@@ -60,6 +60,8 @@ class CsrfView(PublicView):
 class LoginView(PublicView):
     """Sign in with a password, in either mode, through allauth's flow."""
 
+    credential_scope = "authmodes_login"
+
     def post(self, request: Request) -> Response:
         serializer = LoginSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -69,10 +71,9 @@ class LoginView(PublicView):
             # Else another site could sign a browser in as somebody else.
             enforce_csrf(request)
         login = fields.get("username") or fields["email"]
-        started = sign_in.with_password(request._request, login, fields["password"], mode)
-        if mode == LoginMode.JWT:
-            return respond_to_login(request, tokens.mint(started))
-        return Response(cookie_answer(started, request._request.session))
+        mfa_code = fields.get("mfa_code", "")
+        started = sign_in.with_password(request._request, login, fields["password"], mode, mfa_code)
+        return respond_to_sign_in(request, started)
 
 
 class LogoutView(PublicView):
@@ -81,47 +82,88 @@ class LogoutView(PublicView):
     Which one that is, the call's credential says: the `Authorization` header; a `refresh`
     token in the body, for a client whose access token has expired; or the cookies, and then
     the browser is signed out of every login they belong to. A call with none of them has
-    nothing to end and is answered alike.
+    nothing to end and is answered alike. With `upstream` in the body the answer says where
+    the browser can sign out at the provider that the login came from.
     """
+
+    credential_scope = "authmodes_logout"
+    token_field = "refresh"
 
     def post(self, request: Request) -> Response:
         body = request.data if isinstance(request.data, dict) else {}
         authenticator = AuthModesAuthentication()
-        response, ended = Response(status=204), True
         if authenticator.is_bearer(request):
             try:
-                _end_login(authenticator.authenticate(request))
+                response = self._farewell(request, _end_login(authenticator.authenticate(request)))
             except AuthenticationFailed as error:
                 response = self.handle_exception(error)
-        elif end_family(body.get("refresh")):
-            # Whoever holds the token; the cookies that came along may be somebody else's.
+            transport.clear_cookies(response)
             return response
-        else:
-            ended = _end_logins_of_cookies(request)
+        if end_family(body.get("refresh")):
+            # Whoever holds the token; the cookies that came along may be somebody else's.
+            return self._farewell(request, _sids_of(body["refresh"]))
+        ended = _end_logins_of_cookies(request)
+        response = self._farewell(request, ended)
         # Not for a call without any credential: another site could make it.
         if ended or transport.are_sent(request._request):
             transport.clear_cookies(response)
         return response
 
+    def _farewell(self, request: Request, ended: list[str]) -> Response:
+        """Answer a logout, which is done by now: nothing here depends on the provider."""
+        body = request.data if isinstance(request.data, dict) else {}
+        if body.get("upstream") not in (True, "true", "1"):
+            return Response(status=204)
+        redirect_uri = body.get("post_logout_redirect_uri") or ""
+        state = body.get("state") or ""
+        try:
+            _check_way_back(redirect_uri, state)
+        except errors.BadRequest as error:
+            return self.handle_exception(error)
+        logins = LoginSession.objects.filter(sid__in=ended).exclude(provider="")
+        urls = (upstream.logout_url(request._request, one, redirect_uri, state) for one in logins)
+        return Response({"upstream_logout_url": next(filter(None, urls), None)})
 
-def _end_login(found: tuple[Any, LoginAuth] | None) -> None:
-    if found is not None:
-        registry.revoke_all(LoginSession.objects.filter(sid=found[1].sid), EndReason.LOGOUT)
+
+def _check_way_back(redirect_uri: Any, state: Any) -> None:
+    if redirect_uri and not handoff.is_allowed(redirect_uri):
+        raise errors.BadRequest(
+            _("This post_logout_redirect_uri is not allowed."), "invalid_post_logout_redirect_uri"
+        )
+    if not isinstance(state, str) or len(state) > STATE_MAX_LENGTH:
+        raise errors.BadRequest(_("The state is too long."), "invalid_state")
 
 
-def _end_logins_of_cookies(request: Request) -> bool:
-    """Sign the browser out of all it sent; whether that was anything."""
+def _end_login(found: tuple[Any, LoginAuth] | None) -> list[str]:
+    if found is None:
+        return []
+    if not found[1].sid:
+        raise PermissionDenied(_("A machine client has no login session to end."))
+    registry.revoke_all(LoginSession.objects.filter(sid=found[1].sid), EndReason.LOGOUT)
+    return [found[1].sid]
+
+
+def _sids_of(raw_refresh: str) -> list[str]:
+    identified = registry.identify(raw_refresh)
+    return [] if identified is None else [str(identified[1].sid)]
+
+
+def _end_logins_of_cookies(request: Request) -> list[str]:
+    """Sign the browser out of all it sent; the `sid` of each."""
     django_request = request._request
     by_session = conf.MODE.allows(Mode.SESSION) and django_request.user.is_authenticated
     by_tokens = transport.logins_of_cookies(django_request)
     if by_session or by_tokens:
         # What is dead already asks for no CSRF token.
         enforce_csrf(request)
+    ended = [str(login_session.sid) for login_session in by_tokens]
     for login_session in by_tokens:
         registry.revoke(login_session, EndReason.LOGOUT)
     if by_session:
+        remembered = memory.recall(django_request.session)
+        ended += [remembered.sid] if remembered else []
         get_adapter(django_request).logout(django_request)
-    return bool(by_session or by_tokens)
+    return ended
 
 
 class UserView(LoginSessionView):

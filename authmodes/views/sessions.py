@@ -4,10 +4,11 @@ import uuid
 from typing import Any
 
 from django.http import Http404
+from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import registry
+from .. import errors, registry
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
 from ..serializers import LoginSessionSerializer
 from .base import LoginSessionView, login_auth
@@ -22,7 +23,7 @@ class SessionListView(LoginSessionView):
         return Response(serializer.data)
 
     def delete(self, request: Request) -> Response:
-        spare = None if request.query_params.get("all") == "1" else login_auth(request).sid
+        spare = None if _all_are_meant(request) else login_auth(request).sid
         ended = registry.end_others(request.user, spare=spare)
         return Response({"ended": ended})
 
@@ -37,6 +38,14 @@ class SessionDetailView(LoginSessionView):
     def delete(self, request: Request, sid: str) -> Response:
         registry.revoke(_get(request, sid), EndReason.REVOKED_BY_USER, by=request.user)
         return Response(status=204)
+
+
+def _all_are_meant(request: Request) -> bool:
+    named = request.query_params.get("all", "0")
+    if named not in ("0", "1"):
+        # Who wrote "true" is not to believe that this login has ended as well.
+        raise errors.BadRequest(_("`all` must be 0 or 1."))
+    return named == "1"
 
 
 def _own(request: Request) -> LoginSessionQuerySet:

@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from .. import errors, handoff, transport
 from ..intent import STATE_KEY, Intent
 from ..models import LoginMode
+from ..provider_tokens import supported
 from ..serializers import wanted_mode
 from .base import PublicView, enforce_csrf
 
@@ -40,6 +41,7 @@ class SocialStartView(PublicView):
     """
 
     renderer_classes = (JSONRenderer, StaticHTMLRenderer)
+    credential_scope = "authmodes_start"
 
     def get(self, request: Request, provider: str) -> HttpResponseBase:
         found, wanted = _provider(request, provider), _intent(request)
@@ -56,12 +58,15 @@ class SocialStartView(PublicView):
         renderer = getattr(self.request, "accepted_renderer", None)
         if renderer is None or renderer.format != "html":
             return response
-        return render(
+        page = render(
             self.request._request,
             "authmodes/login_refused.html",
             dict(response.data),
             status=response.status_code,
         )
+        for name, value in response.headers.items():
+            page.headers.setdefault(name, value)
+        return page
 
 
 def providers(request: Request) -> list[dict[str, Any]]:
@@ -71,7 +76,9 @@ def providers(request: Request) -> list[dict[str, Any]]:
             "id": provider.sub_id,
             "name": provider.name,
             "redirect": provider.supports_redirect,
-            "token": provider.supports_token_authentication,
+            # What `url` takes of this provider.
+            "token": supported(provider),
+            "url": reverse("authmodes:social_token", args=[provider.sub_id]),
             "start_url": reverse("authmodes:social_start", args=[provider.sub_id]),
         }
         for provider in get_adapter(request._request).list_providers(request._request)

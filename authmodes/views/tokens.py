@@ -2,18 +2,19 @@
 
 from typing import Any, cast
 
-from django.http import HttpRequest, JsonResponse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
-from django.views import View
 from django.views.decorators.cache import cache_control
 from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 from rest_framework_simplejwt import views as simplejwt
 
-from .. import handoff, keys, registry, tokens, transport
+from .. import handoff, keys, machines, registry, tokens, transport
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginMode
 from ..serializers import (
@@ -25,6 +26,7 @@ from ..serializers import (
     TokenVerifySerializer,
     wanted_mode,
 )
+from . import grants
 from .base import (
     DoorMixin,
     LoginSessionView,
@@ -33,17 +35,25 @@ from .base import (
     respond_to_login,
     respond_with_tokens,
 )
+from .handler import handle
 
 # Seconds; a new key is to be deployed this long before it signs.
 JWKS_MAX_AGE = 600
 
 
 class TokenObtainPairView(DoorMixin, simplejwt.TokenObtainPairView):
-    """simplejwt's password login; the user passes through allauth's stages."""
+    """simplejwt's password login; the user passes through allauth's stages.
+
+    With a `grant_type` it is OAuth's token endpoint instead, for machine clients.
+    """
 
     serializer_class = TokenObtainPairSerializer
+    # The one of `login/`, lest who guesses passwords alternates.
+    credential_scope = "authmodes_login"
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if grants.is_asked_for(request):
+            return grants.answer(request)
         if transport.in_use():
             enforce_csrf(request)
         serializer = self.get_serializer(data=request.data)
@@ -55,6 +65,13 @@ class TokenRefreshView(DoorMixin, simplejwt.TokenRefreshView):
     """Swap a refresh token for a new pair; with the cookie transport it comes in its cookie."""
 
     serializer_class = TokenRefreshSerializer
+    credential_scope = "authmodes_refresh"
+    token_field = "refresh"
+
+    def presented_token(self, request: Request) -> Any:
+        if transport.in_use():
+            return transport.refresh_token(request._request)
+        return super().presented_token(request)
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         data = request.data
@@ -77,16 +94,22 @@ class TokenVerifyView(DoorMixin, simplejwt.TokenVerifyView):
     """Whether a token would be accepted now."""
 
     serializer_class = TokenVerifySerializer
+    credential_scope = "authmodes_token"
+    token_field = "token"
 
 
 class TokenBlacklistView(DoorMixin, simplejwt.TokenBlacklistView):
     """End the login session of a refresh token."""
 
     serializer_class = TokenBlacklistSerializer
+    credential_scope = "authmodes_token"
+    token_field = "refresh"
 
 
 class TokenExchangeView(PublicView):
     """Turn the one-time code of a browser login into tokens."""
+
+    credential_scope = "authmodes_exchange"
 
     def post(self, request: Request) -> Response:
         mode = wanted_mode(LoginMode.JWT)
@@ -111,6 +134,9 @@ class TokenRevokeView(PublicView):
     A token that is unknown or dead already is answered alike (2.2).
     """
 
+    credential_scope = "authmodes_token"
+    token_field = "token"
+
     def post(self, request: Request) -> Response:
         serializer = TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -118,6 +144,8 @@ class TokenRevokeView(PublicView):
         identified = registry.identify(raw_token)
         if identified is None:
             registry.spend_legacy(raw_token)
+            if machine_token := machines.read(raw_token):
+                machines.revoke_token(machine_token)
         else:
             registry.revoke(identified[1], EndReason.LOGOUT)
         return Response()
@@ -134,11 +162,15 @@ class TokenIntrospectView(LoginSessionView):
     """RFC 7662: what a token says and whether it counts, for callers with the permission."""
 
     permission_classes = (IsAuthenticated, MayIntrospect)
+    credential_scope = "authmodes_introspect"
 
     def post(self, request: Request) -> Response:
         serializer = TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        identified = registry.identify(serializer.validated_data["token"])
+        raw_token = serializer.validated_data["token"]
+        identified = registry.identify(raw_token)
+        if identified is None and (machine_token := machines.read(raw_token)):
+            return _introspect_machine(machine_token)
         if identified is None or not registry.is_live(*identified):
             # Nothing else, not even why (2.2).
             return Response({"active": False})
@@ -155,9 +187,44 @@ class TokenIntrospectView(LoginSessionView):
         )
 
 
+def _introspect_machine(token: machines.MachineToken) -> Response:
+    """What the token of a machine client says; there is no user to name."""
+    scopes = machines.judge(token) if conf.MODE.allows(Mode.JWT) else None
+    if scopes is None:
+        return Response({"active": False})
+    return Response(
+        {
+            **token.payload,
+            "active": True,
+            "scope": " ".join(scopes),
+            "token_type": "Bearer",
+            "token_use": token.token_type,
+        }
+    )
+
+
+class WhateverIsAccepted(BaseContentNegotiation):
+    """One form for everybody: a client may ask for `application/jwk-set+json` and no other."""
+
+    def select_parser(self, request: Any, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
 @method_decorator(cache_control(public=True, max_age=JWKS_MAX_AGE), name="dispatch")
-class JwksView(View):
+class JwksView(APIView):
     """The public keys that access tokens can be verified with (RFC 7517)."""
 
-    def get(self, request: HttpRequest) -> JsonResponse:
-        return JsonResponse(keys.jwks())
+    authentication_classes = ()
+    permission_classes = ()
+    throttle_classes = ()
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = WhateverIsAccepted
+
+    def get_exception_handler(self) -> Any:
+        return handle
+
+    def get(self, request: Request) -> Response:
+        return Response(keys.jwks())

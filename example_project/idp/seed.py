@@ -56,8 +56,14 @@ def seed_client() -> None:
     client.skip_consent = True
     client.set_scopes(["openid", "profile", "email"])
     client.set_redirect_uris(
-        [f"{env.SITE_URL}/accounts/oidc/{env.OIDC_PROVIDER_ID}/login/callback/"]
+        [
+            f"{env.SITE_URL}/accounts/oidc/{env.OIDC_PROVIDER_ID}/login/callback/",
+            # For an app that fetches the code itself and posts it to the site.
+            f"{env.SITE_URL}/spa/",
+        ]
     )
+    # Where a browser may come back to that has signed out here as well.
+    client.set_post_logout_redirect_uris([f"{env.SITE_URL}/spa/"])
     client.set_secret(env.OIDC_CLIENT_SECRET)
     client.save()
 

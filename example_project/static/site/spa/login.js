@@ -5,7 +5,7 @@ import { csrfToken } from "./credentials.js";
 import { challengeOf, randomText } from "./pkce.js";
 
 const KEY = "authmodes.login";
-const HERE = `${location.origin}/spa/`;
+export const HERE = `${location.origin}/spa/`;
 
 // Leaves this page. allauth begins a social login only on a POST, so that no link can.
 export async function begin(provider) {

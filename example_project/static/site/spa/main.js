@@ -25,6 +25,7 @@ view.show("storage", credentials.storage);
 showWaysIn();
 
 view.onClick("sign-out", guarded(signOut));
+view.onClick("leave-provider", guarded(leaveProvider));
 view.onClick("hello", guarded(hello));
 view.onClick("refresh", guarded(renew));
 setInterval(tick, 500);
@@ -113,6 +114,14 @@ function scheduleRenewal() {
 async function signOut() {
   await api.post("/auth/logout/");
   leave("You are signed out.", "success");
+}
+
+// Here first, in any case; then to the provider's own page, which asks and comes back.
+async function leaveProvider() {
+  const body = { upstream: true, post_logout_redirect_uri: login.HERE };
+  const { upstream_logout_url: url } = await api.post("/auth/logout/", body);
+  leave("You are signed out.", "success");
+  if (url) location.assign(url);
 }
 
 function leave(text, kind) {

@@ -1,0 +1,123 @@
+"""Programs that sign in without a user, and their secrets; `machines` writes them."""
+
+import re
+import secrets
+import uuid
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .. import policy
+
+# RFC 6749, 3.3.
+SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
+
+
+def new_client_id() -> str:
+    """A public name; the prefix keeps it apart from any user's id in `sub` (RFC 9068, 5)."""
+    return f"client-{secrets.token_hex(16)}"
+
+
+def split_scopes(text: str) -> list[str]:
+    """The scopes of a text, each once. Raises `ValidationError` for what cannot be one."""
+    scopes = list(dict.fromkeys(text.split()))
+    for scope in scopes:
+        if not SCOPE.match(scope):
+            raise ValidationError(
+                _('A scope is made of visible ASCII characters other than “"” and “\\”.')
+            )
+    return scopes
+
+
+def validate_scopes(text: str) -> None:
+    split_scopes(text)
+
+
+class MachineClient(models.Model):
+    """A program that exchanges a secret for short access tokens; no user is behind it.
+
+    `revoked_at` is final; `expires_at` may be moved.
+    """
+
+    client_id = models.CharField(
+        _("client id"),
+        max_length=100,
+        unique=True,
+        default=new_client_id,
+        editable=False,
+        help_text=_("Public name of this client. It identifies and is no credential."),
+    )
+    name = models.CharField(_("name"), max_length=100)
+    scopes = models.CharField(
+        _("scopes"),
+        max_length=1000,
+        validators=[validate_scopes],
+        help_text=_("What it may ask for, separated by spaces."),
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(
+        _("expires at"), null=True, blank=True, help_text=_("Empty: never.")
+    )
+    last_used_at = models.DateTimeField(_("last used at"), null=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, db_index=True, editable=False)
+    revoked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("revoked by"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
+    )
+
+    class Meta:
+        verbose_name = _("machine client")
+        verbose_name_plural = _("machine clients")
+        default_permissions = ("view", "add", "change")
+        permissions = (("revoke_machineclient", _("Can revoke machine client")),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
+
+    @property
+    def is_active(self) -> bool:
+        return self.revoked_at is None and not self.is_expired
+
+
+class MachineClientSecret(models.Model):
+    """One of the secrets of a machine client: during a rotation it has two.
+
+    A plain SHA-256: the secret is 256 random bits, which nobody can try out, so the slow
+    hash that a guessable password needs would only make each token dear.
+    """
+
+    client = models.ForeignKey(MachineClient, on_delete=models.CASCADE, related_name="secrets")
+    # Named by the tokens that it was exchanged for; public, like the `sid` of a login.
+    secret_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, db_index=True)
+    revoked_at = models.DateTimeField(null=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("machine client secret")
+        verbose_name_plural = _("machine client secrets")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"machine client secret {self.pk}"
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it may be exchanged now, its client's state left aside."""
+        return self.revoked_at is None and not self.is_expired

@@ -1,0 +1,96 @@
+"""How often one caller may call a credential endpoint, and who counts as one caller.
+
+The rates are DRF's: `DEFAULT_THROTTLE_RATES` by scope, read when they are needed. Who calls
+is not DRF's: its `get_ident` believes whatever addresses a caller says it was forwarded from.
+"""
+
+import logging
+import math
+from typing import Any
+
+from rest_framework import settings as rest_framework
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+from rest_framework.throttling import SimpleRateThrottle
+from rest_framework_simplejwt.exceptions import TokenError
+
+from . import binding, client, tokens
+
+logger = logging.getLogger("authmodes")
+
+DEFAULT_RATES = {
+    "authmodes_login": "20/min",
+    "authmodes_start": "60/min",
+    "authmodes_exchange": "60/min",
+    "authmodes_refresh": "60/min",
+    "authmodes_token": "120/min",
+    "authmodes_logout": "120/min",
+    # A service may ask once for each request that it serves.
+    "authmodes_introspect": "1200/min",
+}
+# In a project's rates: the one for all scopes that it does not name.
+EVERY_SCOPE = "authmodes"
+
+
+class CredentialThrottle(SimpleRateThrottle):
+    """Counts by login session where the call proves one, else by address.
+
+    A genuine token cannot be made up, so many people behind one address have a count each,
+    and a neighbour who sends rubbish does not use up theirs.
+    """
+
+    # Set by DRF from the rate.
+    num_requests: int
+    duration: int
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__()
+
+    def get_rate(self) -> str | None:
+        rates: Any = rest_framework.api_settings.DEFAULT_THROTTLE_RATES
+        scope = str(self.scope)
+        return rates.get(scope, rates.get(EVERY_SCOPE, DEFAULT_RATES[scope]))
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        if self.rate is None or request.method in SAFE_METHODS:
+            return True
+        caller = _login_session(request, view) or _network(request)
+        if caller is None:
+            # Nobody can tell the callers apart, and one must not use up what all have.
+            return True
+        self.caller = caller
+        try:
+            return super().allow_request(request, view)
+        except Exception as error:
+            # Whatever a cache raises when it is away. To refuse would sign out everybody who
+            # has to refresh meanwhile; passwords have allauth's limits, which are not waived.
+            logger.warning("Cannot count the calls of %s: %r", self.scope, error)
+            return True
+
+    def get_cache_key(self, request: Request, view: Any) -> str:
+        return self.cache_format % {"scope": self.scope, "ident": self.caller}
+
+    def wait(self) -> float:
+        # DRF's own rounds down to a second too early, and is None after a rate was lowered.
+        in_the_way = self.history[max(self.num_requests, 1) - 1 :] or [self.now]
+        return math.ceil(in_the_way[0] + self.duration - self.now)
+
+
+def _login_session(request: Request, view: Any) -> str | None:
+    """The login session of the caller's credential, or of the token that the call is about."""
+    if sid := getattr(request.auth, "sid", None):
+        return str(sid)
+    raw_token = view.presented_token(request)
+    for kind in (tokens.RefreshToken, tokens.AccessToken) if raw_token else ():
+        try:
+            return str(tokens.read(kind, raw_token).sid)
+        except TokenError:
+            continue
+    return None
+
+
+def _network(request: Request) -> str | None:
+    """The caller's address; of IPv6 the network, of which a line has all the addresses."""
+    address = client.ip_address(request._request)
+    return binding.network_of(address) if address and ":" in address else address

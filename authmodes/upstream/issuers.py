@@ -1,0 +1,133 @@
+"""Who may send us messages: the site's own providers, their metadata and their keys.
+
+Nothing but the addresses that a provider is configured with is ever fetched, and strangers
+cannot make us fetch often: what was fetched is kept for a while, and so is a failure.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.providers.base import Provider
+from django.core.cache import cache
+from django.http import HttpRequest
+from requests import RequestException
+
+from ..errors import ProviderUnavailable
+
+# Seconds. A key that the provider withdraws is still accepted for so long.
+KEPT = 300
+# Seconds between two attempts: after a failure, and to look for a key we do not know.
+PAUSE = 10
+
+GOOGLE_RISC_CONFIGURATION = "https://accounts.google.com/.well-known/risc-configuration"
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Who signs: the exact `iss`, where the keys are, and the algorithms it says it uses."""
+
+    name: str
+    jwks_uri: str
+    algorithms: frozenset[str] | None = None
+
+
+def named(request: HttpRequest, name: str) -> list[Provider]:
+    """The site's providers of this name; several apps, such as one for phones, may share it.
+
+    They are looked for in the site's own list, so that no stranger's text reaches a query.
+    """
+    return [one for one in get_adapter(request).list_providers(request) if one.sub_id == name]
+
+
+def openid_providers(providers: Iterable[Provider]) -> list[Provider]:
+    """Those with a discovery document: allauth's `openid_connect`, and what derives from it."""
+    return [
+        one
+        for one in providers
+        # Its class cannot be imported where `allauth.socialaccount` is not installed.
+        if hasattr(type(one), "server_url") and one.app.settings.get("server_url")
+    ]
+
+
+def transmitters(providers: Iterable[Provider]) -> list[Provider]:
+    """Those that are known to send security events."""
+    return [one for one in providers if one.app is not None and _risc_configuration_url(one)]
+
+
+def metadata(provider: Provider) -> dict[str, Any]:
+    """The discovery document of one of `openid_providers`. Raises `ProviderUnavailable`."""
+    overrides = provider.app.settings.get("openid_configuration_overrides", {})
+    return {**_fetch(provider.server_url), **overrides}
+
+
+def openid_issuer(provider: Provider) -> Issuer:
+    """Who signs the logout tokens of one of `openid_providers`. Raises `ProviderUnavailable`."""
+    return _issuer(metadata(provider))
+
+
+def transmitter_issuer(provider: Provider) -> Issuer:
+    """Who signs the events of one of `transmitters`. Raises `ProviderUnavailable`."""
+    return _issuer(_fetch(_risc_configuration_url(provider)))
+
+
+def keys(issuer: Issuer) -> list[dict[str, Any]]:
+    """The published keys. Raises `ProviderUnavailable`."""
+    return _keys(_fetch(issuer.jwks_uri))
+
+
+def newer_keys(issuer: Issuer) -> list[dict[str, Any]]:
+    """The same, fetched again unless that was just done: for a key that is not known yet."""
+    if cache.get(_name("again", issuer.jwks_uri)):
+        return keys(issuer)
+    return _keys(_download(issuer.jwks_uri))
+
+
+def _risc_configuration_url(provider: Provider) -> str:
+    default = GOOGLE_RISC_CONFIGURATION if provider.id == "google" else ""
+    return str(provider.app.settings.get("risc_configuration_url") or default)
+
+
+def _issuer(document: dict[str, Any]) -> Issuer:
+    name, jwks_uri = document.get("issuer"), document.get("jwks_uri")
+    if not isinstance(name, str) or not isinstance(jwks_uri, str):
+        raise ProviderUnavailable
+    named_ones = document.get("id_token_signing_alg_values_supported")
+    algorithms = frozenset(map(str, named_ones)) if isinstance(named_ones, list) else None
+    return Issuer(name, jwks_uri, algorithms)
+
+
+def _keys(document: dict[str, Any]) -> list[dict[str, Any]]:
+    listed = document.get("keys")
+    return [key for key in listed if isinstance(key, dict)] if isinstance(listed, list) else []
+
+
+def _fetch(url: str) -> dict[str, Any]:
+    document = cache.get(_name("document", url))
+    return document if isinstance(document, dict) else _download(url)
+
+
+def _download(url: str) -> dict[str, Any]:
+    # Else a provider that is down costs every call the whole timeout, stranger's or not.
+    if cache.get(_name("down", url)):
+        raise ProviderUnavailable
+    try:
+        # It has allauth's timeout (`SOCIALACCOUNT_REQUESTS_TIMEOUT`).
+        with get_adapter().get_requests_session() as session:
+            response = session.get(url)
+            response.raise_for_status()
+            document = response.json()
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+    except (RequestException, ValueError, RecursionError) as error:
+        cache.set(_name("down", url), True, PAUSE)
+        raise ProviderUnavailable from error
+    cache.set(_name("document", url), document, KEPT)
+    cache.set(_name("again", url), True, PAUSE)
+    return document
+
+
+def _name(kind: str, url: str) -> str:
+    return f"authmodes:upstream:{kind}:{hashlib.sha256(url.encode()).hexdigest()}"

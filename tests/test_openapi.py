@@ -1,0 +1,320 @@
+"""The OpenAPI document has every endpoint of ours, and the answers are what it says."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import jsonschema
+import pytest
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from django.core.management import call_command
+from django.test.utils import override_settings
+from django.urls import path
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
+from drf_spectacular.utils import extend_schema
+from rest_framework.views import APIView
+
+from authmodes import urls
+from authmodes.openapi import endpoints, shapes
+from authmodes.views.base import DoorMixin
+from authmodes.views.login import LoginView
+
+from .conftest import PASSWORD, Browser, call_with, post_json
+
+ROOT = Path(__file__).parent.parent
+# A page for people.
+NOT_AN_API = {"session_manage"}
+
+
+def document(**settings):
+    with patched_settings({"OAS_VERSION": "3.1.0", **settings}):
+        return SchemaGenerator().get_schema(request=None, public=True)
+
+
+def operations_of(written):
+    return {
+        operation["operationId"]: operation
+        for methods in written["paths"].values()
+        for operation in methods.values()
+    }
+
+
+# -- all of it -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
+@pytest.mark.parametrize("transport", ["body", "cookie"])
+@pytest.mark.parametrize("mode", ["session", "jwt", "both"])
+def test_the_document_is_valid_and_written_without_a_warning(mode, transport, version, tmp_path):
+    file = str(tmp_path / "schema.yaml")
+    with (
+        override_settings(AUTHMODES_MODE=mode, AUTHMODES_TOKEN_TRANSPORT=transport),
+        patched_settings({"OAS_VERSION": version}),
+    ):
+        call_command("spectacular", validate=True, fail_on_warn=True, file=file)
+    assert "authmodes_login" in Path(file).read_text()
+
+
+def test_every_endpoint_has_a_schema_of_ours():
+    """A new one needs an entry in `authmodes/openapi/endpoints.py`."""
+    written = document()
+    for route in urls.urlpatterns:
+        if route.name in NOT_AN_API:
+            assert not issubclass(route.callback.view_class, APIView)
+            continue
+        view = route.callback.cls
+        at = f"/auth/{route.pattern}".replace("<str:", "{").replace(">", "}")
+        for method in set(view().allowed_methods) - {"OPTIONS"}:
+            ours = endpoints.find(view, method)
+            assert ours is not None, f"{method} {at}"
+            assert written["paths"][at][method.lower()]["operationId"] == ours.id
+    listed = {each.id for verbs in endpoints.OPERATIONS.values() for each in verbs.values()}
+    assert listed == set(operations_of(written))
+
+
+def test_every_shape_is_used():
+    text = str(document())
+    unused = [name for name in shapes.COMPONENTS if f"/{shapes.PREFIX}{name}'" not in text]
+    assert not unused
+
+
+def test_all_names_are_ours():
+    """Lest they meet those of the project."""
+    components = document()["components"]
+    assert all(name.startswith("AuthModes") for name in components["schemas"])
+    assert all(name.startswith("authmodes") for name in components["securitySchemes"])
+    assert all(name.startswith("authmodes_") for name in operations_of(document()))
+
+
+def test_no_view_of_ours_asks_for_drf_spectacular():
+    """A project without it installs, checks and serves as any other."""
+    script = textwrap.dedent(
+        """
+        import sys
+        sys.modules["drf_spectacular"] = None
+        from tests import settings
+        settings.INSTALLED_APPS.remove("drf_spectacular")
+        del settings.REST_FRAMEWORK["DEFAULT_SCHEMA_CLASS"]
+        settings.ROOT_URLCONF = "authmodes.urls"
+        import django
+        django.setup()
+        from django.core.management import call_command
+        from django.test import Client
+        from django.urls import get_resolver
+        assert get_resolver().url_patterns
+        assert not [name for name in sys.modules if name.startswith("authmodes.openapi")]
+        """
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"DJANGO_SETTINGS_MODULE": "tests.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+# -- what the settings change --------------------------------------------------------------
+
+BEARER, TOKEN, SESSION = "authmodesBearer", "authmodesTokenCookie", "authmodesSessionCookie"
+
+
+@pytest.mark.parametrize(
+    ("mode", "transport", "schemes"),
+    [
+        ("session", "body", [SESSION]),
+        ("session", "cookie", [SESSION]),
+        ("jwt", "body", [BEARER]),
+        ("jwt", "cookie", [BEARER, TOKEN]),
+        ("both", "body", [BEARER, SESSION]),
+        ("both", "cookie", [BEARER, TOKEN, SESSION]),
+    ],
+)
+def test_the_credentials_are_those_of_the_settings(mode, transport, schemes):
+    with override_settings(AUTHMODES_MODE=mode, AUTHMODES_TOKEN_TRANSPORT=transport):
+        written = document()
+    assert sorted(written["components"]["securitySchemes"]) == sorted(schemes)
+    by_id = operations_of(written)
+    any_of = [{scheme: []} for scheme in schemes]
+    assert by_id["authmodes_user"]["security"] == any_of
+    assert by_id["authmodes_logout"]["security"] == [*any_of, {}]
+    assert by_id["authmodes_login"]["security"] == [{}]
+    assert by_id["authmodes_token_verify"]["security"] == [{}]
+
+
+def test_the_schemes_say_where_a_credential_is_put(settings):
+    settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
+    settings.AUTHMODES_ACCESS_COOKIE_NAME = "access-here"
+    settings.SESSION_COOKIE_NAME = "session-here"
+    schemes = document()["components"]["securitySchemes"]
+    assert schemes[BEARER] == {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    places = {name: (each.get("in"), each.get("name")) for name, each in schemes.items()}
+    assert places[TOKEN] == ("cookie", "access-here")
+    assert places[SESSION] == ("cookie", "session-here")
+
+
+def test_tokens_in_cookies_are_in_no_body(settings):
+    settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
+    written = document()
+    tokens = written["components"]["schemas"]["AuthModesTokens"]["properties"]
+    assert not {"access", "refresh"} & set(tokens)
+    assert "requestBody" not in operations_of(written)["authmodes_token_refresh"]
+
+
+def test_a_view_that_a_project_extends_keeps_its_schema_and_may_change_it():
+    class Extended(LoginView):
+        pass
+
+    class Described(LoginView):
+        @extend_schema(summary="Sign in here")
+        def post(self, request):
+            return super().post(request)
+
+    patterns = [path("a/", Extended.as_view()), path("b/", Described.as_view())]
+    written = SchemaGenerator(patterns=patterns).get_schema(request=None, public=True)
+    extended, described = (written["paths"][at]["post"] for at in ("/a/", "/b/"))
+    assert extended["summary"] == endpoints.OPERATIONS[LoginView]["POST"].summary
+    assert described["summary"] == "Sign in here"
+    assert set(extended["responses"]) == set(described["responses"])
+
+
+def test_what_is_throttled_says_so():
+    by_id = operations_of(document())
+    for view, verbs in endpoints.OPERATIONS.items():
+        for method, operation in verbs.items():
+            counted = issubclass(view, DoorMixin) and view.credential_scope and method == "POST"
+            answer = by_id[operation.id]["responses"].get("429")
+            assert bool(answer) == bool(counted)
+            assert not answer or "Retry-After" in answer["headers"]
+
+
+# -- the answers are what it says ----------------------------------------------------------
+
+
+@pytest.fixture
+def conforms():
+    """Hold an answer against the document: its status, its kind, its body."""
+    written = document()
+
+    def check(operation_id, response, status):
+        assert response.status_code == status, response.content
+        operation = operations_of(written)[operation_id]
+        documented = operation["responses"][str(status)]
+        kinds = documented.get("content", {})
+        if not kinds:
+            assert not response.content
+            return
+        kind = response["Content-Type"].split(";")[0]
+        schema = {**kinds[kind]["schema"], "components": written["components"]}
+        if kind == "application/json":
+            validator = jsonschema.Draft202012Validator(
+                schema, format_checker=jsonschema.FormatChecker()
+            )
+            validator.validate(response.json())
+        for header in documented.get("headers", {}):
+            assert response.headers.get(header), header
+
+    return check
+
+
+def rest_login(mode, **extra):
+    body = {"username": "alice", "password": PASSWORD, "mode": mode, **extra}
+    return Browser().send_json("/auth/login/", body)
+
+
+def test_the_check_itself_finds_what_is_wrong(conforms, alice):
+    with pytest.raises(jsonschema.ValidationError):
+        conforms("authmodes_csrf", rest_login("jwt"), 200)
+    with pytest.raises(KeyError):
+        conforms("authmodes_index", rest_login("jwt", password="wrong"), 401)
+
+
+def test_signing_in_answers_as_documented(conforms, mode, alice):
+    conforms("authmodes_login", rest_login(mode), 200)
+    conforms("authmodes_login", rest_login(mode, password="wrong"), 401)
+    conforms("authmodes_login", rest_login("spoon"), 400)
+    conforms("authmodes_login", Browser().post("/auth/login/", {}), 400)
+    with override_settings(AUTHMODES_MAX_LOGIN_SESSIONS=1, AUTHMODES_LIMIT_POLICY="refuse"):
+        conforms("authmodes_login", rest_login(mode), 403)
+
+
+def test_a_pending_stage_answers_as_documented(conforms, mode, alice):
+    TOTP.activate(alice, generate_totp_secret())
+    conforms("authmodes_login", rest_login(mode), 401)
+    assert rest_login(mode).json()["code"] == "stage_pending"
+
+
+def test_what_the_signed_in_user_sees_is_as_documented(conforms, mode, login):
+    signed_in, other = login(mode), login("jwt")
+    conforms("authmodes_user", signed_in.get("/auth/user/"), 200)
+    conforms("authmodes_session_list", signed_in.get("/auth/sessions/"), 200)
+    one = f"/auth/sessions/{other.sid}/"
+    conforms("authmodes_session", signed_in.get(one), 200)
+    conforms("authmodes_session_end", signed_in.delete(one), 204)
+    conforms("authmodes_session", signed_in.get(one), 404)
+    conforms("authmodes_session_end_others", signed_in.delete("/auth/sessions/"), 200)
+    conforms("authmodes_token_introspect", signed_in.post("/auth/token/introspect/"), 403)
+    conforms("authmodes_logout", signed_in.logout(), 204)
+    conforms("authmodes_user", signed_in.get("/auth/user/"), 401)
+
+
+def test_tokens_answer_as_documented(conforms, login, admin_user):
+    signed_in, staff = login("jwt"), login("jwt", admin_user)
+    conforms("authmodes_token_refresh", signed_in.refresh(), 200)
+    token = {"token": signed_in.access}
+    conforms("authmodes_token_verify", post_json("/auth/token/verify/", token), 200)
+    introspect = "/auth/token/introspect/"
+    conforms("authmodes_token_introspect", staff.post(introspect, token), 200)
+    conforms("authmodes_token_introspect", staff.post(introspect, {"token": "x"}), 200)
+    conforms("authmodes_token_revoke", post_json("/auth/token/revoke/", token), 200)
+    conforms("authmodes_token_verify", post_json("/auth/token/verify/", token), 401)
+    conforms("authmodes_token_refresh", signed_in.refresh(), 401)
+    conforms("authmodes_user", call_with(signed_in.access, "/auth/user/"), 401)
+    again = {"refresh": login("jwt").refresh_token}
+    conforms("authmodes_token_blacklist", post_json("/auth/token/blacklist/", again), 200)
+    password = {"username": "alice", "password": PASSWORD}
+    conforms("authmodes_token_obtain_pair", post_json("/auth/token/", password), 200)
+
+
+def test_a_handoff_answers_as_documented(conforms, handoff):
+    conforms("authmodes_social_start_page", handoff.look(), 200)
+    conforms("authmodes_social_start_page", handoff.look(next="https://evil.example/"), 400)
+    handoff.run()
+    conforms("authmodes_token_exchange", handoff.exchange(), 200)
+    conforms("authmodes_token_exchange", handoff.exchange(), 401)
+    start = "/auth/social/dummy/start/?mode=session"
+    conforms("authmodes_social_start", Browser().post(start), 403)
+    conforms("authmodes_social_start", Browser().submit(start), 302)
+    nobody = Browser(headers={"accept": "text/html"}).submit("/auth/social/nobody/start/")
+    conforms("authmodes_social_start", nobody, 404)
+
+
+def test_the_public_answers_are_as_documented(conforms, db):
+    public = {
+        "index": "",
+        "csrf": "csrf/",
+        "social": "social/",
+        "jwks": ".well-known/jwks.json",
+    }
+    for name, at in public.items():
+        conforms(f"authmodes_{name}", Browser().get(f"/auth/{at}"), 200)
+    unacceptable = Browser().get("/auth/", headers={"accept": "image/png"})
+    conforms("authmodes_index", unacceptable, 406)
+
+
+def test_a_client_may_ask_for_the_public_keys_by_their_own_type(db):
+    for accept in ("application/jwk-set+json", "application/json", "*/*", ""):
+        answer = Browser().get("/auth/.well-known/jwks.json", headers={"accept": accept})
+        assert answer.status_code == 200
+        assert "keys" in answer.json()
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_the_public_keys_are_only_read(method, db):
+    answer = getattr(Browser(), method)("/auth/.well-known/jwks.json")
+    assert answer.status_code == 405
+    assert answer.json()["code"] == "method_not_allowed"

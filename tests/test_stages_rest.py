@@ -1,0 +1,385 @@
+"""A login over REST that waits for a stage: it says so, and the same call finishes it."""
+
+import re
+import time
+
+import pytest
+from allauth.account.models import EmailAddress
+from allauth.account.stages import LoginStage
+from allauth.core.internal.httpkit import headed_redirect_response
+from allauth.mfa.base.views import TrustView
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
+from allauth.socialaccount.forms import SignupForm
+from allauth.socialaccount.models import SocialAccount
+from django import forms
+from django.contrib.auth import get_user_model
+from django.core import mail
+from django.test.utils import override_settings
+from django.urls import path
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+
+from authmodes.adapter import AuthModesAccountAdapter
+from authmodes.models import LoginSession, SpentToken
+
+from .conftest import API, PASSWORD, Browser, only_row
+from .urls import urlpatterns as project_urlpatterns
+
+User = get_user_model()
+
+SECRET = "JBSWY3DPEHPK3PXP"
+MFA_PAGE = "/accounts/2fa/authenticate/"
+VERIFICATION = {"ACCOUNT_EMAIL_VERIFICATION": "mandatory", "SOCIALACCOUNT_EMAIL_REQUIRED": False}
+
+
+KINDS = ["login", "token", "id_token", "code"]
+WAYS = [(kind, mode) for kind in KINDS for mode in ("session", "jwt")]
+# What simplejwt's own endpoint gives is always tokens.
+WAYS.remove(("token", "session"))
+
+
+class Door:
+    """One of the ways to sign in as alice over REST, in one mode."""
+
+    def __init__(self, kind, mode, alice, provider):
+        SocialAccount.objects.create(user=alice, provider="example", uid="subject-1")
+        self.kind, self.mode, self.provider = kind, mode, provider
+        self.method = "password" if kind in ("login", "token") else "socialaccount"
+        # The same token again: it is not used up before it has signed somebody in.
+        self.id_token = provider.id_token(email="alice@example.com")
+
+    def __call__(self, browser=None, **more):
+        if self.kind == "id_token":
+            path, body = "/auth/social/example/", {"id_token": self.id_token}
+        elif self.kind == "code":
+            # A code is used up at the provider; the client fetches another.
+            path, body = "/auth/social/example/", self.provider.code_credential()
+        else:
+            path, body = f"/auth/{self.kind}/", {"username": "alice", "password": PASSWORD}
+        return (browser or Browser()).send_json(path, {"mode": self.mode, **body, **more})
+
+
+@pytest.fixture(params=WAYS, ids="-".join)
+def door(request, alice, provider):
+    return Door(*request.param, alice, provider)
+
+
+@pytest.fixture(params=KINDS)
+def token_door(request, alice, provider):
+    return Door(request.param, "jwt", alice, provider)
+
+
+@pytest.fixture(params=[kind for kind, mode in WAYS if mode == "session"])
+def cookie_door(request, alice, provider):
+    return Door(request.param, "session", alice, provider)
+
+
+def totp_code():
+    return format_hotp_value(hotp_value(SECRET, int(time.time()) // 30))
+
+
+@pytest.fixture
+def second_factor(alice, settings):
+    # Half a minute may end between the code and the call.
+    settings.MFA_TOTP_TOLERANCE = 1
+    TOTP.activate(alice, SECRET)
+    return alice
+
+
+def code_of(response):
+    return response.status_code, response.json()["code"]
+
+
+def assert_pending(response, stage, page, fields):
+    answer = response.json()
+    assert code_of(response) == (401, "stage_pending")
+    assert answer["stage"] == stage
+    assert answer["continue"] == {"page": page, "fields": fields}
+    assert not {"access", "refresh", "sid"} & set(answer)
+    assert not LoginSession.objects.exists()
+    assert not OutstandingToken.objects.exists()
+    assert not SpentToken.objects.exists()
+
+
+# -- the second factor ---------------------------------------------------------------------
+
+
+def test_a_second_factor_is_asked_for_and_answered_by_the_same_call(door, second_factor):
+    page = MFA_PAGE if door.mode == "session" else None
+    assert_pending(door(), "mfa_authenticate", page, ["mfa_code"])
+    response = door(mfa_code=totp_code())
+    assert response.status_code == 200, response.content
+    assert response.json()["mode"] == door.mode
+    row = only_row()
+    assert (row.mode, row.method) == (door.mode, door.method)
+    assert row.amr.split()[1:] == ["otp", "mfa"]
+
+
+def test_a_recovery_code_counts_once(door, second_factor):
+    code = RecoveryCodes.activate(second_factor).get_unused_codes()[0]
+    response = door(mfa_code=code)
+    assert response.status_code == 200, response.content
+    again = door(mfa_code=code)
+    # An ID token that has signed somebody in is used up, too.
+    assert again.json()["code"] in ("invalid_mfa_code", "provider_token_replayed")
+    assert LoginSession.objects.count() == 1
+
+
+@pytest.mark.parametrize("wrong", ["000000", "x", "\u0660" * 6, "-1", " 1"])
+def test_a_wrong_code_is_401_and_makes_nothing(door, wrong, second_factor):
+    browser = Browser()
+    assert code_of(door(browser, mfa_code=wrong)) == (401, "invalid_mfa_code")
+    assert not LoginSession.objects.exists()
+    assert not SpentToken.objects.exists()
+    assert browser.get(API).status_code == 401
+
+
+@override_settings(ACCOUNT_RATE_LIMITS={"login_failed": "3/m/key"})
+def test_wrong_codes_are_counted_for_the_user(token_door, second_factor):
+    answers = [token_door(mfa_code="000000").status_code for _attempt in range(4)]
+    assert answers == [401, 401, 401, 429]
+    limited = token_door(mfa_code=totp_code())
+    assert limited.status_code == 429
+    assert limited["Retry-After"]
+
+
+def test_a_code_for_who_has_no_second_factor_is_not_looked_at(door, alice):
+    assert door(mfa_code="000000").status_code == 200
+
+
+def test_a_right_code_with_a_wrong_password_is_worth_nothing(mode, second_factor):
+    body = {"username": "alice", "password": "wrong", "mode": mode, "mfa_code": totp_code()}
+    assert code_of(Browser().send_json("/auth/login/", body)) == (401, "no_active_account")
+    assert not LoginSession.objects.exists()
+
+
+def test_who_has_only_a_security_key_is_sent_to_the_page(door, alice):
+    Authenticator.objects.create(user=alice, type=Authenticator.Type.WEBAUTHN, data={})
+    page = MFA_PAGE if door.mode == "session" else None
+    assert_pending(door(), "mfa_authenticate", page, [])
+    assert code_of(door(mfa_code="000000")) == (401, "invalid_mfa_code")
+
+
+@override_settings(AUTHMODES_DEFAULT_MODE="jwt", AUTHMODES_TOKEN_TRANSPORT="cookie")
+def test_a_stage_finished_on_its_page_ends_in_the_mode_asked_for(cookie_door, second_factor):
+    browser = Browser()
+    page = cookie_door(browser).json()["continue"]["page"]
+    browser.get(page)
+    assert browser.submit(page, {"code": totp_code()}).status_code == 302
+    row = only_row()
+    assert (row.mode, row.method) == ("session", cookie_door.method)
+    assert browser.get("/probe/page/").status_code == 200
+
+
+def test_a_login_for_tokens_leaves_no_page_to_go_on_with(token_door, second_factor):
+    browser = Browser()
+    assert token_door(browser).json()["continue"]["page"] is None
+    browser.submit(MFA_PAGE, {"code": totp_code()})
+    assert browser.get(API).status_code == 401
+    assert not LoginSession.objects.exists()
+
+
+urlpatterns = [
+    *project_urlpatterns,
+    path("accounts/2fa/trust/", TrustView.as_view(), name="mfa_trust"),
+]
+
+
+@pytest.mark.urls(__name__)
+@override_settings(MFA_TRUST_ENABLED=True)
+def test_who_does_not_answer_whether_to_trust_is_signed_in_and_not_trusted(door, second_factor):
+    browser = Browser()
+    response = door(browser, mfa_code=totp_code())
+    assert response.status_code == 200, response.content
+    assert set(browser.cookies) <= {"csrftoken", "sessionid"}
+
+
+class AdapterWithoutBob(AuthModesAccountAdapter):
+    def pre_login(self, request, user, **kwargs):
+        if user.get_username() == "bob":
+            return headed_redirect_response("account_login")
+        return super().pre_login(request, user, **kwargs)
+
+
+@override_settings(ACCOUNT_ADAPTER=f"{__name__}.AdapterWithoutBob")
+def test_a_pending_login_is_not_taken_for_another_ones(mode, second_factor, bob, provider):
+    """alice has stopped at her second factor; bob, who may not, comes to the same browser."""
+    browser = Browser()
+    body = {"username": "alice", "password": PASSWORD, "mode": "session"}
+    assert code_of(browser.send_json("/auth/login/", body)) == (401, "stage_pending")
+    SocialAccount.objects.create(user=bob, provider="example", uid="subject-1")
+    body = {"id_token": provider.id_token(), "mode": mode, "mfa_code": totp_code()}
+    response = browser.send_json("/auth/social/example/", body)
+    assert code_of(response) == (401, "login_refused")
+    assert not LoginSession.objects.exists()
+
+
+# -- verification --------------------------------------------------------------------------
+
+
+@override_settings(**VERIFICATION)
+def test_an_unverified_address_holds_up_until_it_is_verified(door, alice):
+    page = "/accounts/confirm-email/" if door.mode == "session" else None
+    browser = Browser()
+    assert_pending(door(browser), "verify_email", page, [])
+    assert len(mail.outbox) == 1
+    if page:
+        assert browser.get(page).status_code == 200
+    link = re.search(r"/accounts/confirm-email/\S+", mail.outbox[0].body)[0]
+    Browser().submit(link)
+    assert EmailAddress.objects.get(user=alice).verified
+    assert door().status_code == 200
+
+
+@override_settings(**VERIFICATION)
+def test_a_sign_up_with_an_unverified_address_is_held_up_too(mode, provider):
+    id_token = provider.id_token(email_verified=False)
+    body = {"mode": mode, "id_token": id_token}
+    response = Browser().send_json("/auth/social/example/", body)
+    page = "/accounts/confirm-email/" if mode == "session" else None
+    assert_pending(response, "verify_email", page, [])
+    EmailAddress.objects.update(verified=True)
+    assert Browser().send_json("/auth/social/example/", body).status_code == 200
+
+
+@override_settings(**VERIFICATION, ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED=True)
+def test_an_address_is_verified_by_code_on_its_page(cookie_door, alice):
+    browser = Browser()
+    page = cookie_door(browser).json()["continue"]["page"]
+    code = re.search(r"^([A-Z0-9-]{6,})$", mail.outbox[0].body, re.MULTILINE)[1]
+    browser.get(page)
+    assert browser.submit(page, {"code": code}).status_code == 302
+    assert (only_row().mode, only_row().method) == ("session", cookie_door.method)
+
+
+@override_settings(**VERIFICATION)
+def test_one_who_has_an_account_is_answered_like_a_newcomer(mode, provider, alice):
+    """allauth's protection against telling who has an account."""
+    EmailAddress.objects.create(user=alice, email="alice@example.com", verified=True)
+    id_token = provider.id_token(email="alice@example.com")
+    response = Browser().send_json("/auth/social/example/", {"mode": mode, "id_token": id_token})
+    assert (code_of(response), response.json()["stage"]) == ((401, "stage_pending"), "verify_email")
+    assert User.objects.count() == 1
+
+
+# -- sign-up -------------------------------------------------------------------------------
+
+
+class InvitedForm(SignupForm):
+    """A project's own form."""
+
+    invitation = forms.CharField()
+
+    def clean_invitation(self):
+        if self.cleaned_data["invitation"] != "please":
+            raise forms.ValidationError("No.", code="wrong")
+        return self.cleaned_data["invitation"]
+
+    def clean(self):
+        if self.cleaned_data.get("username") == "root":
+            raise forms.ValidationError("Not you.")
+        return super().clean()
+
+
+def sign_up(provider, mode, browser=None, **more):
+    body = {"mode": mode, "id_token": provider.once, **more}
+    return (browser or Browser()).send_json("/auth/social/example/", body)
+
+
+@pytest.fixture
+def newcomer(provider):
+    provider.once = provider.id_token()
+    return provider
+
+
+SIGNUP_PAGE = "/accounts/3rdparty/signup/"
+
+
+@override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False)
+def test_a_sign_up_that_is_to_be_looked_at_waits_for_its_fields(mode, newcomer):
+    page = SIGNUP_PAGE if mode == "session" else None
+    assert_pending(sign_up(newcomer, mode), "provider_signup", page, ["username", "email"])
+    assert not User.objects.exists()
+    wrong = sign_up(newcomer, mode, username="a b", email="no")
+    assert code_of(wrong) == (400, "invalid")
+    assert set(wrong.json()["errors"]) == {"username", "email"}
+    assert not User.objects.exists()
+    response = sign_up(newcomer, mode, username="chosen")
+    assert response.json()["user"]["username"] == "chosen"
+    assert (only_row().mode, only_row().provider_uid) == (mode, "subject-1")
+
+
+@override_settings(SOCIALACCOUNT_FORMS={"signup": f"{__name__}.InvitedForm"})
+@override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False)
+def test_the_projects_own_form_is_asked(mode, newcomer):
+    page = SIGNUP_PAGE if mode == "session" else None
+    assert_pending(sign_up(newcomer, mode), "provider_signup", page, ["invitation"])
+    wrong = sign_up(newcomer, mode, invitation="now")
+    assert wrong.json()["errors"] == {"invitation": ["No."]}
+    wrong = sign_up(newcomer, mode, invitation="please", username="root")
+    assert wrong.json()["errors"] == {"non_field_errors": ["Not you."]}
+    assert sign_up(newcomer, mode, invitation="please").status_code == 200
+
+
+@override_settings(SOCIALACCOUNT_EMAIL_REQUIRED=True)
+def test_an_address_that_is_missing_is_asked_for(mode, newcomer):
+    newcomer.once = newcomer.id_token(email=None)
+    page = SIGNUP_PAGE if mode == "session" else None
+    assert_pending(sign_up(newcomer, mode), "provider_signup", page, ["email"])
+    assert sign_up(newcomer, mode, email="new@example.com").status_code == 200
+    assert User.objects.get().email == "new@example.com"
+
+
+@override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False, AUTHMODES_DEFAULT_MODE="jwt")
+def test_a_sign_up_finished_on_its_page_ends_in_the_mode_asked_for(newcomer):
+    browser = Browser()
+    page = sign_up(newcomer, "session", browser).json()["continue"]["page"]
+    assert browser.get(page).status_code == 200
+    done = browser.submit(page, {"username": "chosen", "email": "new@example.com"})
+    assert done.status_code == 302
+    assert (only_row().mode, only_row().method) == ("session", "socialaccount")
+
+
+@pytest.mark.parametrize("value", [["x"], {"x": "x"}, None, "x" * 1_000_000, "a\x00b", "\ud800"])
+@override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False)
+def test_a_field_of_the_form_may_be_no_more_than_a_text(value, newcomer):
+    response = sign_up(newcomer, "jwt", username=value)
+    assert code_of(response) == (400, "invalid")
+    assert not User.objects.exists()
+
+
+# -- any other stage -----------------------------------------------------------------------
+
+
+class TermsStage(LoginStage):
+    """A stage of a project's own."""
+
+    key = "accept_terms"
+    urlname = "account_inactive"
+
+    def handle(self):
+        return headed_redirect_response("account_inactive"), True
+
+
+class TermsAdapter(AuthModesAccountAdapter):
+    def get_login_stages(self):
+        return [f"{__name__}.TermsStage"]
+
+
+class RefusingAdapter(AuthModesAccountAdapter):
+    def pre_login(self, request, user, **kwargs):
+        return headed_redirect_response("account_login")
+
+
+@override_settings(ACCOUNT_ADAPTER=f"{__name__}.TermsAdapter")
+def test_a_stage_of_the_projects_own_is_named_with_its_page(door):
+    page = "/accounts/inactive/" if door.mode == "session" else None
+    assert_pending(door(), "accept_terms", page, [])
+
+
+@override_settings(ACCOUNT_ADAPTER=f"{__name__}.RefusingAdapter")
+def test_a_login_that_a_hook_refuses_is_no_login(door):
+    assert code_of(door()) == (401, "login_refused")
+    assert not LoginSession.objects.exists()
+    assert not SpentToken.objects.exists()
