@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -160,7 +160,7 @@ def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> 
     if not registry.is_acceptable(login_session, request):
         raise _ended()
     if policy.needs_touch(login_session.last_seen_at, memory.touch_after(), timezone.now()):
-        registry.touch(auth.sid, client.ip_address(request))
+        registry.outlive(request, partial(registry.touch, auth.sid, client.ip_address(request)))
     auth.login_session = login_session
     return login_session.user
 

@@ -1,12 +1,14 @@
 """Judges the cookie of a request: whose it is, and whether its login session still counts."""
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.middleware import get_user
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 from django.utils import timezone
@@ -16,7 +18,6 @@ from . import binding, client, memory, policy, registry, stores
 from .conf import Mode, conf
 from .memory import Memory
 from .models import EndReason, LoginSession
-from .registry import Touch
 
 
 def guard(request: HttpRequest) -> None:
@@ -25,6 +26,7 @@ def guard(request: HttpRequest) -> None:
         # No key of ours, and PostgreSQL would answer the question for it with an error.
         request.session = stores.engine()()
     stores.lead_on(request.session)
+    registry.guard_saves(request.session)
     django_user, django_auser = request.user, request.auser
 
     def user() -> Any:
@@ -90,16 +92,28 @@ def _passes(request: HttpRequest, remembered: Memory) -> bool:
     is_stale = policy.needs_touch(remembered.seen_at, memory.touch_after(), now)
     reason = _reason_to_end(request, remembered, now, is_stale=is_stale)
     if reason is not None:
-        registry.revoke_all(LoginSession.objects.filter(sid=remembered.sid), reason)
+        ending = LoginSession.objects.filter(sid=remembered.sid)
+        registry.outlive(request, partial(registry.revoke_all, ending, reason))
         return False
     if stores.has_tombstone(session, remembered.sid):
         return False
-    if is_stale and _has_ended(request, remembered.sid):
+    if is_stale and not _is_alive(session, remembered.sid, now):
         return False
     # Have the cookie sent again, with a fresh age, when it has reached the age for that.
     if policy.needs_renewal(remembered.renewed_at, conf.RENEW_AFTER, now):
-        memory.change(session, renewed_at=now)
+        # Headless saves an app's session within its view, before we come to it.
+        note = memory.change if stores.is_of_app(session) else memory.postpone
+        note(session, renewed_at=now)
     return True
+
+
+def _is_alive(session: SessionBase, sid: str, now: datetime) -> bool:
+    """Look at the row once per touch interval, in case the store kept what it should not."""
+    seen_at = registry.last_seen(sid)
+    if seen_at is not None and policy.needs_touch(seen_at, memory.touch_after(), now):
+        # Written with the answer: here it would lock the row for as long as the view takes.
+        memory.postpone(session, seen_at=now)
+    return seen_at is not None
 
 
 def _reason_to_end(
@@ -111,8 +125,7 @@ def _reason_to_end(
     # Long before anybody is idle, what is remembered of them has gone stale.
     if is_stale and _is_idle(remembered, now):
         return EndReason.EXPIRED
-    # The touch saves the session, and the store then keeps it longer than its cookie lives.
-    if policy.is_over(request.session.get_expiry_date(modification=remembered.renewed_at), now):
+    if memory.cookie_is_over(request.session, remembered):
         return EndReason.EXPIRED
     if binding.is_elsewhere(request, remembered.ip_address, remembered.agent):
         return EndReason.REVOKED
@@ -124,9 +137,3 @@ def _is_idle(remembered: Memory, now: datetime) -> bool:
     return policy.is_idle(remembered.seen_at, conf.IDLE_TIMEOUT, now) and registry.is_idle(
         remembered.sid, now
     )
-
-
-def _has_ended(request: HttpRequest, sid: str) -> bool:
-    """Look at the row once per touch interval, in case the store kept what it should not."""
-    touched = registry.touch_cookie(request.session, sid, client.ip_address(request))
-    return touched is Touch.ENDED

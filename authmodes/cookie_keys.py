@@ -1,41 +1,55 @@
 """What becomes of a Django session when its view is done: followed, rotated, capped, sent."""
 
+from functools import partial
+from typing import Any
+
 from django.conf import settings
-from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
-from . import memory, policy, registry, stores
+from . import client, memory, policy, registry, stores
 from .conf import conf
+from .models import EndReason
 
 
 def has_work(request: HttpRequest) -> bool:
     session = request.session
-    return (
+    return bool(
         session.modified
         or (session.accessed and session.session_key != stores.cookie_key(request))
         or (stores.is_loaded(session) and _needs_new_key(session))
         or (settings.SESSION_SAVE_EVERY_REQUEST and not session.is_empty())
         or stores.is_discarded(request)
-        or hasattr(request, "_authmodes_reused")
+        or memory.postponed(session)
+        or hasattr(request, "_authmodes_outliving")
     )
 
 
 def finish(request: HttpRequest, response: HttpResponseBase) -> None:
-    registry.finish_reuse(request)
+    registry.finish(request)
+    if response.status_code >= 500:
+        _end_lost_login(request)
     if stores.is_discarded(request):
         request.session.flush()
     if _key_changed(request):
         _follow_key(request)
     elif _led_nowhere(request):
         registry.expire(stores.cookie_key(request) or "")
-    # With a server error Django neither saves nor sends a cookie, and a new key would be lost.
-    elif response.status_code < 500 and _may_have_another_key(request.session):
+    elif request.session.accessed:
         _go_on(request, response)
-    if request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST:
-        _prepare_cookie(request.session)
+    session = request.session
+    if not stores.is_settled(session) and (session.modified or settings.SESSION_SAVE_EVERY_REQUEST):
+        _prepare_cookie(session)
+
+
+def _end_lost_login(request: HttpRequest) -> None:
+    """End a login that was made by a request that failed: its credential reaches nobody."""
+    login_session = getattr(request, "_authmodes_login", None)
+    if login_session is not None:
+        registry.revoke(login_session, EndReason.LOGOUT)
 
 
 def _key_changed(request: HttpRequest) -> bool:
@@ -62,14 +76,13 @@ def _follow_key(request: HttpRequest) -> None:
         return
     auth_hash = session.get(HASH_SESSION_KEY, "")
     memory.change(session, keyed_at=timezone.now())
-    if not registry.follow(remembered.sid, stores.ensure_key(session), auth_hash):
+    if registry.follow(remembered.sid, old_key, stores.ensure_key(session), auth_hash):
+        return
+    if registry.is_active(remembered.sid):
+        session.delete()
+        stores.withdraw(request)
+    else:
         session.flush()
-
-
-def _may_have_another_key(session: SessionBase) -> bool:
-    """Whether the session is rotated here, or was by a parallel request."""
-    rotates = conf.ROTATE_SESSION_AFTER is not None
-    return session.accessed and (rotates or stores.is_late(session)) and SESSION_KEY in session
 
 
 def _needs_new_key(session: SessionBase) -> bool:
@@ -84,34 +97,63 @@ def _needs_new_key(session: SessionBase) -> bool:
 
 
 def _go_on(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Rotate the key if it has served long enough, and save what was done under the one in force.
+    """Write what is due, save what was done under the key in force, rotate it if it is old.
 
     With the answer and not before the view: it leaves at once, so that the browser has the
-    new key long before the grace of the old one is over.
+    new key long before the grace of the old one is over; and what is written here was loaded
+    a moment ago, so that it takes back nothing that parallel requests have written.
     """
     session = request.session
     remembered = memory.recall(session)
     if remembered is None or session.session_key is None:
         return
+    late, modified = stores.is_late(session), session.modified
+    is_saved = modified or settings.SESSION_SAVE_EVERY_REQUEST
+    may_be_overtaken = late or conf.ROTATE_SESSION_AFTER is not None
+    changes, address = memory.postponed(session), client.ip_address(request)
+    # With a server error Django neither saves nor sends a cookie, and a new key would be lost;
+    # and what nobody rotates is left to Django.
+    if response.status_code >= 500 or (is_saved and not may_be_overtaken):
+        if "seen_at" in changes:
+            registry.touch(remembered.sid, address)
+        memory.change(session, **changes)
+        return
     # Whoever came by an old key does not rotate the new one: parallel requests would chase
     # each other's keys.
-    late, modified = stores.is_late(session), session.modified
-    due = _needs_new_key(session)
-    if not (late or due or modified):
-        return
-    _prepare_cookie(session)
-    session.modified = modified
-    save = registry.rotate_key if due and not late else registry.keep
-    live = save(session, remembered.sid)
-    if live is None:
-        session.flush()
-        return
-    # Saved already, under the row's lock; Django's own save comes too late for that.
-    live.modified = False
-    request.session = live
+    due = not late and _needs_new_key(session)
     # To the late as well: the answer that carried the key may have been lost, as when the
     # user clicks on before a page has loaded.
-    _send_cookie(response, live)
+    sends = late or is_saved or due or "renewed_at" in changes
+    if not sends and not changes:
+        return
+    try:
+        if not sends:
+            registry.touch_cookie(session, remembered.sid, address)
+        else:
+            if "seen_at" in changes:
+                registry.touch(remembered.sid, address)
+            save = registry.rotate_key if due else registry.keep
+            save(session, remembered.sid, partial(_prepare, changes=changes))
+    except UpdateError:
+        _give_way(request, remembered.sid, modified=modified)
+        return
+    stores.settle(session)
+    if sends:
+        _send_cookie(response, session)
+
+
+def _give_way(request: HttpRequest, sid: str, *, modified: bool) -> None:
+    """Save nothing under a key that is gone, be it with the login or changed meanwhile."""
+    if not registry.is_active(sid):
+        request.session.flush()
+    elif not modified:
+        stores.withdraw(request)
+    # Else Django answers 400, as to whoever saves what was deleted meanwhile.
+
+
+def _prepare(session: SessionBase, *, changes: dict[str, Any]) -> None:
+    memory.change(session, **changes)
+    _prepare_cookie(session)
 
 
 def _prepare_cookie(session: SessionBase) -> None:
@@ -122,7 +164,9 @@ def _prepare_cookie(session: SessionBase) -> None:
     remembered = memory.recall(session)
     if remembered is None:
         return
-    memory.change(session, renewed_at=timezone.now())
+    # Whoever writes without asking for the user does not bring back a cookie that is over.
+    if not memory.cookie_is_over(session, remembered):
+        memory.change(session, renewed_at=timezone.now())
     if (
         not session.get_expire_at_browser_close()
         and session.get_expiry_date() > remembered.expires_at

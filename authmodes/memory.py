@@ -78,6 +78,24 @@ def change(session: SessionBase, **changes: Any) -> None:
         _write(session, memory._replace(**changes))
 
 
+def postpone(session: SessionBase, **changes: Any) -> None:
+    """Remember something with the answer, when the session is saved as it is then."""
+    session._authmodes_postponed = {**postponed(session), **changes}  # type: ignore[attr-defined]
+
+
+def postponed(session: SessionBase) -> dict[str, Any]:
+    return getattr(session, "_authmodes_postponed", {})
+
+
+def cookie_is_over(session: SessionBase, remembered: Memory) -> bool:
+    """Whether the browser has been asked to forget the cookie by now.
+
+    The store may keep the session for longer, because to touch it saves it.
+    """
+    expires_at = session.get_expiry_date(modification=remembered.renewed_at)
+    return policy.is_over(expires_at, timezone.now())
+
+
 def current_sid(request: HttpRequest) -> str | None:
     """The login session that the request belongs to, once its credential was accepted."""
     if sid := getattr(request, "_authmodes_sid", None):

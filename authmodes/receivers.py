@@ -1,5 +1,6 @@
 """What Django, allauth and simplejwt announce, carried to the registry."""
 
+from contextlib import suppress
 from typing import Any
 
 from allauth.account.signals import authentication_step_completed
@@ -8,6 +9,7 @@ from allauth.socialaccount.signals import social_account_added, social_account_r
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.sessions.backends.base import UpdateError
 from django.db.models.signals import post_save, pre_delete
 from django.http import HttpRequest
 from django.utils import timezone
@@ -83,16 +85,19 @@ def change_key_at_reauthentication(
         return
     remembered = memory.recall(request.session)
     if remembered is None or not stores.is_of_app(request.session):
+        # A parallel request may have rotated the key, and of two changes one wins.
+        with suppress(UpdateError):
+            stores.catch_up(request.session)
         request.session.cycle_key()
         return
     # An app may have calls under way, and takes a 410 for the end of its login: for the grace,
     # the old session token leads on to the new one.
-    live = registry.rotate_key(request.session, remembered.sid)
-    if live is None:
+    try:
+        registry.rotate_key(request.session, remembered.sid, lambda session: None)
+    except UpdateError:
         request.session.flush()
-        return
-    memory.note_key(live)
-    request.session = live
+    else:
+        memory.note_key(request.session)
 
 
 def end_blacklisted_login(instance: BlacklistedToken, **kwargs: Any) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
@@ -10,8 +10,9 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import cache, cached_db, db
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.db import router, transaction
@@ -19,12 +20,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from . import policy
+from . import memory, policy
 from .conf import conf
 
 logger = logging.getLogger("authmodes")
 
 SUCCESSOR_KEY = "_authmodes_successor"
+RETIRED_KEY = "_authmodes_retired"
 APP_KEY = "_authmodes_app"
 TOMBSTONE = "authmodes.ended."
 TOMBSTONE_MARGIN = timedelta(minutes=1)
@@ -81,20 +83,24 @@ def is_of_app(session: SessionBase) -> bool:
 # -- successors ----------------------------------------------------------------------------
 
 
-def copy_to_successor(session: SessionBase) -> tuple[SessionBase, str]:
-    """Save a copy under a new key; return it and the nonce that leads to it.
+def next_key(session_key: str) -> tuple[str, str]:
+    """A successor's key, and the nonce that leads to it.
 
     The new key is a function of the old one, a nonce and SECRET_KEY, so what is left under
     the old key leads its holder to the successor and nobody who only reads the store.
     """
-    assert session.session_key is not None
     nonce = secrets.token_hex(16)
-    successor = engine()(_successor_key(session.session_key, nonce))
+    return _successor_key(session_key, nonce), nonce
+
+
+def copy_to(session: SessionBase, key: str) -> SessionBase:
+    """Save a copy of a session under a new key."""
+    copy = engine()(key)
     # Else the first access would ask the store for a session that is not there yet.
-    successor.clear()
-    successor.update(dict(session.items()))
-    successor.save(must_create=True)
-    return successor, nonce
+    copy.clear()
+    copy.update(dict(session.items()))
+    copy.save(must_create=True)
+    return copy
 
 
 def retire(session_key: str, nonce: str) -> None:
@@ -105,6 +111,18 @@ def retire(session_key: str, nonce: str) -> None:
     # As a date: the file engine would take seconds for a length that never passes.
     retired.set_expiry(policy.SESSION_KEY_GRACE)
     retired.save()
+
+
+def note_retired(session: SessionBase, session_key: str) -> list[str]:
+    """Have a session remember a key it had; return those whose grace is over, as stored.
+
+    Else a login would leave one dead session behind with each rotation.
+    """
+    now = timezone.now().timestamp()
+    known = [*session.get(RETIRED_KEY, []), [stored_key(session_key), now]]
+    over = [key for key, at in known if now - at > policy.SESSION_KEY_GRACE.total_seconds()]
+    session[RETIRED_KEY] = [[key, at] for key, at in known if key not in over]
+    return over
 
 
 def is_retired(session: SessionBase) -> bool:
@@ -139,16 +157,41 @@ async def _aload_live(
 
 def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
     if SUCCESSOR_KEY in data:
-        retired = engine()(session.session_key)
-        live = successor_of(retired)
-        session._session_key = live.session_key if live else None
-        session._authmodes_late = live is not None  # type: ignore[attr-defined]
+        live = successor_of(engine()(session.session_key))
         data = dict(live.items()) if live else {}
+        move(session, live.session_key if live else None)
+        session._authmodes_late = live is not None  # type: ignore[attr-defined]
     if APP_KEY in data:
         # An app holds no cookies, so whoever sends its key as one has read the store.
         session._session_key, data = None, {}
     session._authmodes_came_by = session.session_key  # type: ignore[attr-defined]
     return data
+
+
+def move(session: SessionBase, key: str | None) -> None:
+    """Have the session of a request go on under another key."""
+    session._session_key = key
+    session._authmodes_came_by = key  # type: ignore[attr-defined]
+
+
+def catch_up(session: SessionBase) -> bool:
+    """Load what parallel requests have saved since; return whether one rotated the key.
+
+    What this request itself has written wins. Raises `UpdateError` if the session is gone.
+    """
+    live = successor_of(engine()(session.session_key))
+    data = dict(live.items()) if live else {}
+    if live is None or SESSION_KEY not in data:
+        raise UpdateError
+    if session.modified:
+        ours = {name: data[name] for name in (memory.DATA_KEY, RETIRED_KEY) if name in data}
+        data = {**dict(session.items()), **ours}
+    session._session_cache = data  # type: ignore[attr-defined]
+    if live.session_key == session.session_key:
+        return False
+    move(session, live.session_key)
+    session._authmodes_late = True  # type: ignore[attr-defined]
+    return True
 
 
 def is_loaded(session: SessionBase) -> bool:
@@ -159,6 +202,14 @@ def is_loaded(session: SessionBase) -> bool:
 def is_late(session: SessionBase) -> bool:
     """Whether the request came by a key that was rotated a moment ago."""
     return getattr(session, "_authmodes_late", False)
+
+
+def may_be_overtaken(session: SessionBase) -> bool:
+    """Whether a parallel request may rotate the key that this session was loaded by."""
+    if not is_loaded(session) or session.session_key is None:
+        return False
+    rotates = conf.ROTATE_SESSION_AFTER is not None or is_late(session)
+    return rotates and came_by(session, None) == session.session_key
 
 
 def came_by(session: SessionBase, cookie: str | None) -> str | None:
@@ -203,7 +254,38 @@ def gone(stored_keys: Collection[str]) -> set[str]:
         return set()
 
 
+# -- what Django does with it ---------------------------------------------------------------
+
+
+def settle(session: SessionBase) -> None:
+    """Note that the request has saved its session; Django's own save has nothing to add."""
+    session.modified = False
+    session._authmodes_settled = True  # type: ignore[attr-defined]
+
+
+def is_settled(session: SessionBase) -> bool:
+    return not session.modified and getattr(session, "_authmodes_settled", False)
+
+
+def withdraw(request: HttpRequest) -> None:
+    """Have Django neither save the session nor send or take away its cookie.
+
+    The browser has got another one from a parallel answer.
+    """
+    request.session.is_empty = lambda: True  # type: ignore[method-assign]
+    request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
+
+
 # -- deletion ------------------------------------------------------------------------------
+
+
+def drop(keys: Sequence[str]) -> None:
+    """Delete Django sessions, given by stored key, at once."""
+    store = engine()
+    if issubclass(store, db.SessionStore):
+        store.get_model_class().objects.filter(session_key__in=keys).delete()
+    if not issubclass(store, db.SessionStore) or _is_cached(store):
+        _drop_outside_database(store, keys)
 
 
 def delete(doomed: Mapping[str, str]) -> None:
@@ -231,19 +313,31 @@ def has_tombstone(session: SessionBase, sid: str) -> bool:
 
 
 def _delete_outside_database(store: Any, doomed: Mapping[str, str]) -> None:
-    keys = list(doomed.values())
     try:
         if _is_cached(store):
             # Until the touch looks at the row itself; first, or a save might slip between.
             _cache().set_many({TOMBSTONE + sid: 1 for sid in doomed}, _tombstone_seconds())
+    except Exception:
+        # Whatever the cache client raises: the login has ended, only the mirror has not.
+        _complain(store, len(doomed))
+    else:
+        _drop_outside_database(store, list(doomed.values()))
+
+
+def _drop_outside_database(store: Any, keys: Sequence[str]) -> None:
+    try:
+        if _is_cached(store):
             _cache().delete_many([store.cache_key_prefix + key for key in keys])
             return
         for key in keys:
             store().delete(key)
     except Exception:
-        # Whatever the cache client raises: the login has ended, only the mirror has not.
-        # No traceback: a client may quote the key that it failed on.
-        logger.error("Could not delete %d Django sessions from %s", len(keys), store.__module__)
+        _complain(store, len(keys))
+
+
+def _complain(store: Any, count: int) -> None:
+    # No traceback: a client may quote the key that it failed on.
+    logger.error("Could not delete %d Django sessions from %s", count, store.__module__)
 
 
 def _is_cached(store: type[SessionBase]) -> bool:

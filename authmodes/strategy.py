@@ -13,7 +13,7 @@ from allauth.headless.tokens.strategies.base import AbstractTokenStrategy
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -115,7 +115,7 @@ def _follow_key(session: SessionBase) -> bool:
         return True
     key, auth_hash = stores.ensure_key(session), session.get(HASH_SESSION_KEY, "")
     memory.note_key(session)
-    return registry.follow(remembered.sid, key, auth_hash)
+    return registry.follow(remembered.sid, None, key, auth_hash)
 
 
 def _find_session(session_token: str) -> SessionBase | None:
@@ -153,7 +153,10 @@ def _counts(session: SessionBase, remembered: Memory) -> bool:
     if not policy.needs_touch(remembered.seen_at, memory.touch_after(), now):
         return True
     seen_from = client.ip_address(request) if request is not None else row.last_ip_address
-    return registry.touch_cookie(session, remembered.sid, seen_from) is not Touch.ENDED
+    try:
+        return registry.touch_cookie(session, remembered.sid, seen_from) is not Touch.ENDED
+    except UpdateError:
+        return False
 
 
 def _note_login(sid: str) -> None:

@@ -360,3 +360,9 @@ def test_memory_does_not_grow_with_the_number_of_sessions(alice, settings, monke
     few, many = peaks
     # Ten times as many; in proportion it would be ten times as much.
     assert many < 2 * few
+
+
+def test_the_command_passes_over_a_session_whose_backend_is_gone(alice, settings):
+    signed_in(alice, settings, _auth_user_backend="project.OldBackend")
+    adopt()
+    assert LoginSession.objects.count() == 0

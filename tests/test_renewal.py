@@ -285,3 +285,18 @@ def test_an_expiry_of_the_project_outlives_a_new_login(login, clock):
     used.browser.get("/until-close/")
     response = used.browser.get("/sign-in-again/")
     assert sent_age(response) == ""
+
+
+@pytest.mark.parametrize("save_every_request", [False, True])
+def test_a_page_that_asks_for_nobody_does_not_bring_back_a_cookie_that_is_over(
+    save_every_request, login, clock, settings
+):
+    key = login("session").browser.session_cookie
+    browser = Browser()
+    browser.cookies["sessionid"] = key
+    clock.shift(59 * MINUTE)
+    assert browser.get(API).status_code == 200  # touched: the store keeps it another hour
+    clock.shift(5 * MINUTE)
+    settings.SESSION_SAVE_EVERY_REQUEST = save_every_request
+    assert browser.get("/put/cart/").status_code == 200
+    assert browser.get(API).status_code == 401

@@ -12,15 +12,19 @@ from .following import (
     abandon,
     expire,
     follow,
+    guard_saves,
+    is_active,
     is_idle,
     keep,
+    last_seen,
     recheck,
     rotate_key,
     touch,
     touch_cookie,
 )
 from .judging import end_by_token_text, end_outdated, identify, is_acceptable, is_live, verdict
-from .rotating import Refusal, finish_reuse, rotate, spend_legacy
+from .outliving import finish, outlive
+from .rotating import Refusal, rotate, spend_legacy
 from .starting import start, start_app
 
 __all__ = [
@@ -34,13 +38,17 @@ __all__ = [
     "end_others",
     "end_outdated",
     "expire",
-    "finish_reuse",
+    "finish",
     "follow",
+    "guard_saves",
     "identify",
     "is_acceptable",
+    "is_active",
     "is_idle",
     "is_live",
     "keep",
+    "last_seen",
+    "outlive",
     "prune",
     "recheck",
     "revoke",

@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.conf import settings
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user_model,
+)
+from django.contrib.sessions.backends.base import UpdateError
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
@@ -15,11 +23,21 @@ from .. import client, memory, policy, stores
 from ..conf import conf, simple_jwt
 from ..models import LoginMode, LoginSession
 from .judging import auth_hashes
+from .outliving import in_view_transaction, repeat
 from .starting import new_row, record_cookie
 
 
 def adopt(request: HttpRequest, user: Any) -> bool:
     """Adopt the Django session of a request; False if it had a login session that ended."""
+    # It may have been loaded long before the user is asked for. A parallel request can have
+    # adopted it since, and rotated it, and somebody can have revoked that.
+    if stores.came_by(request.session, None) == request.session.session_key:
+        try:
+            stores.catch_up(request.session)
+        except UpdateError:
+            return False
+        if memory.recall(request.session) is not None:
+            return True
     # To be seen is no proof: Django sessions may be years old.
     origin = replace(
         client.origin(request, user), authenticated_at=client.last_proof(request, user)
@@ -36,7 +54,17 @@ def adopt(request: HttpRequest, user: Any) -> bool:
             return False
         _complete(row, login_session)
         memory.remember(request.session, row)
+        return True
+    if in_view_transaction():
+        # An error will take the row back, and not what the session remembers of it.
+        repeat(request, partial(_save_again, login_session))
     return True
+
+
+def _save_again(login_session: LoginSession) -> None:
+    if not LoginSession.objects.filter(sid=login_session.sid).exists():
+        login_session.pk = None
+        login_session.save(force_insert=True)
 
 
 def _complete(row: LoginSession, seen: LoginSession) -> None:
@@ -101,6 +129,8 @@ def _row(user: Any, stored_key: str) -> LoginSession:
 
 def _is_accepted(user: Any, data: Mapping[str, Any]) -> bool:
     if user is None or not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        return False
+    if data.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return False
     stored = data.get(HASH_SESSION_KEY, "")
     return any(constant_time_compare(stored, hash_) for hash_ in auth_hashes(user))

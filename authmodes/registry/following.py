@@ -1,10 +1,14 @@
 """Keeps rows up with their Django sessions: seen again, another key, left behind."""
 
 import enum
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 
+from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -13,7 +17,9 @@ from ..conf import conf
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
 from .conflicts import ATTEMPTS
 from .ending import revoke, revoke_all
-from .judging import is_acceptable
+from .judging import auth_hashes, is_acceptable
+
+Prepare = Callable[[SessionBase], None]
 
 
 class Touch(enum.Enum):
@@ -25,21 +31,17 @@ class Touch(enum.Enum):
 
 
 def touch_cookie(session: SessionBase, sid: str, ip_address: str | None) -> Touch:
-    """Touch, and have the Django session remember it.
+    """Touch, and have the Django session remember it; raise `UpdateError` if that is gone.
 
-    It is saved at once, because what was loaded a moment ago overwrites least; and under
-    the lock of the row, because a save after a rotation would bring the old key back.
+    Under the lock of the row, because a save after a rotation would bring the old key back.
     """
     assert session.session_key is not None
     modified = session.modified
-    try:
-        with transaction.atomic():
-            outcome = touch(sid, ip_address)
-            if outcome is Touch.WRITTEN and is_current(sid, session.session_key).exists():
-                memory.change(session, seen_at=timezone.now())
-                session.save()
-    except UpdateError:
-        return Touch.ENDED
+    with transaction.atomic():
+        outcome = touch(sid, ip_address)
+        if outcome is Touch.WRITTEN and is_current(sid, session.session_key).exists():
+            _prepare(session, partial(memory.change, seen_at=timezone.now()))
+            type(session).save(session)
     # The cookie is not sent for it: only renewal extends its age.
     session.modified = modified
     return outcome
@@ -64,75 +66,126 @@ def is_idle(sid: str, now: datetime) -> bool:
     return all(policy.is_idle(moment, conf.IDLE_TIMEOUT, now) for moment in seen)
 
 
-def follow(sid: str, session_key: str, auth_hash: str) -> bool:
-    """Keep up with a Django session that changed its key; False if the login has ended."""
-    return bool(
-        LoginSession.objects.active()
-        .filter(sid=sid)
-        .update(session_key=stores.stored_key(session_key), auth_hash=auth_hash)
-    )
+def last_seen(sid: str) -> datetime | None:
+    """When a login session was last seen, as far as the row knows; None if it has ended."""
+    alive = LoginSession.objects.active().filter(sid=sid)
+    return next(iter(alive.values_list("last_seen_at", flat=True)), None)
 
 
-def rotate_key(session: SessionBase, sid: str) -> SessionBase | None:
-    """Give a login's Django session a new key; return the session to go on with, saved.
+def is_active(sid: str) -> bool:
+    return last_seen(sid) is not None
 
-    None if the login has ended, or its key was rotated too long ago. Of several at once one
-    wins; for the grace, the old key leads the others to the winner's session, which is
-    returned to them with the data that they hold.
+
+def follow(sid: str, old_key: str | None, session_key: str, auth_hash: str) -> bool:
+    """Keep up with a Django session that changed its key.
+
+    False if the login has ended, or another request has changed the key first: of several
+    one wins, as each would leave a session behind that no revocation finds. Django changes
+    it in every request that is under way when the SECRET_KEY changes. Without an `old_key`
+    the last one wins.
     """
-    old_key, modified = session.session_key, session.modified
+    key = stores.stored_key(session_key)
+    mine = LoginSession.objects.active().filter(sid=sid)
+    known = mine
+    if old_key is not None:
+        known = mine.filter(session_key__in=[key, stores.stored_key(old_key)])
+    if known.update(session_key=key, auth_hash=auth_hash):
+        return True
+    with transaction.atomic():
+        mine.update(session_key=F("session_key"))  # locks it, on SQLite too
+        row = mine.select_related("user").first()
+        # But nobody is to lose a login because a poll was faster than their new password.
+        if (
+            row is None
+            or auth_hash in (row.auth_hash, "")
+            or auth_hash not in auth_hashes(row.user)
+        ):
+            return False
+        stores.drop([row.session_key] if row.session_key else [])
+        return bool(mine.update(session_key=key, auth_hash=auth_hash))
+
+
+def rotate_key(session: SessionBase, sid: str, prepare: Prepare) -> None:
+    """Save a login's Django session under a new key; otherwise as `keep`.
+
+    Of several at once one wins; for the grace, the old key leads the others to the winner's
+    session.
+    """
+    old_key = session.session_key
     assert old_key is not None
-    memory.change(session, keyed_at=timezone.now())
-    successor, nonce = stores.copy_to_successor(session)
-    assert successor.session_key is not None
+    new_key, nonce = stores.next_key(old_key)
     try:
         # The row is locked from here to the commit, so whoever loses finds the old key retired.
         with transaction.atomic():
-            if is_current(sid, old_key).update(
-                session_key=stores.stored_key(successor.session_key)
-            ):
+            won = is_current(sid, old_key).update(session_key=stores.stored_key(new_key))
+            if won:
+                _prepare(session, prepare)
+                memory.change(session, keyed_at=timezone.now())
+                stores.drop(stores.note_retired(session, old_key))
+                stores.copy_to(session, new_key)
                 stores.retire(old_key, nonce)
-                return successor
     except UpdateError:
-        # Deleted from the store meanwhile, by a revocation or by `clearsessions`.
-        pass
-    successor.delete()
-    session.modified = modified
-    return keep(session, sid)
+        stores.drop([stores.stored_key(new_key)])
+        raise
+    except DatabaseError:
+        # The database has taken it back, a store elsewhere has not.
+        with suppress(UpdateError):
+            type(session).save(session)
+        raise
+    if won:
+        stores.move(session, new_key)
+    else:
+        keep(session, sid, prepare)
 
 
-def keep(session: SessionBase, sid: str) -> SessionBase | None:
-    """Save what a request did under the key in force; return the session to go on with.
+def keep(session: SessionBase, sid: str, prepare: Prepare) -> None:
+    """Save what a request did under the key in force, which is then the session's.
 
-    None if the login has ended, or if the key was rotated too long ago.
+    `prepare` gets the session as it is by then. Raises `UpdateError` if the login has
+    ended, or the key was changed too long ago or otherwise than by rotation.
     """
-    live: SessionBase | None = session
     for _attempt in range(ATTEMPTS):
-        if live is None or live.session_key is None:
-            return None
-        try:
-            # While the row is locked nobody rotates, so no retired key is saved to.
-            with transaction.atomic():
-                if is_current(sid, live.session_key).update(session_key=F("session_key")):
-                    if live.modified:
-                        live.save()
-                    return live
-        except UpdateError:
-            return None
-        live = _carry_over(session)
-    return None
+        assert session.session_key is not None
+        # While the row is locked nobody rotates, so no retired key is saved to.
+        with transaction.atomic():
+            if is_current(sid, session.session_key).update(session_key=F("session_key")):
+                _prepare(session, prepare)
+                type(session).save(session)
+                return
+        if not stores.catch_up(session):
+            break
+    raise UpdateError
 
 
-def _carry_over(session: SessionBase) -> SessionBase | None:
-    """The successor of a session whose key was rotated meanwhile, with what a request did."""
-    live = stores.successor_of(stores.engine()(session.session_key))
-    if live is None or memory.DATA_KEY not in live:
-        return None
-    if session.modified:
-        remembered = live[memory.DATA_KEY]
-        live.clear()
-        live.update({**dict(session.items()), memory.DATA_KEY: remembered})
-    return live
+def _prepare(session: SessionBase, prepare: Prepare) -> None:
+    if not session.modified and stores.catch_up(session):
+        raise UpdateError
+    prepare(session)
+
+
+def guard_saves(session: SessionBase) -> None:
+    """Have every save of a request's session end up under the key in force.
+
+    Views save it as well, and so does Django once more after us with
+    SESSION_SAVE_EVERY_REQUEST; both would bring a key back that was rotated meanwhile.
+    """
+    session.save = partial(_save, session)  # type: ignore[method-assign]
+    session.asave = partial(_asave, session)  # type: ignore[method-assign]
+
+
+def _save(session: SessionBase, must_create: bool = False) -> None:
+    if stores.is_settled(session) and not must_create:
+        return
+    if must_create or not stores.may_be_overtaken(session):
+        type(session).save(session, must_create)
+    elif (remembered := memory.recall(session)) is None:
+        type(session).save(session)
+    else:
+        keep(session, remembered.sid, lambda session: None)
+
+
+async def _asave(session: SessionBase, must_create: bool = False) -> None:
+    await sync_to_async(_save)(session, must_create)
 
 
 def is_current(sid: str, session_key: str) -> LoginSessionQuerySet:

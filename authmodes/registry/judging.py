@@ -1,6 +1,7 @@
 """Decides whether a login session still counts, and ends one that no longer does."""
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -14,6 +15,7 @@ from .. import binding, memory, policy, tokens
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginSession
 from .ending import revoke, revoke_all, revoke_user
+from .outliving import outlive
 
 
 def verdict(login_session: LoginSession, now: datetime) -> EndReason | None:
@@ -47,7 +49,9 @@ def is_acceptable(login_session: LoginSession, request: HttpRequest | None = Non
     reason = verdict(login_session, timezone.now())
     if reason is None and request is not None and _is_elsewhere(request, login_session):
         reason = EndReason.REVOKED
-    if reason is not None:
+    if reason is not None and request is not None:
+        outlive(request, partial(revoke, login_session, reason))
+    elif reason is not None:
         revoke(login_session, reason)
     return reason is None
 

@@ -3,8 +3,9 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 from django.utils import timezone
@@ -16,8 +17,9 @@ from ..client import Origin
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginMode, LoginSession
 from .conflicts import retried
-from .ending import revoke, revoke_all
+from .ending import revoke
 from .judging import is_acceptable
+from .outliving import outlive
 from .starting import start
 
 logger = logging.getLogger("authmodes")
@@ -176,22 +178,11 @@ def _punish_reuse(login_session: LoginSession, request: HttpRequest | None) -> N
         "refresh token reused: login session %s of user %s is revoked, ip %s",
         *(login_session.sid, login_session.user_id, request and client.ip_address(request)),
     )
-    if request is not None and _rolls_back_on_errors():
-        # The 401 to come undoes what is written now; the middleware does it afterwards.
-        request._authmodes_reused = login_session.sid  # type: ignore[attr-defined]
-    else:
+    if request is None:
         revoke(login_session, EndReason.REUSE)
+    else:
+        # The 401 to come would undo it.
+        outlive(request, partial(revoke, login_session, EndReason.REUSE))
     signals.refresh_token_reused.send_robust(
         LoginSession, login_session=login_session, request=request
     )
-
-
-def _rolls_back_on_errors() -> bool:
-    """Whether we are inside a view of ATOMIC_REQUESTS; ours are not, simplejwt's own are."""
-    return connection.in_atomic_block and bool(connection.settings_dict["ATOMIC_REQUESTS"])
-
-
-def finish_reuse(request: HttpRequest) -> None:
-    """End the login session of a reused token, now that its request's transaction is over."""
-    if sid := getattr(request, "_authmodes_reused", None):
-        revoke_all(LoginSession.objects.filter(sid=sid), EndReason.REUSE)
