@@ -116,7 +116,7 @@ class LimitsUnavailable(exceptions.APIException):
     """The cache that allauth counts attempts in is away; nobody may guess meanwhile."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _("Sign-in with a password is not possible at the moment.")
+    default_detail = _("Sign-in is not possible at the moment.")
     default_code = "limits_unavailable"
 
 
