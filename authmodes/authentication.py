@@ -85,7 +85,7 @@ class AuthModesAuthentication(BaseAuthentication):
             if by_session is None:
                 raise
             return by_session
-        _enforce_csrf(request)
+        enforce_csrf(request)
         return found
 
     def is_bearer(self, request: Request) -> bool:
@@ -142,7 +142,7 @@ class AuthModesAuthentication(BaseAuthentication):
         remembered = memory.recall(request._request.session)
         if remembered is None:
             return None
-        _enforce_csrf(request)
+        enforce_csrf(request)
         jwt_settings = simple_jwt()
         claims = {
             jwt_settings.USER_ID_CLAIM: str(getattr(user, jwt_settings.USER_ID_FIELD)),
@@ -208,8 +208,9 @@ def _bearer_token(request: Request) -> str | None:
     return credentials.strip()
 
 
-def _enforce_csrf(request: Request) -> None:
-    # Django's check lets them pass too, once it has read the cookie that its middleware
-    # has read before.
+def enforce_csrf(request: Request) -> None:
+    """Refuse a cross-site call. For calls that rely on a cookie and answers that set one."""
+    # Django's check lets safe methods pass too, once it has read the cookie that its
+    # middleware has read before.
     if request._request.method not in SAFE_METHODS:
         SessionAuthentication().enforce_csrf(request)

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import jwt
 from allauth.socialaccount import app_settings
-from django.conf import settings
 from django.core.cache import cache
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed
 
+from . import memory
 from .models import SpentToken
 
 # A public key must never be taken for an HMAC secret (RFC 8725, 3.1).
@@ -54,7 +54,7 @@ def read(id_token: str) -> tuple[dict[str, Any], datetime]:
     try:
         header = jwt.get_unverified_header(id_token)
         claims = jwt.decode(id_token, options={"verify_signature": False})
-        until = datetime.fromtimestamp(claims["exp"], tz=UTC if settings.USE_TZ else None)
+        until = memory.moment_of(claims["exp"])
     except (
         *(jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError, OSError),
         RecursionError,

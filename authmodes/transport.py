@@ -1,5 +1,6 @@
 """The token cookies: their names, attributes, and nothing about what is in them."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
@@ -31,34 +32,28 @@ def check_size(pair: TokenPair) -> None:
 
 def set_cookies(response: HttpResponseBase, pair: TokenPair) -> None:
     """Put both tokens into cookies that scripts cannot read (ASVS V3.3.4)."""
-    for name, value, expires_at in (
-        (conf.ACCESS_COOKIE_NAME, pair.access, pair.access_expires_at),
-        (conf.REFRESH_COOKIE_NAME, pair.refresh, pair.refresh_expires_at),
-    ):
-        response.set_cookie(
-            name,
-            value,
-            max_age=max(0, int((expires_at - timezone.now()).total_seconds())),
-            # `__Host-` asks for this path and no domain.
-            path="/",
-            secure=conf.COOKIE_SECURE,
-            httponly=True,
-            samesite=conf.COOKIE_SAMESITE,  # type: ignore[arg-type]
-        )
+    now = timezone.now()
+    _set_cookie(response, conf.ACCESS_COOKIE_NAME, pair.access, pair.access_expires_at - now)
+    _set_cookie(response, conf.REFRESH_COOKIE_NAME, pair.refresh, pair.refresh_expires_at - now)
 
 
 def clear_cookies(response: HttpResponseBase) -> None:
     """Take both cookies back, with the attributes they were set with."""
     for name in (conf.ACCESS_COOKIE_NAME, conf.REFRESH_COOKIE_NAME):
-        response.set_cookie(
-            name,
-            "",
-            max_age=0,
-            path="/",
-            secure=conf.COOKIE_SECURE,
-            httponly=True,
-            samesite=conf.COOKIE_SAMESITE,  # type: ignore[arg-type]
-        )
+        _set_cookie(response, name, "", timedelta(0))
+
+
+def _set_cookie(response: HttpResponseBase, name: str, value: str, age: timedelta) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=max(0, int(age.total_seconds())),
+        # `__Host-` asks for this path and no domain.
+        path="/",
+        secure=conf.COOKIE_SECURE,
+        httponly=True,
+        samesite=conf.COOKIE_SAMESITE,  # type: ignore[arg-type]
+    )
 
 
 def are_sent(request: HttpRequest) -> bool:

@@ -201,6 +201,7 @@ BAD = {
     "an access token of Keycloak's": {"typ": "Bearer"},
     "with a NUL": {"given_name": "a\x00b"},
     "with a lone surrogate": {"given_name": "\ud800"},
+    "of an issuer that is no text": {"iss": "\ud800"},
 }
 
 

@@ -487,6 +487,12 @@ def test_a_token_that_breaks_a_rule_is_400_and_ends_nothing(idp, came_by, name, 
     assert not {path for path in idp.asked if path not in WELL_KNOWN}
 
 
+@pytest.mark.parametrize("length", ["65537", "9" * 5000])
+def test_a_body_that_says_it_is_too_long_is_400_and_is_not_read(idp, length):
+    assert_refused(send(idp.logout_token(), CONTENT_LENGTH=length))
+    assert idp.asked == []
+
+
 WELL_KNOWN = {"/.well-known/openid-configuration", "/jwks"}
 
 

@@ -54,4 +54,6 @@ class SpentToken(models.Model):
 
 
 def _digest(name: tuple[str, ...]) -> str:
-    return hashlib.sha256("\0".join(name).encode()).hexdigest()
+    # JSON can carry half of a surrogate pair, and a name may come from a token that nobody
+    # has verified yet.
+    return hashlib.sha256("\0".join(name).encode(errors="surrogatepass")).hexdigest()

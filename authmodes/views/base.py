@@ -1,4 +1,4 @@
-"""What every view of the REST door shares: error shape, caching headers, CSRF, cookies."""
+"""What every view of the REST door shares: error shape, caching headers, cookies."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -8,7 +8,6 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
-from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
@@ -121,11 +120,6 @@ class LoginSessionView(DoorMixin, APIView):
 def login_auth(request: Request) -> LoginAuth:
     """`request.auth` of a `LoginSessionView`, by its type."""
     return cast(LoginAuth, request.auth)
-
-
-def enforce_csrf(request: Request) -> None:
-    """Refuse a cross-site call. For answers that set a cookie and calls that rely on one."""
-    SessionAuthentication().enforce_csrf(request)
 
 
 def sets_cookie(mode: str) -> bool:

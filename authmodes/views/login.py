@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import errors, handoff, memory, registry, sign_in, transport, upstream
-from ..authentication import AuthModesAuthentication, LoginAuth
+from ..authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
 from ..conf import Mode, conf
 from ..models import EndReason, LoginSession
 from ..serializers import (
@@ -23,7 +23,6 @@ from ..serializers import (
 from .base import (
     LoginSessionView,
     PublicView,
-    enforce_csrf,
     login_auth,
     respond_to_sign_in,
     sets_cookie,

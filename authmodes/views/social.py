@@ -16,11 +16,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import errors, handoff, transport
+from ..authentication import enforce_csrf
 from ..intent import STATE_KEY, Intent
 from ..models import LoginMode
 from ..provider_tokens import supported
 from ..serializers import wanted_mode
-from .base import PublicView, enforce_csrf
+from .base import PublicView
 
 STATE_MAX_LENGTH = 1024
 

@@ -10,10 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import connecting, sign_in
+from ..authentication import enforce_csrf
 from ..serializers import wanted_mode
 from ..social_serializers import SocialTokenSerializer
 from ..stepup import RecentLogin
-from .base import LoginSessionView, enforce_csrf, login_auth, respond_to_sign_in, sets_cookie
+from .base import LoginSessionView, login_auth, respond_to_sign_in, sets_cookie
 
 
 class SocialTokenView(LoginSessionView):

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt import views as simplejwt
 
 from .. import handoff, keys, machines, registry, tokens, transport
+from ..authentication import enforce_csrf
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginMode
 from ..serializers import (
@@ -31,7 +32,6 @@ from .base import (
     DoorMixin,
     LoginSessionView,
     PublicView,
-    enforce_csrf,
     respond_to_login,
     respond_with_tokens,
 )

@@ -1,0 +1,170 @@
+"""A rotated session id leads to its successor for a while, so that parallel requests are served."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from .. import memory, policy
+from ..conf import conf
+from .keys import APP_KEY, engine, stored_key
+
+SUCCESSOR_KEY = "_authmodes_successor"
+RETIRED_KEY = "_authmodes_retired"
+
+
+def next_key(session_key: str) -> tuple[str, str]:
+    """A successor's key, and the nonce that leads to it.
+
+    The new key is a function of the old one, a nonce and SECRET_KEY, so what is left under
+    the old key leads its holder to the successor and nobody who only reads the store.
+    """
+    nonce = secrets.token_hex(16)
+    return _successor_key(session_key, nonce), nonce
+
+
+def copy_to(session: SessionBase, key: str) -> SessionBase:
+    """Save a copy of a session under a new key."""
+    copy = engine()(key)
+    # Else the first access would ask the store for a session that is not there yet.
+    copy.clear()
+    copy.update(dict(session.items()))
+    copy.save(must_create=True)
+    return copy
+
+
+def retire(session_key: str, nonce: str) -> None:
+    """Leave under a key no more than the way to its successor, for the time of the grace."""
+    retired = engine()(session_key)
+    retired.clear()
+    retired[SUCCESSOR_KEY] = {"nonce": nonce, "at": timezone.now().timestamp()}
+    # As a date: the file engine would take seconds for a length that never passes.
+    retired.set_expiry(policy.SESSION_KEY_GRACE)
+    retired.save()
+
+
+def note_retired(session: SessionBase, session_key: str) -> list[str]:
+    """Have a session remember a key it had; return those whose grace is over, as stored.
+
+    Else a login would leave one dead session behind with each rotation.
+    """
+    now = timezone.now().timestamp()
+    known = [*session.get(RETIRED_KEY, []), [stored_key(session_key), now]]
+    over = [key for key, at in known if now - at > policy.SESSION_KEY_GRACE.total_seconds()]
+    session[RETIRED_KEY] = [[key, at] for key, at in known if key not in over]
+    return over
+
+
+def is_retired(session: SessionBase) -> bool:
+    return SUCCESSOR_KEY in session
+
+
+def lead_on(session: SessionBase) -> None:
+    """Have a session that turns out to be retired go on as its successor.
+
+    When it is loaded, because not only `request.user` reads a session: the CSRF check and
+    a shopping cart do as well, and what they write must not end up under the old key.
+    """
+    session.load = partial(_load_live, session, session.load)  # type: ignore[method-assign]
+    session.aload = partial(_aload_live, session, session.aload)  # type: ignore[method-assign]
+    # With CSRF_USE_SESSIONS, Django's CSRF middleware has loaded it before ours.
+    loaded = getattr(session, "_session_cache", None)
+    if loaded is not None and (SUCCESSOR_KEY in loaded or APP_KEY in loaded):
+        del session._session_cache  # type: ignore[attr-defined]
+    elif loaded is not None:
+        _arrive(session, loaded)
+
+
+def _load_live(session: SessionBase, load: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return _arrive(session, load())
+
+
+async def _aload_live(
+    session: SessionBase, aload: Callable[[], Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    return await sync_to_async(_arrive)(session, await aload())
+
+
+def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
+    if SUCCESSOR_KEY in data:
+        live = successor_of(engine()(session.session_key))
+        data = dict(live.items()) if live else {}
+        move(session, live.session_key if live else None)
+        session._authmodes_late = live is not None  # type: ignore[attr-defined]
+    if APP_KEY in data:
+        # An app holds no cookies, so whoever sends its key as one has read the store.
+        session._session_key, data = None, {}
+    session._authmodes_came_by = session.session_key  # type: ignore[attr-defined]
+    return data
+
+
+def move(session: SessionBase, key: str | None) -> None:
+    """Have the session of a request go on under another key."""
+    session._session_key = key
+    session._authmodes_came_by = key  # type: ignore[attr-defined]
+
+
+def catch_up(session: SessionBase) -> bool:
+    """Load what parallel requests have saved since; return whether one rotated the key.
+
+    What this request itself has written wins. Raises `UpdateError` if the session is gone.
+    """
+    live = successor_of(engine()(session.session_key))
+    data = dict(live.items()) if live else {}
+    if live is None or SESSION_KEY not in data:
+        raise UpdateError
+    if session.modified:
+        ours = {name: data[name] for name in (memory.DATA_KEY, RETIRED_KEY) if name in data}
+        data = {**dict(session.items()), **ours}
+    session._session_cache = data  # type: ignore[attr-defined]
+    if live.session_key == session.session_key:
+        return False
+    move(session, live.session_key)
+    session._authmodes_late = True  # type: ignore[attr-defined]
+    return True
+
+
+def is_loaded(session: SessionBase) -> bool:
+    """Whether the store was asked for it and has answered."""
+    return hasattr(session, "_authmodes_came_by")
+
+
+def is_late(session: SessionBase) -> bool:
+    """Whether the request came by a key that was rotated a moment ago."""
+    return getattr(session, "_authmodes_late", False)
+
+
+def may_be_overtaken(session: SessionBase) -> bool:
+    """Whether a parallel request may rotate the key that this session was loaded by."""
+    if not is_loaded(session) or session.session_key is None:
+        return False
+    rotates = conf.ROTATE_SESSION_AFTER is not None or is_late(session)
+    return rotates and came_by(session, None) == session.session_key
+
+
+def came_by(session: SessionBase, cookie: str | None) -> str | None:
+    """The key that the request came by, or was led on to; None if it led nowhere."""
+    return getattr(session, "_authmodes_came_by", cookie)
+
+
+def successor_of(session: SessionBase) -> SessionBase | None:
+    """The session that a retired one leads to, None after the grace."""
+    while is_retired(session):
+        way = session[SUCCESSOR_KEY]
+        age = timezone.now().timestamp() - way["at"]
+        if session.session_key is None or age > policy.SESSION_KEY_GRACE.total_seconds():
+            return None
+        session = engine()(_successor_key(session.session_key, way["nonce"]))
+    return session
+
+
+def _successor_key(session_key: str, nonce: str) -> str:
+    mac = salted_hmac("authmodes.stores.successor", session_key + nonce, algorithm="sha256")
+    # As long as the column of django_session is wide.
+    return mac.hexdigest()[:40]
