@@ -137,9 +137,10 @@ def sign_in_with_tokens(page: Page, name: str = "alice") -> str:
 def revoke_in_admin(page: Page, sid: str) -> None:
     """Sign in to the admin, open the login session, and revoke it."""
     page.goto("/admin/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill("admin-demo")
-    page.get_by_role("button", name="Log in").click()
+    page.locator("[name=login]").fill("admin")
+    page.locator("[name=password]").fill("admin-demo")
+    page.locator("main").get_by_role("button", name="Sign In", exact=True).click()
+    page.wait_for_url("**/admin/")
     page.goto("/admin/authmodes/loginsession/?q=alice")
     row = page.locator("#result_list tbody tr").filter(has_text="alice").first
     row.locator(".field-client a").click()

@@ -4,7 +4,9 @@ import io
 
 import pytest
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.decorators import secure_admin_login
 from django.conf import settings
+from django.contrib import admin
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -193,6 +195,13 @@ def test_what_is_unsafe_in_deployment_is_found_there_only(changed, expected):
 def test_a_project_that_asks_for_a_recent_login_is_not_warned():
     with override_settings(ACCOUNT_REAUTHENTICATION_REQUIRED=True):
         assert "authmodes.W007" not in found(deploy=True)
+
+
+def test_an_admin_that_asks_for_no_second_factor_is_found_in_deployment(monkeypatch):
+    assert "authmodes.W009" in found(deploy=True)
+    assert "authmodes.W009" not in found()
+    monkeypatch.setattr(admin.site, "login", secure_admin_login(admin.site.login))
+    assert "authmodes.W009" not in found(deploy=True)
 
 
 def test_an_error_stops_the_check_command():

@@ -9,6 +9,7 @@ from django.core.checks import Tags
 
 from .base import unless_misconfigured
 from .deploy import (
+    check_admin_login,
     check_key_length,
     check_reauthentication,
     check_redirect_schemes,
@@ -33,6 +34,7 @@ from .wiring import (
 
 __all__ = [
     "check_adapter",
+    "check_admin_login",
     "check_authentication_classes",
     "check_cookie_secure",
     "check_headless_strategy",
@@ -74,5 +76,6 @@ def register_all() -> None:
         check_redirect_schemes,
         check_session_cookie_secure,
         check_reauthentication,
+        check_admin_login,
     ):
         checks.register(unless_misconfigured(check), Tags.security, deploy=True)

@@ -5,7 +5,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import get_adapter
+from django.apps import apps
 from django.conf import settings
+from django.contrib import admin
 from django.core.checks import CheckMessage, Warning
 
 from .. import keys
@@ -54,4 +56,18 @@ def check_reauthentication(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMe
             "it is.",
             hint="Set ACCOUNT_REAUTHENTICATION_REQUIRED = True.",
             id="authmodes.W007",
+        )
+
+
+def check_admin_login(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """W009: a way round the second factor that allauth's pages ask for (ASVS V6.3.4)."""
+    if not apps.is_installed("allauth.mfa") or not apps.is_installed("django.contrib.admin"):
+        return
+    # A site of the project's own, or allauth's decorator on this one, has another function.
+    if getattr(admin.site.login, "__func__", None) is admin.AdminSite.login:
+        yield Warning(
+            "The admin's own form signs staff in without their second factor.",
+            hint="admin.site.login = secure_admin_login(admin.site.login), "
+            "of allauth.account.decorators.",
+            id="authmodes.W009",
         )
