@@ -88,9 +88,9 @@ class AuthModesAuthentication(BaseAuthentication):
         enforce_csrf(request)
         return found
 
-    def is_bearer(self, request: Request) -> bool:
-        """Whether the request names a token in its header, be it good or bad."""
-        return _bearer_token(request) is not None
+    def bearer_token(self, request: Request) -> str | None:
+        """The token of the header, be it good or bad; None without one."""
+        return _bearer_token(request)
 
     def authenticate_header(self, request: Request) -> str:
         max_age = getattr(request._request, "_authmodes_max_age", None)

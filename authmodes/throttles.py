@@ -65,12 +65,15 @@ class CredentialThrottle(SimpleRateThrottle):
             return True
         self.caller = caller
         try:
-            return super().allow_request(request, view)
+            allowed = super().allow_request(request, view)
         except Exception as error:
             # Whatever a cache raises when it is away. To refuse would sign out everybody who
             # has to refresh meanwhile; passwords have allauth's limits, which are not waived.
             logger.warning("Cannot count the calls of %s: %r", self.scope, error)
             return True
+        # Else who has stolen a token uses up the count, and keeps its owner from ending the
+        # login and us from noticing. It is one call a login: the next one has nothing to end.
+        return allowed or view.ends_a_login(request)
 
     def get_cache_key(self, request: Request, view: Any) -> str:
         return self.cache_format % {"scope": self.scope, "ident": self.caller}
@@ -86,7 +89,7 @@ def _owner(request: Request, view: Any) -> str | None:
     if sid := getattr(request.auth, "sid", ""):
         return str(sid)
     raw_token = view.presented_token(request)
-    for kind in (tokens.RefreshToken, tokens.AccessToken) if raw_token else ():
+    for kind in view.token_kinds if raw_token else ():
         try:
             return str(tokens.read(kind, raw_token).sid)
         except TokenError:

@@ -245,6 +245,96 @@ def test_another_address_does_not_give_a_login_more_refreshes(rates, login):
     assert with_refresh_token(raw_token, "198.51.100.2").status_code == 429
 
 
+THIEF = "203.0.113.66"
+
+
+def test_no_count_keeps_the_reuse_of_a_refresh_token_from_being_noticed(settings, login, clock):
+    settings.REST_FRAMEWORK = {}
+    victim = login("jwt")
+    stolen = current = victim.refresh_token
+    for _ in range(60):
+        current = with_refresh_token(current, THIEF).json()["refresh"]
+    assert with_refresh_token(current, THIEF).status_code == 429
+    assert victim.row.ended_at is None
+    answer = with_refresh_token(stolen)
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_reused")
+    assert victim.row.end_reason == "reuse"
+    # That was all it can do; from now on it is counted like any other.
+    assert with_refresh_token(stolen).status_code == 429
+
+
+def test_an_access_token_uses_up_nobodys_refreshes(rates, login):
+    rates(authmodes_refresh="1/min")
+    victim = login("jwt")
+    answers = [with_refresh_token(victim.access, THIEF).status_code for _ in range(2)]
+    assert answers == [401, 429]
+    assert victim.refresh().status_code == 200
+
+
+def bearer(used):
+    return {"headers": {"authorization": f"Bearer {used.access}"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "send"),
+    [
+        ("/auth/token/revoke/", lambda used: {"data": {"token": used.access}}),
+        ("/auth/token/revoke/", lambda used: {"data": {"token": used.refresh_token}}),
+        ("/auth/token/blacklist/", lambda used: {"data": {"refresh": used.refresh_token}}),
+        ("/auth/logout/", lambda used: {"data": {"refresh": used.refresh_token}}),
+        ("/auth/logout/", lambda used: {"data": {}, **bearer(used)}),
+    ],
+    ids=["revoke access", "revoke refresh", "blacklist", "logout by body", "logout by header"],
+)
+def test_no_count_keeps_an_owner_from_ending_a_login(rates, login, path, send):
+    rates(authmodes_token="1/min", authmodes_logout="1/min")
+    victim = login("jwt")
+    for _ in range(2):
+        # What a thief of the access token can call without doing the login any harm, and
+        # what a neighbour can.
+        with_refresh_token(victim.access, THIEF, "/auth/token/verify/", "token")
+        rubbish = {"authorization": "Bearer rubbish"}
+        for ip in (THIEF, "198.51.100.1"):
+            body = {"refresh": victim.refresh_token}
+            post_json("/auth/logout/", body, REMOTE_ADDR=ip, headers=rubbish)
+            post_json("/auth/logout/", {"refresh": victim.access}, REMOTE_ADDR=ip)
+            with_refresh_token("x", ip, "/auth/token/revoke/", "token")
+    assert victim.row.ended_at is None
+    assert call("logout").status_code == 429
+    answer = post_json(path, **(asked := send(victim)), REMOTE_ADDR="198.51.100.1")
+    assert answer.status_code in (200, 204)
+    assert victim.row.end_reason == "logout"
+    assert post_json(path, **asked, REMOTE_ADDR="198.51.100.1").status_code == 429
+
+
+@pytest.mark.parametrize("transport", ["session", "cookie"])
+def test_no_count_keeps_a_browser_from_signing_out(transport, rates, settings, login):
+    rates(authmodes_logout="1/min")
+    settings.AUTHMODES_TOKEN_TRANSPORT = "body" if transport == "session" else "cookie"
+    used = login("session" if transport == "session" else "jwt")
+    assert statuses("logout", 2, ip="127.0.0.1") == [204, 429]
+    assert used.browser.send_json("/auth/logout/").status_code == 204
+    assert used.row.end_reason == "logout"
+    assert used.browser.send_json("/auth/logout/").status_code == 429
+
+
+def test_no_count_keeps_a_machines_token_from_being_revoked(rates, db):
+    rates(authmodes_token="1/min")
+    client, _ = machines.create("nightly", scopes="reports:read")
+    minted = machines.mint(client.secrets.get(), ["reports:read"])
+    verified = [
+        with_refresh_token(minted.access, THIEF, "/auth/token/verify/", "token").status_code
+        for _ in range(2)
+    ]
+    assert verified == [200, 429]
+    revoked = [
+        with_refresh_token(minted.access, THIEF, "/auth/token/revoke/", "token").status_code
+        for _ in range(2)
+    ]
+    assert revoked == [200, 429]
+    assert machines.judge(machines.read(minted.access)) is None
+
+
 def test_a_throttled_refresh_leaves_the_login_as_it_was(rates, login, clock):
     rates(authmodes_refresh="1/min")
     signed_in = login("jwt")

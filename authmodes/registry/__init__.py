@@ -22,9 +22,17 @@ from .following import (
     touch,
     touch_cookie,
 )
-from .judging import end_by_token_text, end_outdated, identify, is_acceptable, is_live, verdict
+from .judging import (
+    end_by_token_text,
+    end_outdated,
+    goes_on,
+    identify,
+    is_acceptable,
+    is_live,
+    verdict,
+)
 from .outliving import finish, outlive
-from .rotating import Refusal, rotate, spend_legacy
+from .rotating import Refusal, is_reused, rotate, spend_legacy
 from .starting import start, start_app
 
 __all__ = [
@@ -40,12 +48,14 @@ __all__ = [
     "expire",
     "finish",
     "follow",
+    "goes_on",
     "guard_saves",
     "identify",
     "is_acceptable",
     "is_active",
     "is_idle",
     "is_live",
+    "is_reused",
     "keep",
     "last_seen",
     "outlive",

@@ -88,6 +88,14 @@ def identify(raw_token: Any) -> tuple[tokens.LoginToken, LoginSession] | None:
     return None
 
 
+def goes_on(raw_token: Any, *kinds: type[tokens.LoginToken]) -> bool:
+    """Whether this is a token, of one of these kinds, of a login that nobody has ended."""
+    identified = identify(raw_token)
+    if identified is None or not isinstance(identified[0], kinds):
+        return False
+    return identified[1].ended_at is None
+
+
 def is_live(token: tokens.LoginToken, login_session: LoginSession) -> bool:
     """Whether a token that was identified would be accepted now."""
     if not conf.MODE.allows(Mode.JWT) or not is_acceptable(login_session):

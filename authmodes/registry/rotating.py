@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -18,7 +19,7 @@ from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginMode, LoginSession
 from .conflicts import retried
 from .ending import revoke
-from .judging import is_acceptable
+from .judging import identify, is_acceptable
 from .outliving import outlive
 from .starting import start
 
@@ -92,12 +93,31 @@ def _try_rotation(
             revoke(login_session, EndReason.EXPIRED)
             return TOKEN_EXPIRED
         return tokens.mint(login_session) if _swap(login_session, jti, now) else None
-    if jti == login_session.previous_jti and policy.is_within_grace(
-        login_session.rotated_at, conf.REFRESH_GRACE, now
-    ):
+    if _is_lost_answer(login_session, jti, now):
         return tokens.mint(login_session)
     _punish_reuse(login_session, request)
     return TOKEN_REUSED
+
+
+def is_reused(raw_token: Any) -> bool:
+    """Whether `rotate` would take this token for one with two holders, and end its login."""
+    if not conf.MODE.allows(Mode.JWT):
+        return False
+    identified = identify(raw_token)
+    if identified is None or not isinstance(identified[0], tokens.RefreshToken):
+        return False
+    jti, login_session = identified[0][simple_jwt().JTI_CLAIM], identified[1]
+    current = login_session.refresh_token
+    if login_session.ended_at is not None or current is None or jti == current.jti:
+        return False
+    return not _is_lost_answer(login_session, jti, timezone.now())
+
+
+def _is_lost_answer(login_session: LoginSession, jti: str, now: datetime) -> bool:
+    """Whether it is the token swapped last, still within the grace."""
+    return jti == login_session.previous_jti and policy.is_within_grace(
+        login_session.rotated_at, conf.REFRESH_GRACE, now
+    )
 
 
 def _swap(login_session: LoginSession, jti: str, now: datetime) -> bool:

@@ -51,6 +51,8 @@ class DoorMixin:
     credential_scope = ""
     # The field of the body that has the token which the call is about.
     token_field = ""
+    # Those of a login whose genuine tokens are counted by that login.
+    token_kinds: tuple[type[tokens.LoginToken], ...] = (tokens.RefreshToken, tokens.AccessToken)
 
     # A revocation must survive the error it is answered with, so under ATOMIC_REQUESTS
     # these views stay outside; the registry has transactions of its own.
@@ -79,6 +81,10 @@ class DoorMixin:
             return None
         return request.data.get(self.token_field)
 
+    def ends_a_login(self, request: Request) -> bool:
+        """Whether the call would end a login that goes on, so that no count may refuse it."""
+        return False
+
     def get_exception_handler(self) -> Any:
         return handle
 
@@ -102,11 +108,11 @@ class PublicView(DoorMixin, APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+    def perform_authentication(self, request: Request) -> None:
         # Without authentication classes DRF declares the Django request's user to be
         # nobody, and allauth's flow and a logout need to know who it is.
         user = request._request.user
-        super().initial(request, *args, **kwargs)
+        super().perform_authentication(request)
         request._request.user = user
 
 

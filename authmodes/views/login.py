@@ -20,6 +20,7 @@ from ..serializers import (
     end_family,
     wanted_mode,
 )
+from ..tokens import AccessToken, RefreshToken
 from .base import (
     LoginSessionView,
     PublicView,
@@ -88,10 +89,26 @@ class LogoutView(PublicView):
     credential_scope = "authmodes_logout"
     token_field = "refresh"
 
+    def presented_token(self, request: Request) -> Any:
+        """None beside a header, which is judged alone: then the body's token is not looked at."""
+        if AuthModesAuthentication().bearer_token(request) is not None:
+            return None
+        return super().presented_token(request)
+
+    def ends_a_login(self, request: Request) -> bool:
+        in_header = AuthModesAuthentication().bearer_token(request)
+        if in_header is not None:
+            return conf.MODE.allows(Mode.JWT) and registry.goes_on(in_header, AccessToken)
+        if registry.goes_on(self.presented_token(request), RefreshToken):
+            return True
+        django_request = request._request
+        by_session = conf.MODE.allows(Mode.SESSION) and django_request.user.is_authenticated
+        return by_session or bool(transport.logins_of_cookies(django_request))
+
     def post(self, request: Request) -> Response:
         body = request.data if isinstance(request.data, dict) else {}
         authenticator = AuthModesAuthentication()
-        if authenticator.is_bearer(request):
+        if authenticator.bearer_token(request) is not None:
             try:
                 response = self._farewell(request, _end_login(authenticator.authenticate(request)))
             except AuthenticationFailed as error:

@@ -72,11 +72,16 @@ class TokenRefreshView(DoorMixin, simplejwt.TokenRefreshView):
     serializer_class = TokenRefreshSerializer
     credential_scope = "authmodes_refresh"
     token_field = "refresh"
+    # Others end nothing here, and must not use up the refreshes of their login.
+    token_kinds = (tokens.RefreshToken,)
 
     def presented_token(self, request: Request) -> Any:
         if transport.in_use():
             return transport.refresh_token(request._request)
         return super().presented_token(request)
+
+    def ends_a_login(self, request: Request) -> bool:
+        return registry.is_reused(self.presented_token(request))
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         data = request.data
@@ -110,6 +115,9 @@ class TokenBlacklistView(DoorMixin, simplejwt.TokenBlacklistView):
     credential_scope = "authmodes_token"
     token_field = "refresh"
 
+    def ends_a_login(self, request: Request) -> bool:
+        return registry.goes_on(self.presented_token(request), tokens.RefreshToken)
+
 
 class TokenExchangeView(PublicView):
     """Turn the one-time code of a browser login into tokens."""
@@ -141,6 +149,13 @@ class TokenRevokeView(PublicView):
 
     credential_scope = "authmodes_token"
     token_field = "token"
+
+    def ends_a_login(self, request: Request) -> bool:
+        raw_token = self.presented_token(request)
+        if registry.goes_on(raw_token, *self.token_kinds):
+            return True
+        machine_token = machines.read(raw_token)
+        return machine_token is not None and machines.judge(machine_token) is not None
 
     def post(self, request: Request) -> Response:
         serializer = TokenHintSerializer(data=request.data)
