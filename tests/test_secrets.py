@@ -3,19 +3,23 @@
 import json
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from html import unescape
 from typing import Any
 from urllib.parse import urljoin
 
+import django
 import pytest
 from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.core import mail
 from django.db import connection
 from django.test import Client
 from django.test.utils import override_settings
+from django.utils.log import AdminEmailHandler
 
-from authmodes import registry
+from authmodes import handoff, machines, registry, sign_in
 from authmodes.models import HandoffCode, LoginSession
 
 from .conftest import (
@@ -362,3 +366,56 @@ def _attempts(life: Life) -> dict[str, Callable[[str], bool]]:
         "session cookie": cookie("sessionid"),
         "password": posts("login", "password", username="alice", mode="jwt"),
     }
+
+
+def fails(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("a fault")
+
+
+SENT = "s" * 20 + "-a-credential-" + "x" * 20
+A_CLIENT = {"grant_type": "client_credentials", "client_id": "c"}
+
+
+def post_as_json(client: Client, path: str, body: dict[str, str]) -> Any:
+    return post_json(path, body, client)
+
+
+@pytest.mark.parametrize("send", [Client.post, post_as_json], ids=["form", "json"])
+@pytest.mark.parametrize(
+    ("broken", "path", "body"),
+    [
+        (machines.clients._secrets_of, "/auth/token/", {**A_CLIENT, "client_secret": SENT}),
+        (registry.rotate, "/auth/token/refresh/", {"refresh": SENT}),
+        (registry.identify, "/auth/token/revoke/", {"token": SENT}),
+        (handoff.redeem, "/auth/token/exchange/", {"code": SENT, "code_verifier": SENT}),
+        (sign_in._valid_form, "/auth/login/", {"username": "a", "password": SENT, "mode": "jwt"}),
+        (sign_in._valid_form, "/auth/token/", {"username": "a", "password": SENT}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_error_report_has_no_credential(
+    broken: Any,
+    path: str,
+    body: dict[str, str],
+    send: Any,
+    db: None,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.ADMINS = ["root@example.com"]
+    if django.VERSION < (6,):
+        settings.ADMINS = [("Root", "root@example.com")]
+    module = sys.modules[broken.__module__]
+    for each in (module, registry):
+        if hasattr(each, broken.__name__):
+            monkeypatch.setattr(each, broken.__name__, fails)
+    # With HTML Django shows the variables of each function as well.
+    for handler in logging.getLogger("django").handlers:
+        if isinstance(handler, AdminEmailHandler):
+            monkeypatch.setattr(handler, "include_html", True)
+    assert send(Client(raise_request_exception=False), path, body).status_code == 500
+    (report,) = mail.outbox
+    both = [report.body, *(content for content, _ in report.alternatives)]
+    assert len(both) == 2
+    assert "Traceback" in both[1]
+    assert not [text for text in both if SENT in text]

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
@@ -57,6 +58,10 @@ class DoorMixin:
     # A revocation must survive the error it is answered with, so under ATOMIC_REQUESTS
     # these views stay outside; the registry has transactions of its own.
     @method_decorator(transaction.non_atomic_requests)
+    # What Django mails administrators of a 500 has a form's fields in it, and with
+    # `include_html` the variables of every function called from here.
+    @sensitive_variables()
+    @method_decorator(sensitive_post_parameters())
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
 
