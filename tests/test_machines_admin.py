@@ -11,6 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from authmodes import machines
+from authmodes.admin.machine_clients import MachineClientAdmin
+from authmodes.admin.machine_forms import MachineClientForm
 from authmodes.models import MachineClient
 
 from .conftest import Browser, post_json
@@ -290,3 +292,39 @@ def test_searching_finds_by_name_and_by_client_id(root, row):
         found = root.get(LIST, {"q": word}).context["cl"].result_list
         assert row in found
     assert list(root.get(LIST, {"q": "repo"}).context["cl"].result_list) == [row]
+
+
+def test_a_change_beside_a_revocation_does_not_bring_the_client_back(
+    root, client_and_secret, monkeypatch
+):
+    row, secret = client_and_secret
+    # What the admin read a moment before; revoked there, it would go back with its transaction.
+    as_read = MachineClient.objects.get()
+    machines.revoke(row)
+    monkeypatch.setattr(MachineClientAdmin, "get_object", lambda *args: as_read)
+    assert root.submit(url(row), {**FIELDS, "name": "Other"}).status_code == 403
+    row.refresh_from_db()
+    assert row.revoked_at is not None
+    assert row.name == "Reports"
+    assert not LogEntry.objects.exists()
+    assert exchange(row, secret) == 401
+
+
+def test_a_change_writes_what_was_changed_and_nothing_else(root, row, monkeypatch):
+    original = MachineClientForm.clean_scopes
+
+    def used_meanwhile(form):
+        MachineClient.objects.filter(pk=row.pk).update(last_used_at=timezone.now(), scopes="a:b")
+        return original(form)
+
+    monkeypatch.setattr(MachineClientForm, "clean_scopes", used_meanwhile)
+    assert (
+        root.submit(url(row), {**FIELDS, "name": "Other", "scopes": row.scopes}).status_code == 302
+    )
+    row.refresh_from_db()
+    assert (row.name, row.scopes) == ("Other", "a:b")
+    assert row.last_used_at is not None
+    # A form sent as it was found changes nothing, and is no refusal.
+    monkeypatch.setattr(MachineClientForm, "clean_scopes", original)
+    again = {**FIELDS, "name": "Other", "scopes": "a:b"}
+    assert root.submit(url(row), again).status_code == 302

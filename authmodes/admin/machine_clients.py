@@ -16,6 +16,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
 
 from .. import machines
 from ..models import MachineClient
@@ -85,6 +86,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
         )
         return format_html_join("", "<div>{} {} {}</div>", lines) or self.get_empty_value_display()
 
+    @sensitive_variables()
     def changeform_view(
         self,
         request: HttpRequest,
@@ -103,9 +105,12 @@ class MachineClientAdmin(ReadOnlyAdmin):
         return super().changeform_view(request, object_id, form_url, context)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
         if not change:
+            super().save_model(request, obj, form, change)
             obj.raw_secret = machines.add_secret(obj)
+        elif not machines.change(obj, form.changed_data):
+            # It was revoked since the page's permissions were asked.
+            raise PermissionDenied
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
@@ -123,6 +128,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
+    @sensitive_variables()
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask by GET how long the old secrets go on; make and show the new one by POST."""
         if not self.has_change_permission(request):

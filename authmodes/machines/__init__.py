@@ -4,7 +4,7 @@ allauth's identity provider has clients too, with one secret that neither expire
 overlaps with its successor, and it would have to be installed as a whole.
 """
 
-from .clients import OVERLAP, add_secret, authenticate, create, revoke, rotate
+from .clients import OVERLAP, add_secret, authenticate, change, create, revoke, rotate
 from .tokens import MachineToken, judge, mint, read, revoke_token
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "MachineToken",
     "add_secret",
     "authenticate",
+    "change",
     "create",
     "judge",
     "mint",

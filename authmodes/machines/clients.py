@@ -4,6 +4,7 @@ import hashlib
 import logging
 import re
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
+from django.views.decorators.debug import sensitive_variables
 
 from .. import policy
 from ..conf import conf
@@ -26,6 +28,7 @@ SECRET_BYTES = 32
 PLAIN_TEXT = re.compile(r"[\x20-\x7e]{1,100}\Z")
 
 
+@sensitive_variables()
 def create(
     name: str, scopes: str, *, expires_at: datetime | None = None
 ) -> tuple[MachineClient, str]:
@@ -40,6 +43,7 @@ def create(
         return client, add_secret(client)
 
 
+@sensitive_variables()
 def add_secret(client: MachineClient) -> str:
     """Give a client one more secret and return it; only a digest is kept."""
     raw_secret = secrets.token_urlsafe(SECRET_BYTES)
@@ -47,6 +51,7 @@ def add_secret(client: MachineClient) -> str:
     return raw_secret
 
 
+@sensitive_variables()
 def rotate(client: MachineClient, overlap: timedelta = OVERLAP) -> str | None:
     """Give a client a new secret; the old ones expire after `overlap`.
 
@@ -72,6 +77,15 @@ def rotate(client: MachineClient, overlap: timedelta = OVERLAP) -> str | None:
     return raw_secret
 
 
+def change(client: MachineClient, names: Iterable[str]) -> bool:
+    """Write these fields of a client; False, and nothing is changed, if it was revoked.
+
+    A `save()` would write the others as they were read, and undo a revocation beside it.
+    """
+    open_one = MachineClient.objects.filter(pk=client.pk, revoked_at=None)
+    return bool(open_one.update(revoked_at=None, **{name: getattr(client, name) for name in names}))
+
+
 def revoke(client: MachineClient, *, by: Any = None) -> bool:
     """End a client, its secrets and its tokens; False if that was done before."""
     now = timezone.now()
@@ -83,6 +97,7 @@ def revoke(client: MachineClient, *, by: Any = None) -> bool:
     return True
 
 
+@sensitive_variables()
 def authenticate(
     client_id: str, raw_secret: str, ip_address: str | None
 ) -> MachineClientSecret | None:
