@@ -1,5 +1,6 @@
 """The browser door: allauth decides whether a user may sign in, this what it becomes."""
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,7 +9,7 @@ from allauth.account.models import EmailAddress
 from allauth.account.signals import user_logged_in
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.contrib.auth.models import AnonymousUser
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
@@ -18,9 +19,20 @@ from .errors import LimitReached, ModeDisabled, UpstreamLogout
 from .intent import Intent
 from .models import LoginMode
 
+logger = logging.getLogger("authmodes")
+
 
 class AuthModesAdapterMixin:
     """Mix into an account adapter of your own, before `DefaultAccountAdapter`."""
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        try:
+            return super().get_client_ip(request)  # type: ignore[misc]
+        except ImproperlyConfigured as error:
+            # allauth's word for fewer proxies than it was told of, which a caller brings about
+            # who knows a way around one. A 403 where it must know the address, and no 500.
+            logger.warning("Cannot tell a caller's address: %s", error)
+            raise PermissionDenied from error
 
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
         sociallogin = (kwargs.get("signal_kwargs") or {}).get("sociallogin")

@@ -25,7 +25,9 @@ class HasScope(BasePermission):
         return type("HasScope", (cls,), {"scopes": frozenset([first, *more])})
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        held: frozenset[str] = getattr(request.auth, "scopes", frozenset())
+        held = getattr(request.auth, "scopes", None)
+        # Another package's `auth` may have scopes of another kind, by names of its own.
+        held = held if isinstance(held, frozenset) else frozenset()
         # By its bare name it asks for nothing, and must not let everybody in.
         if self.scopes and self.scopes <= held:
             return True

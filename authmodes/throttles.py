@@ -6,7 +6,7 @@ is not DRF's: its `get_ident` believes whatever addresses a caller says it was f
 
 import logging
 import math
-from typing import Any
+from typing import Any, cast
 
 from rest_framework import settings as rest_framework
 from rest_framework.permissions import SAFE_METHODS
@@ -36,6 +36,22 @@ DEFAULT_RATES = {
 EVERY_SCOPE = "authmodes"
 
 
+def senseless_rates() -> list[str]:
+    """The scopes of ours whose rate in the project's settings cannot be understood."""
+    rates = rest_framework.api_settings.DEFAULT_THROTTLE_RATES
+    ours = [scope for scope in (EVERY_SCOPE, *DEFAULT_RATES) if scope in rates]
+    return [scope for scope in ours if not _makes_sense(rates[scope])]
+
+
+def _makes_sense(rate: Any) -> bool:
+    try:
+        SimpleRateThrottle.parse_rate(cast(Any, None), rate)
+    except Exception:
+        # DRF raises whatever its parsing meets first.
+        return False
+    return True
+
+
 class CredentialThrottle(SimpleRateThrottle):
     """Counts by login session or machine client where the call proves one, else by address.
 
@@ -54,7 +70,12 @@ class CredentialThrottle(SimpleRateThrottle):
     def get_rate(self) -> str | None:
         rates: Any = rest_framework.api_settings.DEFAULT_THROTTLE_RATES
         scope = str(self.scope)
-        return rates.get(scope, rates.get(EVERY_SCOPE, DEFAULT_RATES[scope]))
+        rate = rates.get(scope, rates.get(EVERY_SCOPE, DEFAULT_RATES[scope]))
+        if not _makes_sense(rate):
+            # The check authmodes.E009 says so; a limit there was meant to be.
+            logger.warning("The rate of %s makes no sense: %r", scope, rate)
+            return DEFAULT_RATES[scope]
+        return rate
 
     def allow_request(self, request: Request, view: Any) -> bool:
         if self.rate is None or request.method in SAFE_METHODS:

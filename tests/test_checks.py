@@ -85,6 +85,7 @@ def test_a_sound_project_has_no_findings():
             "authmodes.W003",
         ),
         ("SIMPLE_JWT", {"TOKEN_TYPE_CLAIM": None}, "authmodes.E007"),
+        ("REST_FRAMEWORK", {"DEFAULT_THROTTLE_RATES": {"authmodes": "5"}}, "authmodes.E009"),
         ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.sessions.SessionTokenStrategy", "authmodes.W008"),
         ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.jwt.JWTTokenStrategy", "authmodes.W008"),
     ],

@@ -11,12 +11,14 @@ from typing import Any
 
 import jwt
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.urls import path
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
@@ -668,6 +670,22 @@ def test_has_scope_without_a_scope_lets_nobody_in(machine, login):
     assert Client().get(BARE).status_code == 401
     with pytest.raises(TypeError):
         HasScope.of()
+
+
+class AnotherPackages(BaseAuthentication):
+    """As django-oauth-toolkit and others have it, by names of their own."""
+
+    scopes: Any = None
+
+    def authenticate(self, request: Request) -> tuple[Any, Any]:
+        return AnonymousUser(), self
+
+
+@pytest.mark.parametrize("scopes", [{"reports:read": "Read"}, ["reports:read"], "reports:read", 1])
+def test_has_scope_beside_another_packages_tokens_lets_nobody_in(scopes, monkeypatch):
+    monkeypatch.setattr(AnotherPackages, "scopes", scopes)
+    monkeypatch.setattr(reports.cls, "authentication_classes", [AnotherPackages])
+    assert Client().get(REPORTS).status_code == 403
 
 
 FOR_USERS = [

@@ -199,6 +199,18 @@ def test_behind_a_trusted_proxy_its_word_counts_and_no_more(rates, settings, ali
     assert forwarded("203.0.113.7, 198.51.100.1") == 429
 
 
+@pytest.mark.parametrize("endpoint", ["exchange", "login", "client"])
+def test_fewer_proxies_than_the_settings_say_are_no_500(endpoint, rates, settings, caplog, alice):
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 2
+    rates(**{EVERY: "1/min"})
+    alone = {"x-forwarded-for": "198.51.100.1"}
+    assert [call(endpoint, **alone).status_code for _ in range(2)] == [401, 401]
+    # allauth's own limits are not waived, so nobody guesses passwords that way.
+    settings.ACCOUNT_RATE_LIMITS = {}
+    assert call(endpoint, **alone).status_code == (403 if endpoint == "login" else 401)
+    assert "ALLAUTH_TRUSTED_PROXY_COUNT" in caplog.text
+
+
 def test_an_ipv6_network_is_one_caller(rates, alice):
     rates(authmodes_login="1/min")
     assert call("login", ip="2001:db8:0:1::1").status_code == 401
@@ -391,6 +403,18 @@ def test_rates_are_read_live(rates, alice):
     assert statuses("login", 5) == [401] * 5
     rates(authmodes_login="0/min")
     assert call("login")["Retry-After"] == "60"
+
+
+@pytest.mark.parametrize("rate", ["", "5", 5, "x/min", "5/fortnight", "/min", ["5/min"]])
+def test_a_rate_that_makes_no_sense_is_the_default_and_an_error_of_the_checks(
+    rate, rates, caplog, db
+):
+    rates(authmodes_exchange=rate, authmodes_start="5/min")
+    assert throttles.senseless_rates() == ["authmodes_exchange"]
+    assert call("exchange").status_code == 401
+    default = throttles.DEFAULT_RATES["authmodes_exchange"]
+    assert throttles.CredentialThrottle("authmodes_exchange").rate == default
+    assert "rate of authmodes_exchange makes no sense" in caplog.text
 
 
 def test_one_rate_can_stand_for_all_that_are_not_named(rates, alice):

@@ -20,6 +20,7 @@ from .values import (
     check_redirect_uris,
     check_settings,
     check_signing_keys,
+    check_throttle_rates,
     check_token_type_claim,
 )
 from .wiring import (
@@ -48,6 +49,7 @@ __all__ = [
     "check_settings",
     "check_signing_keys",
     "check_simplejwt_routes",
+    "check_throttle_rates",
     "check_token_blacklist",
     "check_token_type_claim",
     "register_all",
@@ -65,6 +67,7 @@ def register_all() -> None:
         check_session_engine,
         check_redirect_uris,
         check_token_type_claim,
+        check_throttle_rates,
         check_cookie_secure,
         check_authentication_classes,
         check_headless_strategy,

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
-from .. import keys
+from .. import keys, throttles
 from ..conf import Mode, Transport, conf, simple_jwt
 from .base import Apps
 
@@ -37,6 +37,16 @@ def check_signing_keys(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessag
         keys.backend()
     except ImproperlyConfigured as error:
         yield Error(str(error), id="authmodes.E008")
+
+
+def check_throttle_rates(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    """E009: DRF cannot read a rate, so that the default stands in for it."""
+    for scope in throttles.senseless_rates():
+        yield Error(
+            f"DEFAULT_THROTTLE_RATES has a rate for {scope!r} that makes no sense.",
+            hint='A number and a period, such as "20/min", or None for no limit.',
+            id="authmodes.E009",
+        )
 
 
 def check_redirect_uris(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
