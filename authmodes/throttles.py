@@ -8,6 +8,7 @@ import logging
 import math
 from typing import Any, cast
 
+from django.http import HttpRequest
 from rest_framework import settings as rest_framework
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
@@ -122,4 +123,18 @@ def _owner(request: Request, view: Any) -> str | None:
 def _network(request: Request) -> str | None:
     """The caller's address; of IPv6 the network, of which a line has all the addresses."""
     address = client.ip_address(request._request)
-    return binding.network_of(address) if address and ":" in address else address
+    if address is None:
+        return None
+    network = binding.network_of(address) if ":" in address else address
+    return f"cross-site:{network}" if _is_cross_site(request._request) else network
+
+
+def _is_cross_site(request: HttpRequest) -> bool:
+    """Whether a page of another site has a browser call: it must not use up what people have.
+
+    Who lies about it has one more count to use up, and no more than that.
+    """
+    if said := request.headers.get("sec-fetch-site"):
+        return said == "cross-site"
+    origin = request.headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != request.get_host()

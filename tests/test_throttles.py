@@ -211,6 +211,27 @@ def test_fewer_proxies_than_the_settings_say_are_no_500(endpoint, rates, setting
     assert "ALLAUTH_TRUSTED_PROXY_COUNT" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://["},
+    ],
+)
+def test_another_site_does_not_use_up_what_an_address_has(headers, rates, alice):
+    rates(authmodes_login="2/min")
+    browser = Browser()
+    body = {**PASSWORD_BODY, "mode": "session"}
+    answers = [browser.post("/auth/login/", body, headers=headers) for _ in range(3)]
+    # CSRF refuses it, but who forges the headers is not to call as often as they like.
+    assert [answer.status_code for answer in answers] == [403, 403, 429]
+    ours = {"origin": "http://testserver"}
+    colleagues = [call("login", ip="127.0.0.1", **each).status_code for each in (ours, {}, {})]
+    assert colleagues == [401, 401, 429]
+
+
 def test_an_ipv6_network_is_one_caller(rates, alice):
     rates(authmodes_login="1/min")
     assert call("login", ip="2001:db8:0:1::1").status_code == 401
