@@ -18,9 +18,10 @@ def is_elsewhere(request: HttpRequest, ip_address: str | None, agent_digest: str
     by = conf.BIND_IP
     if by is IpBinding.OFF or not ip_address:
         return False
-    here = client.ip_address(request)
-    if here == ip_address:
+    # Nearly always, and then there is nothing to parse.
+    if client.told_ip(request) == ip_address:
         return False
+    here = client.ip_address(request)
     if here is None:
         return True
     if by is IpBinding.EXACT:

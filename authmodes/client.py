@@ -102,10 +102,19 @@ def _kind(record: dict[str, Any]) -> str:
 
 
 def ip_address(request: HttpRequest) -> str | None:
-    """Ask allauth, which knows the trusted proxies; None where nobody can tell."""
+    """The client's address, in one spelling; None where nobody can tell."""
+    told = told_ip(request)
     try:
-        return str(parse_ip(get_adapter(request).get_client_ip(request)))
-    except (PermissionDenied, ValueError):
+        return str(parse_ip(told)) if told else None
+    except ValueError:
+        return None
+
+
+def told_ip(request: HttpRequest) -> str | None:
+    """Ask allauth, which knows the trusted proxies; an address may come in several spellings."""
+    try:
+        return get_adapter(request).get_client_ip(request)
+    except PermissionDenied:
         return None
 
 
@@ -120,4 +129,5 @@ def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def user_agent(request: HttpRequest) -> str:
-    return request.headers.get("user-agent", "")[:USER_AGENT_MAX_LENGTH].replace("\x00", "")
+    # Not `request.headers`, which looks through all there are.
+    return request.META.get("HTTP_USER_AGENT", "")[:USER_AGENT_MAX_LENGTH].replace("\x00", "")

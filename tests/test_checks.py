@@ -177,6 +177,14 @@ def test_simplejwts_view_with_a_serializer_made_from_ours_is_accepted():
     clear_url_caches()
 
 
+def test_a_serializer_that_is_not_there_is_no_traceback():
+    named = {"TOKEN_OBTAIN_SERIALIZER": "nowhere.to_be.Found"}
+    with override_settings(ROOT_URLCONF=Routes(simplejwt.TokenObtainPairView), SIMPLE_JWT=named):
+        clear_url_caches()
+        assert "authmodes.E006" in found()
+    clear_url_caches()
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [

@@ -88,6 +88,15 @@ def test_it_ends_all_others(here, login, bob):
     assert (here.get().status_code, his.get().status_code) == (200, 200)
 
 
+def test_it_ends_all_of_them_this_one_too(here, login, bob):
+    others = [login("session"), login("jwt")]
+    his = login("session", bob)
+    response = here.browser.submit(URL, {"all": "1"}, follow=True)
+    assert response.redirect_chain[-1][0].startswith("/accounts/login/")
+    assert [one.get().status_code for one in (here, *others)] == [401, 401, 401]
+    assert his.get().status_code == 200
+
+
 def test_alone_there_is_nothing_to_end(here):
     assert forms(text_of(here.browser.get(URL))) == []
 

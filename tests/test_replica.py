@@ -11,10 +11,10 @@ from django.contrib.sessions.models import Session
 from django.db import connections
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
-from authmodes import registry
+from authmodes import machines, registry
 from authmodes.models import LoginSession
 
-from .conftest import redirect_query, refresh
+from .conftest import post_json, redirect_query, refresh
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "replica"])
 
@@ -84,6 +84,22 @@ def test_a_token_is_judged_by_the_primary_however_far_the_replica_lags(login, st
     registry.revoke(used.row)
     assert used.get().status_code == 401
     assert refresh(used.refresh_token).json()["code"] == "login_session_ended"
+
+
+@pytest.mark.parametrize("ended", ["client", "secret", "token"])
+def test_so_is_a_machine_clients_token(ended, stop):
+    client, secret = machines.create("Nightly", "reports:read")
+    body = {"grant_type": "client_credentials", "client_id": client.client_id}
+    token = post_json("/auth/token/", {**body, "client_secret": secret}).json()["access_token"]
+    stop()
+    assert post_json("/auth/token/verify/", {"token": token}).status_code == 200
+    if ended == "client":
+        machines.revoke(client)
+    elif ended == "secret":
+        machines.rotate(client, timedelta(0))
+    else:
+        assert post_json("/auth/token/revoke/", {"token": token}).status_code == 200
+    assert post_json("/auth/token/verify/", {"token": token}).status_code == 401
 
 
 def test_a_login_that_the_replica_has_not_heard_of_counts(login, stop, settings):

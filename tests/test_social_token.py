@@ -702,6 +702,16 @@ def test_an_app_of_the_same_provider_may_be_named(provider, settings):
     assert present(id_token=provider.id_token(), client_id="x").status_code == 404
 
 
+def test_a_browser_is_sent_by_the_app_that_is_not_hidden(provider, settings):
+    phone = {**app_of(provider.url, hidden=True), "client_id": "phone"}
+    apps = [phone, app_of(provider.url)]
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": apps}}
+    listed = [one["id"] for one in Client().get("/auth/social/").json()]
+    assert listed.count("example") == 1
+    response = Client().post("/auth/social/example/start/?mode=session")
+    assert f"client_id={CLIENT_ID}" in response["Location"]
+
+
 def test_a_project_may_do_without_social_accounts(tmp_path):
     (tmp_path / "unsocial.py").write_text(
         "from tests.settings import *\n"

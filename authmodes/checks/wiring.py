@@ -72,13 +72,11 @@ def check_simplejwt_routes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMe
     """E006: simplejwt's own views would pass a rotated token and mint ones nobody can revoke."""
     jwt_settings = simple_jwt()
     sound: dict[type, bool] = {
-        simplejwt_views.TokenObtainPairView: issubclass(
-            import_string(jwt_settings.TOKEN_OBTAIN_SERIALIZER),
-            serializers.TokenObtainPairSerializer,
+        simplejwt_views.TokenObtainPairView: _names(
+            jwt_settings.TOKEN_OBTAIN_SERIALIZER, serializers.TokenObtainPairSerializer
         ),
-        simplejwt_views.TokenRefreshView: issubclass(
-            import_string(jwt_settings.TOKEN_REFRESH_SERIALIZER),
-            serializers.TokenRefreshSerializer,
+        simplejwt_views.TokenRefreshView: _names(
+            jwt_settings.TOKEN_REFRESH_SERIALIZER, serializers.TokenRefreshSerializer
         ),
     }
     for view in _views(get_resolver().url_patterns):
@@ -88,6 +86,14 @@ def check_simplejwt_routes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMe
                 hint="Route authmodes.urls instead, or name our serializers in SIMPLE_JWT.",
                 id="authmodes.E006",
             )
+
+
+def _names(path: str, serializer: type) -> bool:
+    """Whether a dotted path leads to our serializer or to one that is made from it."""
+    try:
+        return issubclass(import_string(path), serializer)
+    except ImportError:
+        return False
 
 
 def check_authentication_classes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:

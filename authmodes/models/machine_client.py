@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import policy
+from .primary import PrimaryManager
 
 # RFC 6749, 3.3.
 SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
@@ -72,6 +73,8 @@ class MachineClient(models.Model):
         editable=False,
     )
 
+    objects = PrimaryManager()
+
     class Meta:
         verbose_name = _("machine client")
         verbose_name_plural = _("machine clients")
@@ -104,6 +107,8 @@ class MachineClientSecret(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True, db_index=True)
     revoked_at = models.DateTimeField(null=True, db_index=True)
+
+    objects = PrimaryManager()
 
     class Meta:
         verbose_name = _("machine client secret")

@@ -18,7 +18,7 @@ from . import own
 
 @method_decorator([never_cache, login_required], name="dispatch")
 class SessionManageView(View):
-    """See where one is signed in; end one, or all others. Works without JavaScript."""
+    """See where one is signed in; end one, all others, or all. Works without JavaScript."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         current = memory.current_sid(request)
@@ -28,7 +28,9 @@ class SessionManageView(View):
         return render(request, "authmodes/sessions.html", {"login_sessions": rows})
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        if request.POST.get("others"):
+        if request.POST.get("all"):
+            registry.end_others(request.user, spare=None)
+        elif request.POST.get("others"):
             registry.end_others(request.user, spare=memory.current_sid(request))
         else:
             found = own.one_of(request.user, request.POST.get("sid", ""))

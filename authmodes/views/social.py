@@ -83,12 +83,19 @@ def providers(request: Request) -> list[dict[str, Any]]:
             "start_url": reverse("authmodes:social_start", args=[provider.sub_id]),
         }
         for provider in get_adapter(request._request).list_providers(request._request)
+        if not _is_hidden(provider)
     ]
+
+
+def _is_hidden(provider: Provider) -> bool:
+    """Whether it is one more app of a provider, such as one for phones, as allauth marks it."""
+    return provider.app is not None and bool(provider.app.settings.get("hidden"))
 
 
 def _provider(request: Request, name: str) -> Provider:
     """Find a provider in the site's own list, so that no stranger's text reaches a query."""
-    for provider in get_adapter(request._request).list_providers(request._request):
+    listed = get_adapter(request._request).list_providers(request._request)
+    for provider in sorted(listed, key=_is_hidden):
         if provider.sub_id == name and provider.supports_redirect:
             return provider
     raise Http404
