@@ -13,7 +13,7 @@ from django.contrib.auth import login as django_login
 from django.contrib.auth import logout as django_logout
 from django.contrib.sessions.backends import file
 from django.contrib.sessions.models import Session
-from django.db import connections
+from django.db import OperationalError, connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient
 from django.urls import path
@@ -592,3 +592,19 @@ def test_a_crowd_that_goes_on_with_what_it_gets_is_never_signed_out(cookie):
         assert statuses == [200] * 8
     assert is_signed_in(with_key(jar["key"]))
     assert only_row().ended_at is None
+
+
+def test_after_a_rotation_that_failed_the_next_one_succeeds(engine, cookie, clock, monkeypatch):
+    retire = stores.retire
+
+    def fail(*args):
+        retire(*args)
+        raise OperationalError("deadlock detected")
+
+    monkeypatch.setattr(stores, "retire", fail)
+    cookie.browser.raise_request_exception = False
+    assert cookie.browser.get(PAGE).status_code == 500
+    monkeypatch.setattr(stores, "retire", retire)
+    clock.shift(GRACE + timedelta(seconds=1))
+    rotate(cookie)
+    assert is_signed_in(cookie.browser)

@@ -55,7 +55,9 @@ def note_retired(session: SessionBase, session_key: str) -> list[str]:
     Else a login would leave one dead session behind with each rotation.
     """
     now = timezone.now().timestamp()
-    known = [*session.get(RETIRED_KEY, []), [stored_key(session_key), now]]
+    mine = stored_key(session_key)
+    # A rotation that failed may have noted it before; it is in use until this one succeeds.
+    known = [entry for entry in session.get(RETIRED_KEY, []) if entry[0] != mine] + [[mine, now]]
     over = [key for key, at in known if now - at > policy.SESSION_KEY_GRACE.total_seconds()]
     session[RETIRED_KEY] = [[key, at] for key, at in known if key not in over]
     return over
