@@ -74,6 +74,9 @@ def _follow_key(request: HttpRequest) -> None:
         if old_key:
             registry.abandon(old_key)
         return
+    if session.session_key and stores.gone([stores.stored_key(session.session_key)]):
+        # ATOMIC_REQUESTS has taken the change back, and the browser keeps the old key.
+        return
     auth_hash = session.get(HASH_SESSION_KEY, "")
     memory.change(session, keyed_at=timezone.now())
     if registry.follow(remembered.sid, old_key, stores.ensure_key(session), auth_hash):

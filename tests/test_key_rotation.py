@@ -17,6 +17,8 @@ from django.db import OperationalError, connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient
 from django.urls import path
+from rest_framework.decorators import api_view
+from rest_framework.exceptions import ValidationError
 
 from authmodes import registry, stores
 from authmodes.models import LoginSession
@@ -140,6 +142,12 @@ async def async_contents(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"username": user.get_username(), "names": names})
 
 
+@api_view(["GET"])
+def cycle_in_vain(request):
+    request._request.session.cycle_key()
+    raise ValidationError("ATOMIC_REQUESTS takes it back")
+
+
 urlpatterns = [
     *project_urlpatterns,
     path("put/<str:name>/", put),
@@ -153,6 +161,7 @@ urlpatterns = [
     path("become/<str:name>/", become),
     path("overtaken/<str:name>/", overtaken),
     path("revoked-meanwhile/", revoked_meanwhile),
+    path("cycle-in-vain/", cycle_in_vain),
     path("async/login/", async_login),
     path("async/put/<str:name>/", async_put),
     path("async/contents/", async_contents),
@@ -608,3 +617,18 @@ def test_after_a_rotation_that_failed_the_next_one_succeeds(engine, cookie, cloc
     clock.shift(GRACE + timedelta(seconds=1))
     rotate(cookie)
     assert is_signed_in(cookie.browser)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", [name for name in ENGINES if name.endswith("db")])
+def test_a_changed_key_that_is_taken_back_is_not_followed(
+    name, login, settings, clock, atomic_requests
+):
+    settings.SESSION_ENGINE = name
+    used = login("session")
+    assert used.browser.get("/cycle-in-vain/").status_code == 400
+    clock.shift(timedelta(hours=1))
+    registry.prune()
+    assert is_signed_in(used.browser)
+    registry.revoke(only_row())
+    assert not is_signed_in(used.browser)
