@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth import login as django_login
 from django.contrib.sessions.models import Session
+from django.core.cache.backends.locmem import LocMemCache
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
@@ -435,6 +436,33 @@ def test_a_store_that_is_away_ends_nothing(login, settings, clock, monkeypatch, 
     registry.prune()
     assert used.row.ended_at is None
     assert "Could not look for Django sessions" in caplog.text
+
+
+class Quiet(LocMemCache):
+    """Hides that it is away, as clients do with `ignore_exc` or `IGNORE_EXCEPTIONS`."""
+
+    away = False
+
+    def get(self, *args, **kwargs):
+        return None if self.away else super().get(*args, **kwargs)
+
+    def set(self, *args, **kwargs):
+        if not self.away:
+            super().set(*args, **kwargs)
+
+    def has_key(self, *args, **kwargs):
+        return not self.away and super().has_key(*args, **kwargs)
+
+
+def test_a_cache_that_hides_that_it_is_away_ends_nothing(login, settings, clock, monkeypatch):
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.Quiet", "LOCATION": "quiet"}}
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    used = login("session")
+    clock.shift(HOUR)
+    monkeypatch.setattr(Quiet, "away", True)
+    registry.prune()
+    monkeypatch.setattr(Quiet, "away", False)
+    assert used.get().status_code == 200
 
 
 def test_pruning_asks_the_store_once_for_each_batch(login, clock, monkeypatch):

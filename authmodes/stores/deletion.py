@@ -19,6 +19,7 @@ from .keys import engine
 logger = logging.getLogger("authmodes")
 
 TOMBSTONE = "authmodes.ended."
+PROBE = "authmodes.probe"
 TOMBSTONE_MARGIN = timedelta(minutes=1)
 
 
@@ -35,6 +36,8 @@ def gone(stored_keys: Collection[str]) -> set[str]:
         )
         return set(stored_keys).difference(alive.values_list("session_key", flat=True))
     try:
+        if _is_cached(store):
+            _probe()
         return {key for key in stored_keys if not store().exists(key)}
     except Exception:
         # Whatever the cache client raises, and without a trace: it may quote the key.
@@ -109,6 +112,13 @@ def _is_cached(store: type[SessionBase]) -> bool:
 
 def _cache() -> BaseCache:
     return caches[settings.SESSION_CACHE_ALIAS]
+
+
+def _probe() -> None:
+    """Raise if the cache keeps nothing: clients may hide that it is away, as if it were empty."""
+    _cache().set(PROBE, 1, TOMBSTONE_MARGIN.total_seconds())
+    if _cache().get(PROBE) is None:
+        raise ConnectionError
 
 
 def _tombstone_seconds() -> float:
