@@ -32,6 +32,7 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
     registry.finish(request)
     if response.status_code >= 500:
         _end_lost_login(request)
+    _forget_undone_login(request)
     if stores.is_discarded(request):
         request.session.flush()
     if _key_changed(request):
@@ -50,6 +51,20 @@ def _end_lost_login(request: HttpRequest) -> None:
     login_session = getattr(request, "_authmodes_login", None)
     if login_session is not None:
         registry.revoke(login_session, EndReason.LOGOUT)
+
+
+def _forget_undone_login(request: HttpRequest) -> None:
+    """Drop the Django session of a login whose row ATOMIC_REQUESTS has taken back.
+
+    A store outside the database has kept it, and no revocation would find it.
+    """
+    login_session = getattr(request, "_authmodes_login", None)
+    if login_session is None or not registry.may_be_undone():
+        return
+    remembered = memory.recall(request.session)
+    sid = str(login_session.sid)
+    if remembered is not None and remembered.sid == sid and not registry.is_active(sid):
+        request.session.flush()
 
 
 def _key_changed(request: HttpRequest) -> bool:

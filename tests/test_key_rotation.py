@@ -17,8 +17,9 @@ from django.db import OperationalError, connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient
 from django.urls import path
-from rest_framework.decorators import api_view
+from rest_framework.decorators import api_view, permission_classes
 from rest_framework.exceptions import ValidationError
+from rest_framework.permissions import AllowAny
 
 from authmodes import registry, stores
 from authmodes.models import LoginSession
@@ -148,6 +149,13 @@ def cycle_in_vain(request):
     raise ValidationError("ATOMIC_REQUESTS takes it back")
 
 
+@api_view(["GET"])
+@permission_classes([AllowAny])
+def become_in_vain(request, name):
+    become(request._request, name)
+    raise ValidationError("ATOMIC_REQUESTS takes it back")
+
+
 urlpatterns = [
     *project_urlpatterns,
     path("put/<str:name>/", put),
@@ -162,6 +170,7 @@ urlpatterns = [
     path("overtaken/<str:name>/", overtaken),
     path("revoked-meanwhile/", revoked_meanwhile),
     path("cycle-in-vain/", cycle_in_vain),
+    path("become-in-vain/<str:name>/", become_in_vain),
     path("async/login/", async_login),
     path("async/put/<str:name>/", async_put),
     path("async/contents/", async_contents),
@@ -632,3 +641,11 @@ def test_a_changed_key_that_is_taken_back_is_not_followed(
     assert is_signed_in(used.browser)
     registry.revoke(only_row())
     assert not is_signed_in(used.browser)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_login_that_is_taken_back_leaves_no_session(engine, alice, atomic_requests):
+    browser = Browser()
+    assert browser.get("/become-in-vain/alice/").status_code == 400
+    assert not LoginSession.objects.exists()
+    assert not is_signed_in(browser)

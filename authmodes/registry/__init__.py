@@ -31,7 +31,7 @@ from .judging import (
     is_live,
     verdict,
 )
-from .outliving import finish, outlive
+from .outliving import finish, may_be_undone, outlive
 from .rotating import Refusal, is_reused, rotate, spend_legacy
 from .starting import start, start_app
 
@@ -58,6 +58,7 @@ __all__ = [
     "is_reused",
     "keep",
     "last_seen",
+    "may_be_undone",
     "outlive",
     "prune",
     "recheck",

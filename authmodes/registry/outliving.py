@@ -27,7 +27,12 @@ def repeat(request: HttpRequest, write: Callable[[], object]) -> None:
 
 def in_view_transaction() -> bool:
     """Whether we are inside a view of ATOMIC_REQUESTS; ours are not, the project's may be."""
-    return connection.in_atomic_block and bool(connection.settings_dict["ATOMIC_REQUESTS"])
+    return connection.in_atomic_block and may_be_undone()
+
+
+def may_be_undone() -> bool:
+    """Whether what a view has written may be taken back by the time of the answer."""
+    return bool(connection.settings_dict["ATOMIC_REQUESTS"])
 
 
 def finish(request: HttpRequest) -> None:

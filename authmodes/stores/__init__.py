@@ -15,6 +15,7 @@ from .keys import (
     withdraw,
 )
 from .successors import (
+    came_as,
     came_by,
     catch_up,
     copy_to,
@@ -31,6 +32,7 @@ from .successors import (
 )
 
 __all__ = [
+    "came_as",
     "came_by",
     "catch_up",
     "cookie_key",

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth import SESSION_KEY
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -103,6 +103,8 @@ def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
         # An app holds no cookies, so whoever sends its key as one has read the store.
         session._session_key, data = None, {}
     session._authmodes_came_by = session.session_key  # type: ignore[attr-defined]
+    whose = memory.sid_in(data), data.get(HASH_SESSION_KEY, "")
+    session._authmodes_came_as = whose  # type: ignore[attr-defined]
     return data
 
 
@@ -153,6 +155,11 @@ def may_be_overtaken(session: SessionBase) -> bool:
 def came_by(session: SessionBase, cookie: str | None) -> str | None:
     """The key that the request came by, or was led on to; None if it led nowhere."""
     return getattr(session, "_authmodes_came_by", cookie)
+
+
+def came_as(session: SessionBase) -> tuple[str | None, str]:
+    """The login session that the request came with, and the hash of the password then."""
+    return getattr(session, "_authmodes_came_as", (None, ""))
 
 
 def successor_of(session: SessionBase) -> SessionBase | None:
