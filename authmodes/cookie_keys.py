@@ -87,7 +87,7 @@ def _follow_key(request: HttpRequest) -> None:
     remembered = memory.recall(session)
     if remembered is None or memory.is_registered(session):
         if old_key:
-            registry.abandon(old_key)
+            registry.abandon(old_key, *stores.came_as(session))
         return
     if session.session_key and stores.gone([stores.stored_key(session.session_key)]):
         # ATOMIC_REQUESTS has taken the change back, and the browser keeps the old key.

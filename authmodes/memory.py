@@ -71,6 +71,11 @@ def recall(session: SessionBase) -> Memory | None:
     return memory
 
 
+def sid_in(data: dict[str, Any]) -> str | None:
+    """The `sid` in a Django session's data as it was loaded."""
+    return (data.get(DATA_KEY) or {}).get("sid")
+
+
 def change(session: SessionBase, **changes: Any) -> None:
     """Remember something else than before; marks the session as modified."""
     memory = recall(session)

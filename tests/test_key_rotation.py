@@ -156,6 +156,12 @@ def become_in_vain(request, name):
     raise ValidationError("ATOMIC_REQUESTS takes it back")
 
 
+def overtaken_then(request: HttpRequest, what: str) -> JsonResponse:
+    """As `overtaken`, and then the session is flushed or somebody else's."""
+    overtaken(request, "x")
+    return flush(request) if what == "flush" else become(request, what)
+
+
 urlpatterns = [
     *project_urlpatterns,
     path("put/<str:name>/", put),
@@ -171,6 +177,7 @@ urlpatterns = [
     path("revoked-meanwhile/", revoked_meanwhile),
     path("cycle-in-vain/", cycle_in_vain),
     path("become-in-vain/<str:name>/", become_in_vain),
+    path("overtaken-then/<str:what>/", overtaken_then),
     path("async/login/", async_login),
     path("async/put/<str:name>/", async_put),
     path("async/contents/", async_contents),
@@ -649,3 +656,11 @@ def test_a_login_that_is_taken_back_leaves_no_session(engine, alice, atomic_requ
     assert browser.get("/become-in-vain/alice/").status_code == 400
     assert not LoginSession.objects.exists()
     assert not is_signed_in(browser)
+
+
+@pytest.mark.parametrize("what", ["flush", "bob"])
+def test_an_overtaken_request_that_leaves_its_session_ends_the_login(what, engine, cookie, bob):
+    left = only_row()
+    cookie.browser.get(f"/overtaken-then/{what}/")
+    left.refresh_from_db()
+    assert left.end_reason == "logout"

@@ -194,9 +194,17 @@ def is_current(sid: str, session_key: str) -> LoginSessionQuerySet:
     return LoginSession.objects.active().filter(sid=sid, session_key=stored)
 
 
-def abandon(session_key: str) -> None:
-    """End the login of a Django session that was flushed or whose user was replaced."""
-    for login_session in _of_session(session_key):
+def abandon(session_key: str, sid: str | None, auth_hash: str) -> None:
+    """End the login of a Django session that was flushed or whose user was replaced.
+
+    By its `sid` too, as a parallel request may have changed the key; unless it changed the
+    password, upon which Django flushes whatever was loaded before.
+    """
+    found = list(_of_session(session_key))
+    if sid is not None and not found:
+        same = LoginSession.objects.for_credential().filter(sid=sid, ended_at=None)
+        found = list(same.filter(auth_hash=auth_hash))
+    for login_session in found:
         # Django flushes a session whose password hash is stale, without saying why.
         if is_acceptable(login_session):
             revoke(login_session, EndReason.LOGOUT)
