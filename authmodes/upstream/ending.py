@@ -1,10 +1,9 @@
 """Ends what came from a provider's session: logins, one-time codes, and logins under way."""
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from allauth.account import app_settings
 from allauth.account.authentication import get_authentication_records
 from allauth.socialaccount.providers.base import Provider
 from django.contrib.auth import get_user_model
@@ -14,6 +13,13 @@ from django.utils import timezone
 
 from .. import client, memory, policy, registry
 from ..models import EndReason, LoginSession, SpentToken
+
+# How long it is remembered that something has ended: longer than a login waits at a stage
+# (`ACCOUNT_LOGIN_TIMEOUT`), or an ID token that nobody has presented yet is good for.
+KEPT = timedelta(days=7)
+ENDED, ISSUED = "ended_upstream", "ended_upstream_by_its_clock"
+
+Names = Sequence[tuple[str, ...]]
 
 
 def uids_of(provider: Provider, subject: str) -> list[str]:
@@ -33,22 +39,28 @@ def uids_of(provider: Provider, subject: str) -> list[str]:
     return list(accounts.values_list("uid", flat=True))
 
 
-def end_session(provider: Provider, sid: str, uids: list[str] | None) -> int:
-    """End what came from one session at the provider; of these accounts, unless None."""
-    _note([(provider.sub_id, "sid", sid)])
-    whose: dict[str, Any] = {"provider": provider.sub_id, "provider_sid": sid}
-    return _end(whose if uids is None else {**whose, "provider_uid__in": uids})
+def end_session(provider: Provider, sid: str, uids: list[str] | None, issued_at: datetime) -> int:
+    """End what came from one session at the provider; of these accounts, unless None.
+
+    `issued_at` is when the provider said so, by its own clock.
+    """
+    if uids is None:
+        _note(provider, [("sid", sid)], issued_at)
+        return _end({"provider": provider.sub_id, "provider_sid": sid})
+    _note(provider, [("sid", sid, uid) for uid in uids], issued_at)
+    whose = {"provider": provider.sub_id, "provider_sid": sid}
+    return sum(_end({**whose, "provider_uid": uid}) for uid in uids)
 
 
-def end_accounts(provider: Provider, uids: list[str]) -> int:
+def end_accounts(provider: Provider, uids: list[str], issued_at: datetime) -> int:
     """End every login that was made with these accounts of the provider."""
-    _note((provider.sub_id, "uid", uid) for uid in uids)
-    return _end({"provider": provider.sub_id, "provider_uid__in": uids})
+    _note(provider, [("uid", uid) for uid in uids], issued_at)
+    return sum(_end({"provider": provider.sub_id, "provider_uid": uid}) for uid in uids)
 
 
-def end_users(provider: Provider, uids: list[str]) -> int:
+def end_users(provider: Provider, uids: list[str], issued_at: datetime) -> int:
     """End every login of the users who have these accounts, however they signed in."""
-    count = end_accounts(provider, uids)
+    count = end_accounts(provider, uids, issued_at)
     accounts = _accounts(provider).filter(uid__in=uids)
     for user in get_user_model()._base_manager.filter(pk__in=accounts.values("user")):
         count += registry.revoke_user(user, EndReason.UPSTREAM_LOGOUT)
@@ -56,24 +68,26 @@ def end_users(provider: Provider, uids: list[str]) -> int:
 
 
 def has_ended(request: HttpRequest, user: Any) -> bool:
-    """Whether the provider has ended a login under way, since it was begun there.
+    """Whether the provider has ended what a login that is about to be made is from.
 
-    A login may wait at one of allauth's stages, for a second factor say, with nothing yet
-    that could be revoked.
+    The login may have waited at one of allauth's stages, for a second factor say, with
+    nothing yet that could be revoked; or its ID token with whoever presents it.
     """
-    records = get_authentication_records(request, user)
-    social = [record for record in records if record["method"] == "socialaccount"]
-    if not social:
+    latest = client.social_record(get_authentication_records(request, user))
+    if latest is None:
         return False
-    latest = social[-1]
-    begun_at = memory.moment_of(latest["at"])
-    names = [(latest["provider"], "uid", latest["uid"])]
-    if sid := client.provider_session(request):
-        names.append((latest["provider"], "sid", sid))
-    noted = (SpentToken.objects.spent_until("ended_upstream", *name) for name in names)
-    return any(
-        policy.has_begun_by(begun_at, until - _window()) for until in noted if until is not None
+    uid, sid = str(latest["uid"]), client.provider_session(request)
+    names = [("uid", uid), *([("sid", sid), ("sid", sid, uid)] if sid else [])]
+    ended_at = _noted(ENDED, latest["provider"], names)
+    if ended_at and policy.has_begun_by(memory.moment_of(latest["at"]), ended_at):
+        return True
+    # Both by the provider's clock, however far that is from ours, and it counts in seconds:
+    # who signs in again in the second of the logout is let in.
+    ended_at, issued_at = (
+        _noted(ISSUED, latest["provider"], names),
+        client.provider_moment(request),
     )
+    return bool(ended_at and issued_at and not policy.has_begun_by(ended_at, issued_at))
 
 
 def _accounts(provider: Provider) -> QuerySet[Any]:
@@ -88,14 +102,14 @@ def _end(whose: dict[str, Any]) -> int:
     return registry.revoke_all(LoginSession.objects.filter(**whose), EndReason.UPSTREAM_LOGOUT)
 
 
-def _note(names: Iterable[tuple[str, str, str]]) -> None:
-    """Remember, for as long as a login can be under way, what was ended just now."""
-    until = timezone.now() + _window()
+def _note(provider: Provider, names: Names, issued_at: datetime) -> None:
+    """Remember what has ended, by our clock and by the provider's."""
+    moments = {ENDED: timezone.now(), ISSUED: issued_at.replace(microsecond=0)}
     for name in names:
-        SpentToken.objects.give_back("ended_upstream", *name)
-        SpentToken.objects.spend("ended_upstream", *name, until=until)
+        for kind, moment in moments.items():
+            SpentToken.objects.note(kind, provider.sub_id, *name, until=moment + KEPT)
 
 
-def _window() -> timedelta:
-    # How long a login may wait at a stage (`ACCOUNT_LOGIN_TIMEOUT`).
-    return timedelta(seconds=app_settings.LOGIN_TIMEOUT)
+def _noted(kind: str, provider: str, names: Names) -> datetime | None:
+    until = SpentToken.objects.spent_until(*((kind, provider, *name) for name in names))
+    return None if until is None else until - KEPT

@@ -6,7 +6,7 @@ sends them (https://developers.google.com/identity/protocols/risc).
 
 import logging
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from allauth.socialaccount.providers.base import Provider
@@ -59,7 +59,8 @@ def receive(providers: Iterable[Provider], raw_token: object) -> int:
         raise UpstreamTokenRefused("The token was used before.")
     try:
         return sum(
-            _act(provider, kind, event, subjects.get(kind, "")) for kind, event in events.items()
+            _act(provider, kind, event, subjects.get(kind, ""), message.moment("iat"))
+            for kind, event in events.items()
         )
     except Exception:
         # So that the provider may send it again.
@@ -97,12 +98,14 @@ def _subject(event: dict[str, Any], message: Message, issuer: Issuer) -> str:
     return verifying.plain_text(subject.get("sub"), "sub")
 
 
-def _act(provider: Provider, kind: str, event: dict[str, Any], subject: str) -> int:
+def _act(
+    provider: Provider, kind: str, event: dict[str, Any], subject: str, issued_at: datetime
+) -> int:
     is_hijacked = kind == ACCOUNT_DISABLED and event.get("reason") == "hijacking"
     if kind in ENDS_EVERYTHING or is_hijacked:
-        ended = ending.end_users(provider, ending.uids_of(provider, subject))
+        ended = ending.end_users(provider, ending.uids_of(provider, subject), issued_at)
     elif kind in ENDS_LOGINS_OF_ACCOUNT:
-        ended = ending.end_accounts(provider, ending.uids_of(provider, subject))
+        ended = ending.end_accounts(provider, ending.uids_of(provider, subject), issued_at)
     elif kind == VERIFICATION:
         logger.info("security events of %s arrive here: verified", provider.sub_id)
         return 0

@@ -57,8 +57,8 @@ def _checked(message: Message, provider: Provider) -> Provider:
 
 
 def _end(provider: Provider, message: Message) -> int:
-    sid, subject = message.text("sid"), message.text("sub")
+    sid, subject, issued_at = message.text("sid"), message.text("sub"), message.moment("iat")
     uids = ending.uids_of(provider, subject) if subject else None
     if sid:
-        return ending.end_session(provider, sid, uids)
-    return ending.end_accounts(provider, uids or [])
+        return ending.end_session(provider, sid, uids, issued_at)
+    return ending.end_accounts(provider, uids or [], issued_at)
