@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from allauth.socialaccount.providers.base import Provider
+from django.db import transaction
 from django.utils import timezone
 
-from .. import policy
+from .. import policy, registry
 from ..errors import UpstreamTokenRefused
 from ..models import SpentToken
 from . import ending, issuers, verifying
@@ -54,18 +55,24 @@ def receive(providers: Iterable[Provider], raw_token: object) -> int:
     issuer = issuers.transmitter_issuer(provider)
     subjects = {kind: _subject(event, message, issuer) for kind, event in _known(events)}
     verifying.verify(message, issuer)
+    return _act_once(provider, message, issuer, subjects)
+
+
+@registry.retried
+def _act_once(
+    provider: Provider, message: Message, issuer: Issuer, subjects: dict[str, str]
+) -> int:
     name = ("security_event", issuer.name, message.required_text("jti"))
-    if not SpentToken.objects.spend(*name, until=message.moment("iat") + MAX_AGE + LEEWAY):
-        raise UpstreamTokenRefused("The token was used before.")
-    try:
+    issued_at = message.moment("iat")
+    # Used up together with what comes of it: whatever goes wrong, a process that is killed
+    # included, the provider may send it again.
+    with transaction.atomic():
+        if not SpentToken.objects.spend(*name, until=issued_at + MAX_AGE + LEEWAY):
+            raise UpstreamTokenRefused("The token was used before.")
         return sum(
-            _act(provider, kind, event, subjects.get(kind, ""), message.moment("iat"))
-            for kind, event in events.items()
+            _act(provider, kind, event, subjects.get(kind, ""), issued_at)
+            for kind, event in message.events().items()
         )
-    except Exception:
-        # So that the provider may send it again.
-        SpentToken.objects.give_back(*name)
-        raise
 
 
 def _checked(message: Message) -> dict[str, dict[str, Any]]:
