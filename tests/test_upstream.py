@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import connections
 from django.test import Client
+from django.utils import timezone
 
 from authmodes import registry
 from authmodes.models import HandoffCode, LoginSession, SpentToken
@@ -400,6 +401,36 @@ def test_the_logins_of_that_session_end_and_no_others(idp, came_by, bob, login, 
         assert_done(response)
     for name, one in logins.items():
         (assert_ended if name in (ended or ()) else assert_alive)(one)
+
+
+# MariaDB takes each for ours.
+@pytest.mark.parametrize("kind", ["logout", "event"])
+@pytest.mark.parametrize("uid_field", ["sub", "oid"])
+@pytest.mark.parametrize(
+    "claims", [{"sid": "SID-1"}, {"sid": "sid-1 "}, {"sub": "SUB-1"}, {"sub": "s\xfab-1"}], ids=str
+)
+def test_names_that_differ_a_little_end_nothing(
+    idp, settings, alice_at_idp, came_by, claims, kind, uid_field
+):
+    made = app(idp, uid_field=uid_field)
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [made]}}
+    SocialAccount.objects.update(extra_data={"id_token": {"sub": "sub-1"}})
+    used = came_by()
+    code = HandoffCode.objects.create(
+        digest="x",
+        user=alice_at_idp,
+        expires_at=timezone.now(),
+        provider="idp",
+        provider_uid="sub-1",
+        provider_sid="sid-1",
+    )
+    if kind == "logout":
+        assert_done(send(idp.logout_token(**{"sid": MISSING, "sub": MISSING, **claims})))
+    else:
+        subject = {"subject_type": "iss-sub", "iss": idp.url, "sub": claims.get("sub", "Sub-1")}
+        assert send_event(idp.event_token(SESSIONS_REVOKED, subject=subject)).status_code == 202
+    assert_alive(used)
+    assert HandoffCode.objects.get() == code
 
 
 # -- tokens that are refused ---------------------------------------------------------------
