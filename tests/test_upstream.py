@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
+from rest_framework import throttling
 
 from authmodes import registry
 from authmodes.models import HandoffCode, LoginSession, SpentToken
@@ -45,6 +46,7 @@ from .oidc_upstream import (
     jwk_of,
     unsigned,
 )
+from .test_throttles import AWAY
 
 LOGOUT = "/auth/upstream/logout/idp/"
 EVENTS = "/auth/upstream/events/idp/"
@@ -795,14 +797,59 @@ def test_a_rotated_key_is_fetched_when_it_is_needed(idp, came_by, clock):
 
 def test_unknown_keys_do_not_make_us_fetch_without_bound(idp, came_by, clock):
     used = came_by()
-    for _ in range(10):
+    for count in (1, 2):
         assert_refused(send(idp.logout_token(header={"kid": "key-9"})))
-    assert idp.asked.count("/jwks") == 1
-    clock.shift(timedelta(seconds=11))
-    for _ in range(10):
-        assert_refused(send(idp.logout_token(header={"kid": "key-9"})))
-    assert idp.asked.count("/jwks") == 2
+        for _ in range(10):
+            assert_refused(send(idp.logout_token(header={"kid": "key-9"})), 503)
+        assert idp.asked.count("/jwks") == count
+        clock.shift(timedelta(seconds=11))
     assert_alive(used)
+
+
+@pytest.mark.parametrize("kind", ["logout", "event"])
+def test_a_rotated_key_is_not_refused_for_good_because_a_stranger_asked_first(
+    idp, came_by, clock, kind
+):
+    assert_done(send(idp.logout_token(sub="x", sid="x")))
+    clock.shift(timedelta(seconds=11))
+    # We look for a key that nobody knows, and then not again for a while.
+    assert_refused(send(idp.logout_token(header={"kid": "key-9"})))
+    idp.signing, idp.kid = ec.generate_private_key(ec.SECP256R1()), "key-2"
+    idp.keys = [jwk_of(idp.signing, "key-2")]
+    used = came_by()
+    raw = idp.logout_token() if kind == "logout" else idp.event_token(SESSIONS_REVOKED)
+    deliver = send if kind == "logout" else send_event
+    assert deliver(raw).status_code == 503
+    clock.shift(timedelta(seconds=11))
+    assert deliver(raw).status_code in (200, 202)
+    assert_ended(used)
+
+
+@pytest.mark.parametrize("answer", ['{"error": "maintenance"}', '{"keys": {}}', '{"keys": null}'])
+def test_an_answer_without_keys_replaces_none(idp, came_by, clock, answer):
+    used = came_by()
+    idp.broken["/jwks"] = (200, answer)
+    raw = idp.logout_token()
+    assert_refused(send(raw), 503)
+    del idp.broken["/jwks"]
+    clock.shift(timedelta(seconds=11))
+    assert_done(send(raw))
+    assert_ended(used)
+    clock.shift(timedelta(seconds=11))
+    idp.broken["/jwks"] = (200, answer)
+    assert_refused(send(idp.logout_token(header={"kid": "key-9"})), 503)
+    assert_done(send(idp.logout_token()))
+
+
+def test_without_the_cache_a_call_is_503_and_may_be_sent_again(idp, came_by, settings):
+    used, raw, caches = came_by(), idp.logout_token(), settings.CACHES
+    settings.CACHES = AWAY
+    assert_refused(send(raw), 503)
+    assert send_event(idp.event_token(SESSIONS_REVOKED)).status_code == 503
+    settings.CACHES = caches
+    assert_alive(used)
+    assert_done(send(raw))
+    assert_ended(used)
 
 
 def test_a_withdrawn_key_is_believed_for_five_minutes_at_most(idp, came_by, clock):
@@ -936,7 +983,35 @@ def test_whose_cookie_comes_along_does_not_matter(idp, came_by, login, bob):
     assert_alive(other)
 
 
+def test_strangers_do_not_use_up_the_providers_calls(idp, came_by, monkeypatch):
+    used = came_by()
+    # What DEFAULT_THROTTLE_CLASSES does, which DRF reads at import.
+    classes = [throttling.AnonRateThrottle]
+    monkeypatch.setattr("rest_framework.views.APIView.throttle_classes", classes)
+    monkeypatch.setattr(throttling.AnonRateThrottle, "THROTTLE_RATES", {"anon": "5/min"})
+    for _ in range(6):
+        # The stranger only claims to be the provider.
+        send("x", HTTP_X_FORWARDED_FOR="192.0.2.7", REMOTE_ADDR="198.51.100.9")
+    assert_done(send(idp.logout_token(), REMOTE_ADDR="192.0.2.7"))
+    assert_ended(used)
+
+
 # -- signing out here and there ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("endpoint", ["https://[idp", "https://[::1"])
+def test_an_endpoint_that_is_no_url_does_not_break_the_logout(idp, came_by, mode, endpoint):
+    idp.metadata["end_session_endpoint"] = endpoint
+    used = came_by(mode)
+    assert upstream_url(sign_out(used, upstream=True)) is None
+    assert used.row.end_reason == "logout"
+
+
+def test_a_cache_that_is_away_does_not_break_a_logout(idp, came_by, settings):
+    used = came_by("jwt")
+    settings.CACHES = AWAY
+    assert upstream_url(sign_out(used, upstream=True)) is None
+    assert used.row.end_reason == "logout"
 
 
 def sign_out(used, how="credential", **body):
