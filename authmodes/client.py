@@ -85,11 +85,11 @@ def note_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> N
         request.session.pop(key, None)
     id_token = extra_data.get("id_token")
     claims = id_token if isinstance(id_token, dict) else extra_data
-    sid, issued_at = claims.get("sid"), claims.get("iat")
+    sid, iat = claims.get("sid"), claims.get("iat")
     if isinstance(sid, str) and 0 < len(sid) <= PROVIDER_SID_MAX_LENGTH:
         request.session[PROVIDER_SID_KEY] = sid
-    if isinstance(issued_at, int | float) and 0 <= issued_at < YEAR_3000:
-        request.session[PROVIDER_IAT_KEY] = issued_at
+    if isinstance(iat, int | float) and 0 <= iat < YEAR_3000:
+        request.session[PROVIDER_IAT_KEY] = iat
 
 
 def provider_session(request: HttpRequest) -> str:
@@ -99,8 +99,8 @@ def provider_session(request: HttpRequest) -> str:
 
 def provider_moment(request: HttpRequest) -> datetime | None:
     """When the provider issued the ID token of a login, by its own clock; None for nothing."""
-    issued_at = request.session.get(PROVIDER_IAT_KEY)
-    return None if issued_at is None else memory.moment_of(issued_at)
+    iat = request.session.get(PROVIDER_IAT_KEY)
+    return None if iat is None else memory.moment_of(iat)
 
 
 def is_headless(request: HttpRequest) -> bool:

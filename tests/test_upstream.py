@@ -1007,6 +1007,14 @@ def test_an_endpoint_that_is_no_url_does_not_break_the_logout(idp, came_by, mode
     assert used.row.end_reason == "logout"
 
 
+def test_a_dead_refresh_token_learns_nothing_of_the_providers_session(idp, came_by):
+    used = came_by("jwt")
+    raw = used.refresh_token
+    used.logout()
+    again = post_json("/auth/logout/", {"refresh": raw, "upstream": True})
+    assert upstream_url(again) is None
+
+
 def test_a_cache_that_is_away_does_not_break_a_logout(idp, came_by, settings):
     used = came_by("jwt")
     settings.CACHES = AWAY
@@ -1240,6 +1248,9 @@ BAD_EVENTS = {
     "iat ahead": (lambda idp: event(iat=int(time.time()) + 65)(idp), "invalid_request"),
     "iat too old": (lambda idp: event(iat=int(time.time()) - 604_801)(idp), "invalid_request"),
     "jti missing": (event(jti=MISSING), "invalid_request"),
+    "exp past": (lambda idp: event(exp=int(time.time()) - 61)(idp), "invalid_request"),
+    "exp a text": (event(exp="4102444800"), "invalid_request"),
+    "nonce": (event(nonce="n"), "invalid_request"),
     "jti with NUL": (event(jti="a\x00b"), "invalid_request"),
     "events missing": (event(events=MISSING), "invalid_request"),
     "events empty": (event(events={}), "invalid_request"),

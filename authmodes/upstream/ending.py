@@ -80,16 +80,13 @@ def has_ended(request: HttpRequest, user: Any) -> bool:
         return False
     uid, sid = str(latest["uid"]), client.provider_session(request)
     names = [("uid", uid), *([("sid", sid), ("sid", sid, uid)] if sid else [])]
-    ended_at = _noted(ENDED, latest["provider"], names)
-    if ended_at and policy.has_begun_by(memory.moment_of(latest["at"]), ended_at):
+    end = _noted(ENDED, latest["provider"], names)
+    if end and policy.has_begun_by(memory.moment_of(latest["at"]), end):
         return True
     # Both by the provider's clock, however far that is from ours, and it counts in seconds:
     # who signs in again in the second of the logout is let in.
-    ended_at, issued_at = (
-        _noted(ISSUED, latest["provider"], names),
-        client.provider_moment(request),
-    )
-    return bool(ended_at and issued_at and not policy.has_begun_by(ended_at, issued_at))
+    end, issued_at = _noted(ISSUED, latest["provider"], names), client.provider_moment(request)
+    return bool(end and issued_at and not policy.has_begun_by(end, issued_at))
 
 
 def _accounts(provider: Provider) -> QuerySet[Any]:

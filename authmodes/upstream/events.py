@@ -81,6 +81,11 @@ def _checked(message: Message) -> dict[str, dict[str, Any]]:
         raise UpstreamTokenRefused("The token is from the future.")
     if not policy.is_recent(issued_at, MAX_AGE, now):
         raise UpstreamTokenRefused("The token is too old.")
+    if "exp" in message.claims and policy.is_over(message.moment("exp") + LEEWAY, now):
+        raise UpstreamTokenRefused("The token has expired.")
+    if "nonce" in message.claims:
+        # The mark of an ID token, whose `typ` may be the same (RFC 8417, 4.1).
+        raise UpstreamTokenRefused("A security event token has no nonce.")
     message.required_text("jti")
     return message.events()
 
