@@ -6,8 +6,10 @@ from datetime import datetime
 from django.db import IntegrityError, models, transaction
 from django.utils.translation import gettext_lazy as _
 
+from .primary import PrimaryManager
 
-class SpentTokenManager(models.Manager["SpentToken"]):
+
+class SpentTokenManager(PrimaryManager["SpentToken"]):
     """Spending is one INSERT, so of any number of processes only one can."""
 
     def spend(self, *name: str, until: datetime) -> bool:
