@@ -27,6 +27,8 @@ AMR = {
 
 PROVIDER_SID_KEY = "_authmodes_provider_sid"
 PROVIDER_SID_MAX_LENGTH = 255
+PROVIDER_IAT_KEY = "_authmodes_provider_iat"
+YEAR_3000 = 32_503_680_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def origin(request: HttpRequest, user: Any) -> Origin:
     amr: list[str] = []
     for record in records:
         amr += AMR.get(_kind(record), [])
-    social: dict[str, Any] = next((r for r in records if r["method"] == "socialaccount"), {})
+    social = social_record(records) or {}
     return Origin(
         method=records[0]["method"],
         provider=social.get("provider", ""),
@@ -63,6 +65,11 @@ def origin(request: HttpRequest, user: Any) -> Origin:
     )
 
 
+def social_record(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The latest by a provider; an earlier one is of a login that was not finished."""
+    return next((r for r in reversed(records) if r["method"] == "socialaccount"), None)
+
+
 def last_proof(request: HttpRequest, user: Any) -> datetime | None:
     """When the user last proved who they are, by allauth's records; None if there are none."""
     records = get_authentication_records(request, user)
@@ -70,20 +77,30 @@ def last_proof(request: HttpRequest, user: Any) -> datetime | None:
 
 
 def note_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> None:
-    """Keep the `sid` of the ID token that a social login came with, until the login is done.
+    """Keep `sid` and `iat` of the ID token of a social login, until the login is done.
 
     `extra_data` is that of allauth's account, empty for a login without a provider.
     """
-    request.session.pop(PROVIDER_SID_KEY, None)
+    for key in (PROVIDER_SID_KEY, PROVIDER_IAT_KEY):
+        request.session.pop(key, None)
     id_token = extra_data.get("id_token")
-    sid = (id_token if isinstance(id_token, dict) else extra_data).get("sid")
+    claims = id_token if isinstance(id_token, dict) else extra_data
+    sid, iat = claims.get("sid"), claims.get("iat")
     if isinstance(sid, str) and 0 < len(sid) <= PROVIDER_SID_MAX_LENGTH:
         request.session[PROVIDER_SID_KEY] = sid
+    if isinstance(iat, int | float) and 0 <= iat < YEAR_3000:
+        request.session[PROVIDER_IAT_KEY] = iat
 
 
 def provider_session(request: HttpRequest) -> str:
-    """What `note_provider_session` noted, "" for nothing."""
+    """The `sid` that `note_provider_session` noted, "" for nothing."""
     return str(request.session.get(PROVIDER_SID_KEY, ""))
+
+
+def provider_moment(request: HttpRequest) -> datetime | None:
+    """When the provider issued the ID token of a login, by its own clock; None for nothing."""
+    iat = request.session.get(PROVIDER_IAT_KEY)
+    return None if iat is None else memory.moment_of(iat)
 
 
 def is_headless(request: HttpRequest) -> bool:

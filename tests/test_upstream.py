@@ -1,6 +1,7 @@
 """Providers that say a login is over: who is believed, what ends, and what is left alone."""
 
 import json
+import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import connections
 from django.test import Client
+from django.utils import timezone
+from rest_framework import throttling
 
 from authmodes import registry
 from authmodes.models import HandoffCode, LoginSession, SpentToken
@@ -43,6 +46,7 @@ from .oidc_upstream import (
     jwk_of,
     unsigned,
 )
+from .test_throttles import AWAY
 
 LOGOUT = "/auth/upstream/logout/idp/"
 EVENTS = "/auth/upstream/events/idp/"
@@ -244,6 +248,97 @@ def test_whoever_was_signed_out_may_sign_in_again_at_once(idp, alice_at_idp):
         cookie_login(idp, browser)
 
 
+def id_token_of(idp, issued_at):
+    claims = {"iss": idp.issuer, "aud": CLIENT_ID, "iat": issued_at, "exp": issued_at + 7200}
+    claims |= {"jti": secrets.token_hex(8), **idp.claims}
+    return idp.sign(claims, key=RSA_KEY, kid="key-rsa", typ="JWT")
+
+
+def sign_in_by(id_token):
+    return post_json("/auth/social/idp/", {"id_token": id_token, "mode": "jwt"})
+
+
+# Of the provider's clock.
+@pytest.mark.parametrize("ahead", [0, -600])
+@pytest.mark.parametrize("how", ["sid", "sub", "both", "event"])
+def test_an_id_token_from_before_the_logout_signs_nobody_in_afterwards(
+    idp, alice_at_idp, how, ahead, clock
+):
+    early, unharmed = (id_token_of(idp, int(time.time()) + ahead) for _ in range(2))
+    idp.claims["sid"] = "sid-2"
+    elsewhere = id_token_of(idp, int(time.time()) + ahead)
+    idp.claims["sid"] = "sid-1"
+    assert sign_in_by(unharmed).status_code == 200
+    clock.shift(timedelta(minutes=5))
+    now = {"iat": int(time.time()) + ahead}
+    if how == "event":
+        assert send_event(idp.event_token(SESSIONS_REVOKED, **now)).status_code == 202
+        assert_refused_as_ended(sign_in_by(elsewhere))
+    else:
+        left_out = {"sid": {"sub": MISSING}, "sub": {"sid": MISSING}, "both": {}}[how]
+        assert_done(send(idp.logout_token(**left_out, **now)))
+    # One that says the same, issued in the second of the logout, is a new sign-in.
+    again = id_token_of(idp, now["iat"])
+    clock.shift(timedelta(minutes=50))
+    assert_refused_as_ended(sign_in_by(early))
+    assert sign_in_by(again).status_code == 200
+
+
+def assert_refused_as_ended(response):
+    assert (response.status_code, response.json()["code"]) == (403, "upstream_logout")
+
+
+def test_of_several_logouts_the_latest_counts_in_whatever_order_they_arrive(
+    idp, alice_at_idp, clock
+):
+    first = idp.logout_token()
+    clock.shift(timedelta(seconds=30))
+    between = id_token_of(idp, int(time.time()))
+    clock.shift(timedelta(seconds=30))
+    assert_done(send(idp.logout_token()))
+    assert_done(send(first))
+    assert_refused_as_ended(sign_in_by(between))
+
+
+def test_a_sign_up_that_was_pending_ends_with_the_account(idp, settings, db, clock):
+    settings.SOCIALACCOUNT_AUTO_SIGNUP = False
+    browser = Browser()
+    stopped = authorize(idp, browser, "/auth/social/idp/start/?mode=session")
+    clock.shift(timedelta(minutes=30))
+    assert send_event(idp.event_token(SESSIONS_REVOKED)).status_code == 202
+    clock.shift(timedelta(minutes=30))
+    refused = browser.submit(stopped.url, {"username": "mallory", "email": "m@example.com"})
+    assert b"upstream_logout" in refused.content
+    assert browser.get(API).status_code == 401
+
+
+def test_a_pending_login_of_another_account_is_not_ended_by_sid_and_sub(idp, alice_at_idp):
+    code = totp_of(alice_at_idp)
+    browser = Browser()
+    stopped = authorize(idp, browser, "/auth/social/idp/start/?mode=session")
+    assert_done(send(idp.logout_token(sub="sub-9")))
+    browser.submit(stopped.url, {"code": code()})
+    assert browser.get(API).status_code == 200
+
+
+def test_a_login_begun_at_one_provider_and_finished_at_another_is_the_others(
+    idp, settings, alice_at_idp
+):
+    other = {**app(idp), "provider_id": "idp2", "client_id": "two"}
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app(idp), other]}}
+    SocialAccount.objects.create(user=alice_at_idp, provider="idp2", uid="sub-2")
+    code = totp_of(alice_at_idp)
+    browser = Browser()
+    authorize(idp, browser, "/auth/social/idp/start/?mode=session")
+    idp.claims = {"sub": "sub-2", "sid": "sid-2", "aud": "two"}
+    stopped = authorize(idp, browser, "/auth/social/idp2/start/?mode=session")
+    assert browser.submit(stopped.url, {"code": code()}).status_code == 302
+    row = LoginSession.objects.get()
+    assert (row.provider, row.provider_uid, row.provider_sid) == ("idp2", "sub-2", "sid-2")
+    assert_done(send(idp.logout_token(**idp.claims), "/auth/upstream/logout/idp2/"))
+    assert browser.get(API).status_code == 401
+
+
 def test_a_one_time_code_of_that_session_is_cancelled(idp, alice_at_idp):
     gone = handed_over(idp)
     idp.claims["sid"] = "sid-2"
@@ -308,6 +403,36 @@ def test_the_logins_of_that_session_end_and_no_others(idp, came_by, bob, login, 
         assert_done(response)
     for name, one in logins.items():
         (assert_ended if name in (ended or ()) else assert_alive)(one)
+
+
+# MariaDB takes each for ours.
+@pytest.mark.parametrize("kind", ["logout", "event"])
+@pytest.mark.parametrize("uid_field", ["sub", "oid"])
+@pytest.mark.parametrize(
+    "claims", [{"sid": "SID-1"}, {"sid": "sid-1 "}, {"sub": "SUB-1"}, {"sub": "s\xfab-1"}], ids=str
+)
+def test_names_that_differ_a_little_end_nothing(
+    idp, settings, alice_at_idp, came_by, claims, kind, uid_field
+):
+    made = app(idp, uid_field=uid_field)
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [made]}}
+    SocialAccount.objects.update(extra_data={"id_token": {"sub": "sub-1"}})
+    used = came_by()
+    code = HandoffCode.objects.create(
+        digest="x",
+        user=alice_at_idp,
+        expires_at=timezone.now(),
+        provider="idp",
+        provider_uid="sub-1",
+        provider_sid="sid-1",
+    )
+    if kind == "logout":
+        assert_done(send(idp.logout_token(**{"sid": MISSING, "sub": MISSING, **claims})))
+    else:
+        subject = {"subject_type": "iss-sub", "iss": idp.url, "sub": claims.get("sub", "Sub-1")}
+        assert send_event(idp.event_token(SESSIONS_REVOKED, subject=subject)).status_code == 202
+    assert_alive(used)
+    assert HandoffCode.objects.get() == code
 
 
 # -- tokens that are refused ---------------------------------------------------------------
@@ -573,7 +698,7 @@ def test_a_logout_token_counts_once(idp, came_by, clock):
     clock.shift(timedelta(seconds=2))
     assert_refused(send(raw))
     assert_alive(later)
-    clock.shift(timedelta(minutes=15))
+    clock.shift(timedelta(days=7))
     registry.prune()
     assert not SpentToken.objects.exists()
 
@@ -607,6 +732,43 @@ def test_what_failed_may_be_sent_again(idp, came_by, monkeypatch):
     assert_ended(used)
 
 
+@pytest.mark.parametrize("kind", ["logout", "event"])
+def test_a_worker_that_is_told_to_exit_leaves_the_token_good(idp, came_by, monkeypatch, kind):
+    used = came_by()
+    raw = idp.logout_token() if kind == "logout" else idp.event_token(SESSIONS_REVOKED)
+    deliver = send if kind == "logout" else send_event
+
+    def killed(*args, **kwargs):
+        raise SystemExit(1)  # as gunicorn's does
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "revoke_all", killed)
+        with pytest.raises(SystemExit):
+            deliver(raw)
+    assert not SpentToken.objects.exists()
+    assert deliver(raw).status_code in (200, 202)
+    assert_ended(used)
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_many_logouts_of_one_user_at_once_are_no_500(idp, came_by):
+    used = [came_by() for _ in range(4)]
+    assert_done(send(idp.logout_token(sub="x", sid="x")))
+    tokens, barrier = [idp.logout_token(sid=MISSING) for _ in range(160)], threading.Barrier(8)
+
+    def deliver(number):
+        barrier.wait(timeout=30)
+        try:
+            return [send(raw).status_code for raw in tokens[number::8]]
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert {status for some in pool.map(deliver, range(8)) for status in some} == {200}
+    assert_ended(*used)
+
+
 def test_logins_end_under_atomic_requests(idp, transactional_db, atomic_requests, came_by):
     used = came_by()
     assert_done(send(idp.logout_token()))
@@ -635,14 +797,59 @@ def test_a_rotated_key_is_fetched_when_it_is_needed(idp, came_by, clock):
 
 def test_unknown_keys_do_not_make_us_fetch_without_bound(idp, came_by, clock):
     used = came_by()
-    for _ in range(10):
+    for count in (1, 2):
         assert_refused(send(idp.logout_token(header={"kid": "key-9"})))
-    assert idp.asked.count("/jwks") == 1
-    clock.shift(timedelta(seconds=11))
-    for _ in range(10):
-        assert_refused(send(idp.logout_token(header={"kid": "key-9"})))
-    assert idp.asked.count("/jwks") == 2
+        for _ in range(10):
+            assert_refused(send(idp.logout_token(header={"kid": "key-9"})), 503)
+        assert idp.asked.count("/jwks") == count
+        clock.shift(timedelta(seconds=11))
     assert_alive(used)
+
+
+@pytest.mark.parametrize("kind", ["logout", "event"])
+def test_a_rotated_key_is_not_refused_for_good_because_a_stranger_asked_first(
+    idp, came_by, clock, kind
+):
+    assert_done(send(idp.logout_token(sub="x", sid="x")))
+    clock.shift(timedelta(seconds=11))
+    # We look for a key that nobody knows, and then not again for a while.
+    assert_refused(send(idp.logout_token(header={"kid": "key-9"})))
+    idp.signing, idp.kid = ec.generate_private_key(ec.SECP256R1()), "key-2"
+    idp.keys = [jwk_of(idp.signing, "key-2")]
+    used = came_by()
+    raw = idp.logout_token() if kind == "logout" else idp.event_token(SESSIONS_REVOKED)
+    deliver = send if kind == "logout" else send_event
+    assert deliver(raw).status_code == 503
+    clock.shift(timedelta(seconds=11))
+    assert deliver(raw).status_code in (200, 202)
+    assert_ended(used)
+
+
+@pytest.mark.parametrize("answer", ['{"error": "maintenance"}', '{"keys": {}}', '{"keys": null}'])
+def test_an_answer_without_keys_replaces_none(idp, came_by, clock, answer):
+    used = came_by()
+    idp.broken["/jwks"] = (200, answer)
+    raw = idp.logout_token()
+    assert_refused(send(raw), 503)
+    del idp.broken["/jwks"]
+    clock.shift(timedelta(seconds=11))
+    assert_done(send(raw))
+    assert_ended(used)
+    clock.shift(timedelta(seconds=11))
+    idp.broken["/jwks"] = (200, answer)
+    assert_refused(send(idp.logout_token(header={"kid": "key-9"})), 503)
+    assert_done(send(idp.logout_token()))
+
+
+def test_without_the_cache_a_call_is_503_and_may_be_sent_again(idp, came_by, settings):
+    used, raw, caches = came_by(), idp.logout_token(), settings.CACHES
+    settings.CACHES = AWAY
+    assert_refused(send(raw), 503)
+    assert send_event(idp.event_token(SESSIONS_REVOKED)).status_code == 503
+    settings.CACHES = caches
+    assert_alive(used)
+    assert_done(send(raw))
+    assert_ended(used)
 
 
 def test_a_withdrawn_key_is_believed_for_five_minutes_at_most(idp, came_by, clock):
@@ -776,7 +983,43 @@ def test_whose_cookie_comes_along_does_not_matter(idp, came_by, login, bob):
     assert_alive(other)
 
 
+def test_strangers_do_not_use_up_the_providers_calls(idp, came_by, monkeypatch):
+    used = came_by()
+    # What DEFAULT_THROTTLE_CLASSES does, which DRF reads at import.
+    classes = [throttling.AnonRateThrottle]
+    monkeypatch.setattr("rest_framework.views.APIView.throttle_classes", classes)
+    monkeypatch.setattr(throttling.AnonRateThrottle, "THROTTLE_RATES", {"anon": "5/min"})
+    for _ in range(6):
+        # The stranger only claims to be the provider.
+        send("x", HTTP_X_FORWARDED_FOR="192.0.2.7", REMOTE_ADDR="198.51.100.9")
+    assert_done(send(idp.logout_token(), REMOTE_ADDR="192.0.2.7"))
+    assert_ended(used)
+
+
 # -- signing out here and there ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("endpoint", ["https://[idp", "https://[::1"])
+def test_an_endpoint_that_is_no_url_does_not_break_the_logout(idp, came_by, mode, endpoint):
+    idp.metadata["end_session_endpoint"] = endpoint
+    used = came_by(mode)
+    assert upstream_url(sign_out(used, upstream=True)) is None
+    assert used.row.end_reason == "logout"
+
+
+def test_a_dead_refresh_token_learns_nothing_of_the_providers_session(idp, came_by):
+    used = came_by("jwt")
+    raw = used.refresh_token
+    used.logout()
+    again = post_json("/auth/logout/", {"refresh": raw, "upstream": True})
+    assert upstream_url(again) is None
+
+
+def test_a_cache_that_is_away_does_not_break_a_logout(idp, came_by, settings):
+    used = came_by("jwt")
+    settings.CACHES = AWAY
+    assert upstream_url(sign_out(used, upstream=True)) is None
+    assert used.row.end_reason == "logout"
 
 
 def sign_out(used, how="credential", **body):
@@ -1005,6 +1248,9 @@ BAD_EVENTS = {
     "iat ahead": (lambda idp: event(iat=int(time.time()) + 65)(idp), "invalid_request"),
     "iat too old": (lambda idp: event(iat=int(time.time()) - 604_801)(idp), "invalid_request"),
     "jti missing": (event(jti=MISSING), "invalid_request"),
+    "exp past": (lambda idp: event(exp=int(time.time()) - 61)(idp), "invalid_request"),
+    "exp a text": (event(exp="4102444800"), "invalid_request"),
+    "nonce": (event(nonce="n"), "invalid_request"),
     "jti with NUL": (event(jti="a\x00b"), "invalid_request"),
     "events missing": (event(events=MISSING), "invalid_request"),
     "events empty": (event(events={}), "invalid_request"),

@@ -25,9 +25,18 @@ class SpentTokenManager(PrimaryManager["SpentToken"]):
             return False
         return True
 
-    def spent_until(self, *name: str) -> datetime | None:
-        """When a token that was used up would be refused anyway; None if it was not."""
-        return self.filter(digest=_digest(name)).values_list("expires_at", flat=True).first()
+    def note(self, *name: str, until: datetime) -> None:
+        """Remember a name until then at least; in whatever order that is asked, the latest counts.
+
+        Nothing is deleted: on MariaDB two who delete and insert the same name deadlock.
+        """
+        if not self.named(*name).filter(expires_at__lte=until).update(expires_at=until):
+            self.spend(*name, until=until)
+
+    def spent_until(self, *names: tuple[str, ...]) -> datetime | None:
+        """The latest until when one of these names is remembered; None if none is."""
+        found = self.filter(digest__in=[_digest(name) for name in names])
+        return found.aggregate(latest=models.Max("expires_at"))["latest"]
 
     def give_back(self, *name: str) -> None:
         """Let a token be presented again: nothing came of it."""

@@ -6,6 +6,7 @@ second; two orders would deadlock.
 """
 
 from .adopting import adopt, adopt_many
+from .conflicts import retried
 from .ending import cancel_handoffs, end_others, prune, revoke, revoke_all, revoke_user
 from .following import (
     Touch,
@@ -62,6 +63,7 @@ __all__ = [
     "outlive",
     "prune",
     "recheck",
+    "retried",
     "revoke",
     "revoke_all",
     "revoke_user",

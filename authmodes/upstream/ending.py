@@ -1,10 +1,9 @@
 """Ends what came from a provider's session: logins, one-time codes, and logins under way."""
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from allauth.account import app_settings
 from allauth.account.authentication import get_authentication_records
 from allauth.socialaccount.providers.base import Provider
 from django.contrib.auth import get_user_model
@@ -13,7 +12,14 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from .. import client, memory, policy, registry
-from ..models import EndReason, LoginSession, SpentToken
+from ..models import EndReason, HandoffCode, LoginSession, SpentToken
+
+# How long it is remembered that something has ended: longer than a login waits at a stage
+# (`ACCOUNT_LOGIN_TIMEOUT`), or an ID token that nobody has presented yet is good for.
+KEPT = timedelta(days=7)
+ENDED, ISSUED = "ended_upstream", "ended_upstream_by_its_clock"
+
+Names = Sequence[tuple[str, ...]]
 
 
 def uids_of(provider: Provider, subject: str) -> list[str]:
@@ -29,51 +35,58 @@ def uids_of(provider: Provider, subject: str) -> list[str]:
         | Q(extra_data__userinfo__sub=subject)
         | Q(extra_data__sub=subject)
     )
-    accounts = _accounts(provider).filter(said)
-    return list(accounts.values_list("uid", flat=True))
+    accounts = _accounts(provider).filter(said).values_list("provider", "uid", "extra_data")
+    return [uid for name, uid, data in accounts if name == provider.sub_id and _says(data, subject)]
 
 
-def end_session(provider: Provider, sid: str, uids: list[str] | None) -> int:
-    """End what came from one session at the provider; of these accounts, unless None."""
-    _note([(provider.sub_id, "sid", sid)])
-    whose: dict[str, Any] = {"provider": provider.sub_id, "provider_sid": sid}
-    return _end(whose if uids is None else {**whose, "provider_uid__in": uids})
+def end_session(provider: Provider, sid: str, uids: list[str] | None, issued_at: datetime) -> int:
+    """End what came from one session at the provider; of these accounts, unless None.
+
+    `issued_at` is when the provider said so, by its own clock.
+    """
+    if uids is None:
+        _note(provider, [("sid", sid)], issued_at)
+        return _end({"provider": provider.sub_id, "provider_sid": sid})
+    _note(provider, [("sid", sid, uid) for uid in uids], issued_at)
+    whose = {"provider": provider.sub_id, "provider_sid": sid}
+    return sum(_end({**whose, "provider_uid": uid}) for uid in uids)
 
 
-def end_accounts(provider: Provider, uids: list[str]) -> int:
+def end_accounts(provider: Provider, uids: list[str], issued_at: datetime) -> int:
     """End every login that was made with these accounts of the provider."""
-    _note((provider.sub_id, "uid", uid) for uid in uids)
-    return _end({"provider": provider.sub_id, "provider_uid__in": uids})
+    _note(provider, [("uid", uid) for uid in uids], issued_at)
+    return sum(_end({"provider": provider.sub_id, "provider_uid": uid}) for uid in uids)
 
 
-def end_users(provider: Provider, uids: list[str]) -> int:
+def end_users(provider: Provider, uids: list[str], issued_at: datetime) -> int:
     """End every login of the users who have these accounts, however they signed in."""
-    count = end_accounts(provider, uids)
-    accounts = _accounts(provider).filter(uid__in=uids)
-    for user in get_user_model()._base_manager.filter(pk__in=accounts.values("user")):
-        count += registry.revoke_user(user, EndReason.UPSTREAM_LOGOUT)
+    count = end_accounts(provider, uids, issued_at)
+    for uid in uids:
+        whose = {"provider": provider.sub_id, "uid": uid}
+        accounts = _accounts(provider).filter(pk__in=_exactly(_accounts(provider), whose))
+        for user in get_user_model()._base_manager.filter(pk__in=accounts.values("user")):
+            count += registry.revoke_user(user, EndReason.UPSTREAM_LOGOUT)
     return count
 
 
 def has_ended(request: HttpRequest, user: Any) -> bool:
-    """Whether the provider has ended a login under way, since it was begun there.
+    """Whether the provider has ended what a login that is about to be made is from.
 
-    A login may wait at one of allauth's stages, for a second factor say, with nothing yet
-    that could be revoked.
+    The login may have waited at one of allauth's stages, for a second factor say, with
+    nothing yet that could be revoked; or its ID token with whoever presents it.
     """
-    records = get_authentication_records(request, user)
-    social = [record for record in records if record["method"] == "socialaccount"]
-    if not social:
+    latest = client.social_record(get_authentication_records(request, user))
+    if latest is None:
         return False
-    latest = social[-1]
-    begun_at = memory.moment_of(latest["at"])
-    names = [(latest["provider"], "uid", latest["uid"])]
-    if sid := client.provider_session(request):
-        names.append((latest["provider"], "sid", sid))
-    noted = (SpentToken.objects.spent_until("ended_upstream", *name) for name in names)
-    return any(
-        policy.has_begun_by(begun_at, until - _window()) for until in noted if until is not None
-    )
+    uid, sid = str(latest["uid"]), client.provider_session(request)
+    names = [("uid", uid), *([("sid", sid), ("sid", sid, uid)] if sid else [])]
+    end = _noted(ENDED, latest["provider"], names)
+    if end and policy.has_begun_by(memory.moment_of(latest["at"]), end):
+        return True
+    # Both by the provider's clock, however far that is from ours, and it counts in seconds:
+    # who signs in again in the second of the logout is let in.
+    end, issued_at = _noted(ISSUED, latest["provider"], names), client.provider_moment(request)
+    return bool(end and issued_at and not policy.has_begun_by(end, issued_at))
 
 
 def _accounts(provider: Provider) -> QuerySet[Any]:
@@ -83,19 +96,36 @@ def _accounts(provider: Provider) -> QuerySet[Any]:
     return SocialAccount.objects.filter(provider=provider.sub_id)
 
 
-def _end(whose: dict[str, Any]) -> int:
-    registry.cancel_handoffs(**whose)
-    return registry.revoke_all(LoginSession.objects.filter(**whose), EndReason.UPSTREAM_LOGOUT)
+def _end(whose: dict[str, str]) -> int:
+    registry.cancel_handoffs(pk__in=_exactly(HandoffCode.objects.all(), whose))
+    open_ones = LoginSession.objects.filter(ended_at=None)
+    login_sessions = LoginSession.objects.filter(pk__in=_exactly(open_ones, whose))
+    return registry.revoke_all(login_sessions, EndReason.UPSTREAM_LOGOUT)
 
 
-def _note(names: Iterable[tuple[str, str, str]]) -> None:
-    """Remember, for as long as a login can be under way, what was ended just now."""
-    until = timezone.now() + _window()
+def _exactly(rows: QuerySet[Any], whose: dict[str, str]) -> list[Any]:
+    """The keys of the rows with these values, letter by letter.
+
+    MariaDB's index takes "A" for "a", "e" for "é" and "a " for "a": somebody else's names.
+    """
+    found = rows.filter(**whose).values_list("pk", *whose)
+    return [pk for pk, *values in found if values == list(whose.values())]
+
+
+def _says(extra_data: Any, subject: str) -> bool:
+    """The query of `uids_of` again, for MariaDB as well."""
+    said = [extra_data, *(extra_data.get(name) for name in ("id_token", "userinfo"))]
+    return any(isinstance(claims, dict) and claims.get("sub") == subject for claims in said)
+
+
+def _note(provider: Provider, names: Names, issued_at: datetime) -> None:
+    """Remember what has ended, by our clock and by the provider's."""
+    moments = {ENDED: timezone.now(), ISSUED: issued_at.replace(microsecond=0)}
     for name in names:
-        SpentToken.objects.give_back("ended_upstream", *name)
-        SpentToken.objects.spend("ended_upstream", *name, until=until)
+        for kind, moment in moments.items():
+            SpentToken.objects.note(kind, provider.sub_id, *name, until=moment + KEPT)
 
 
-def _window() -> timedelta:
-    # How long a login may wait at a stage (`ACCOUNT_LOGIN_TIMEOUT`).
-    return timedelta(seconds=app_settings.LOGIN_TIMEOUT)
+def _noted(kind: str, provider: str, names: Names) -> datetime | None:
+    until = SpentToken.objects.spent_until(*((kind, provider, *name) for name in names))
+    return None if until is None else until - KEPT

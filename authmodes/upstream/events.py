@@ -6,13 +6,14 @@ sends them (https://developers.google.com/identity/protocols/risc).
 
 import logging
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from allauth.socialaccount.providers.base import Provider
+from django.db import transaction
 from django.utils import timezone
 
-from .. import policy
+from .. import policy, registry
 from ..errors import UpstreamTokenRefused
 from ..models import SpentToken
 from . import ending, issuers, verifying
@@ -54,17 +55,24 @@ def receive(providers: Iterable[Provider], raw_token: object) -> int:
     issuer = issuers.transmitter_issuer(provider)
     subjects = {kind: _subject(event, message, issuer) for kind, event in _known(events)}
     verifying.verify(message, issuer)
+    return _act_once(provider, message, issuer, subjects)
+
+
+@registry.retried
+def _act_once(
+    provider: Provider, message: Message, issuer: Issuer, subjects: dict[str, str]
+) -> int:
     name = ("security_event", issuer.name, message.required_text("jti"))
-    if not SpentToken.objects.spend(*name, until=message.moment("iat") + MAX_AGE + LEEWAY):
-        raise UpstreamTokenRefused("The token was used before.")
-    try:
+    issued_at = message.moment("iat")
+    # Used up together with what comes of it: whatever goes wrong, a process that is killed
+    # included, the provider may send it again.
+    with transaction.atomic():
+        if not SpentToken.objects.spend(*name, until=issued_at + MAX_AGE + LEEWAY):
+            raise UpstreamTokenRefused("The token was used before.")
         return sum(
-            _act(provider, kind, event, subjects.get(kind, "")) for kind, event in events.items()
+            _act(provider, kind, event, subjects.get(kind, ""), issued_at)
+            for kind, event in message.events().items()
         )
-    except Exception:
-        # So that the provider may send it again.
-        SpentToken.objects.give_back(*name)
-        raise
 
 
 def _checked(message: Message) -> dict[str, dict[str, Any]]:
@@ -73,6 +81,11 @@ def _checked(message: Message) -> dict[str, dict[str, Any]]:
         raise UpstreamTokenRefused("The token is from the future.")
     if not policy.is_recent(issued_at, MAX_AGE, now):
         raise UpstreamTokenRefused("The token is too old.")
+    if "exp" in message.claims and policy.is_over(message.moment("exp") + LEEWAY, now):
+        raise UpstreamTokenRefused("The token has expired.")
+    if "nonce" in message.claims:
+        # The mark of an ID token, whose `typ` may be the same (RFC 8417, 4.1).
+        raise UpstreamTokenRefused("A security event token has no nonce.")
     message.required_text("jti")
     return message.events()
 
@@ -97,12 +110,14 @@ def _subject(event: dict[str, Any], message: Message, issuer: Issuer) -> str:
     return verifying.plain_text(subject.get("sub"), "sub")
 
 
-def _act(provider: Provider, kind: str, event: dict[str, Any], subject: str) -> int:
+def _act(
+    provider: Provider, kind: str, event: dict[str, Any], subject: str, issued_at: datetime
+) -> int:
     is_hijacked = kind == ACCOUNT_DISABLED and event.get("reason") == "hijacking"
     if kind in ENDS_EVERYTHING or is_hijacked:
-        ended = ending.end_users(provider, ending.uids_of(provider, subject))
+        ended = ending.end_users(provider, ending.uids_of(provider, subject), issued_at)
     elif kind in ENDS_LOGINS_OF_ACCOUNT:
-        ended = ending.end_accounts(provider, ending.uids_of(provider, subject))
+        ended = ending.end_accounts(provider, ending.uids_of(provider, subject), issued_at)
     elif kind == VERIFICATION:
         logger.info("security events of %s arrive here: verified", provider.sub_id)
         return 0

@@ -5,7 +5,9 @@ cannot make us fetch often: what was fetched is kept for a while, and so is a fa
 """
 
 import hashlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,8 @@ from django.http import HttpRequest
 from requests import RequestException
 
 from ..errors import ProviderUnavailable
+
+logger = logging.getLogger("authmodes")
 
 # Seconds. A key that the provider withdraws is still accepted for so long.
 KEPT = 300
@@ -73,16 +77,19 @@ def transmitter_issuer(provider: Provider) -> Issuer:
     return _issuer(_fetch(_risc_configuration_url(provider)))
 
 
-def keys(issuer: Issuer) -> list[dict[str, Any]]:
-    """The published keys. Raises `ProviderUnavailable`."""
-    return _keys(_fetch(issuer.jwks_uri))
+def keys(issuer: Issuer, fits: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """The published keys that fit; they are fetched again if none does.
 
-
-def newer_keys(issuer: Issuer) -> list[dict[str, Any]]:
-    """The same, fetched again unless that was just done: for a key that is not known yet."""
-    if cache.get(_name("again", issuer.jwks_uri)):
-        return keys(issuer)
-    return _keys(_download(issuer.jwks_uri))
+    Raises `ProviderUnavailable`, also where the last look was a moment ago: nobody has looked
+    for this key then, and a refusal would be final, of a token by a key newer than that.
+    """
+    document = _kept("document", issuer.jwks_uri)
+    if isinstance(document, dict) and _has_keys(document):
+        if found := _fitting(document, fits):
+            return found
+        if _kept("again", issuer.jwks_uri):
+            raise ProviderUnavailable
+    return _fitting(_download(issuer.jwks_uri, _has_keys), fits)
 
 
 def _risc_configuration_url(provider: Provider) -> str:
@@ -99,19 +106,26 @@ def _issuer(document: dict[str, Any]) -> Issuer:
     return Issuer(name, jwks_uri, algorithms)
 
 
-def _keys(document: dict[str, Any]) -> list[dict[str, Any]]:
-    listed = document.get("keys")
-    return [key for key in listed if isinstance(key, dict)] if isinstance(listed, list) else []
+def _has_keys(document: dict[str, Any]) -> bool:
+    return isinstance(document.get("keys"), list)
+
+
+def _fitting(
+    document: dict[str, Any], fits: Callable[[dict[str, Any]], bool]
+) -> list[dict[str, Any]]:
+    return [key for key in document["keys"] if isinstance(key, dict) and fits(key)]
 
 
 def _fetch(url: str) -> dict[str, Any]:
-    document = cache.get(_name("document", url))
+    document = _kept("document", url)
     return document if isinstance(document, dict) else _download(url)
 
 
-def _download(url: str) -> dict[str, Any]:
+def _download(
+    url: str, is_complete: Callable[[dict[str, Any]], bool] | None = None
+) -> dict[str, Any]:
     # Else a provider that is down costs every call the whole timeout, stranger's or not.
-    if cache.get(_name("down", url)):
+    if _kept("down", url):
         raise ProviderUnavailable
     try:
         # It has allauth's timeout (`SOCIALACCOUNT_REQUESTS_TIMEOUT`).
@@ -119,14 +133,35 @@ def _download(url: str) -> dict[str, Any]:
             response = session.get(url)
             response.raise_for_status()
             document = response.json()
-        if not isinstance(document, dict):
-            raise ValueError("not an object")
+        if not isinstance(document, dict) or (is_complete and not is_complete(document)):
+            raise ValueError("not what it should be")
     except (RequestException, ValueError, RecursionError) as error:
-        cache.set(_name("down", url), True, PAUSE)
+        _keep("down", url, True, PAUSE)
         raise ProviderUnavailable from error
-    cache.set(_name("document", url), document, KEPT)
-    cache.set(_name("again", url), True, PAUSE)
+    _keep("document", url, document, KEPT)
+    _keep("again", url, True, PAUSE)
     return document
+
+
+def _kept(kind: str, url: str) -> Any:
+    with _cache_is_needed():
+        return cache.get(_name(kind, url))
+
+
+def _keep(kind: str, url: str, value: Any, seconds: int) -> None:
+    with _cache_is_needed():
+        cache.set(_name(kind, url), value, seconds)
+
+
+@contextmanager
+def _cache_is_needed() -> Iterator[None]:
+    """Without it strangers could make us fetch without bound."""
+    try:
+        yield
+    except Exception as error:
+        # Whatever a cache raises when it is away.
+        logger.warning("Cannot keep what providers say: %r", error)
+        raise ProviderUnavailable from error
 
 
 def _name(kind: str, url: str) -> str:

@@ -23,7 +23,7 @@ def logout_url(
             endpoint = issuers.metadata(provider).get("end_session_endpoint")
         except ProviderUnavailable:
             return None
-        if not isinstance(endpoint, str) or urlsplit(endpoint).scheme not in ("https", "http"):
+        if not isinstance(endpoint, str) or not _is_web_address(endpoint):
             return None
         query = {
             "client_id": provider.app.client_id,
@@ -35,3 +35,11 @@ def logout_url(
         separator = "&" if "?" in endpoint else "?"
         return f"{endpoint}{separator}{urlencode({k: v for k, v in query.items() if v})}"
     return None
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("https", "http")
+    except ValueError:
+        # "https://[idp" and its like are no URLs to Python.
+        return False

@@ -7,12 +7,14 @@ required here, the `typ` included.
 from collections.abc import Iterable
 
 from allauth.socialaccount.providers.base import Provider
+from django.db import transaction
 from django.utils import timezone
 
-from .. import policy
+from .. import policy, registry
 from ..errors import UpstreamTokenRefused
 from ..models import SpentToken
 from . import ending, issuers, verifying
+from .issuers import Issuer
 from .verifying import LEEWAY, Message
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -27,15 +29,18 @@ def log_out(providers: Iterable[Provider], raw_token: object) -> int:
     provider = verifying.addressee(message, providers)
     issuer = issuers.openid_issuer(_checked(message, provider))
     verifying.verify(message, issuer)
+    return _act_once(provider, message, issuer)
+
+
+@registry.retried
+def _act_once(provider: Provider, message: Message, issuer: Issuer) -> int:
     name = ("logout_token", issuer.name, message.required_text("jti"))
-    if not SpentToken.objects.spend(*name, until=message.moment("exp") + LEEWAY):
-        raise UpstreamTokenRefused("The token was used before.")
-    try:
+    # Used up together with what comes of it: whatever goes wrong, a process that is killed
+    # included, the provider may send it again.
+    with transaction.atomic():
+        if not SpentToken.objects.spend(*name, until=message.moment("exp") + LEEWAY):
+            raise UpstreamTokenRefused("The token was used before.")
         return _end(provider, message)
-    except Exception:
-        # So that the provider may send it again.
-        SpentToken.objects.give_back(*name)
-        raise
 
 
 def _checked(message: Message, provider: Provider) -> Provider:
@@ -57,8 +62,8 @@ def _checked(message: Message, provider: Provider) -> Provider:
 
 
 def _end(provider: Provider, message: Message) -> int:
-    sid, subject = message.text("sid"), message.text("sub")
+    sid, subject, issued_at = message.text("sid"), message.text("sub"), message.moment("iat")
     uids = ending.uids_of(provider, subject) if subject else None
     if sid:
-        return ending.end_session(provider, sid, uids)
-    return ending.end_accounts(provider, uids or [])
+        return ending.end_session(provider, sid, uids, issued_at)
+    return ending.end_accounts(provider, uids or [], issued_at)

@@ -6,6 +6,7 @@ Until `verify()` has returned, nothing that the message says may have an effect.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import jwt
@@ -113,9 +114,7 @@ def verify(message: Message, issuer: Issuer) -> None:
     algorithm = message.header["alg"]
     if issuer.algorithms is not None and algorithm not in issuer.algorithms:
         raise UpstreamTokenRefused("The provider does not use this algorithm.", "invalid_key")
-    found = _matching(message, issuers.keys(issuer)) or _matching(
-        message, issuers.newer_keys(issuer)
-    )
+    found = issuers.keys(issuer, partial(_fits, message))
     # A token that does not name its key can only be judged by an only key (RFC 7515, 4.1.4).
     if not found or ("kid" not in message.header and len(found) > 1):
         raise UpstreamTokenRefused("The key is not known.", "invalid_key")
@@ -128,16 +127,14 @@ def _type(message: Message) -> str | None:
     return None if value is None else str(value).lower().removeprefix("application/")
 
 
-def _matching(message: Message, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _fits(message: Message, key: dict[str, Any]) -> bool:
     algorithm, kid = message.header["alg"], message.header.get("kid")
-    return [
-        key
-        for key in listed
-        if key.get("kty") == KEY_TYPES[algorithm]
+    return (
+        key.get("kty") == KEY_TYPES[algorithm]
         and key.get("alg", algorithm) == algorithm
         and key.get("use", "sig") == "sig"
         and (kid is None or key.get("kid") == kid)
-    ]
+    )
 
 
 def _is_signed(message: Message, key: dict[str, Any]) -> bool:

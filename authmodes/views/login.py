@@ -115,9 +115,11 @@ class LogoutView(PublicView):
                 response = self.handle_exception(error)
             transport.clear_cookies(response)
             return response
+        # Before it ends: what was dead already tells nobody about the provider's session.
+        live = _live_sids_of(body.get("refresh"))
         if end_family(body.get("refresh")):
             # Whoever holds the token; the cookies that came along may be somebody else's.
-            return self._farewell(request, _sids_of(body["refresh"]))
+            return self._farewell(request, live)
         ended = _end_logins_of_cookies(request)
         response = self._farewell(request, ended)
         # Not for a call without any credential: another site could make it.
@@ -159,9 +161,11 @@ def _end_login(found: tuple[Any, LoginAuth] | None) -> list[str]:
     return [found[1].sid]
 
 
-def _sids_of(raw_refresh: str) -> list[str]:
-    identified = registry.identify(raw_refresh)
-    return [] if identified is None else [str(identified[1].sid)]
+def _live_sids_of(raw_refresh: Any) -> list[str]:
+    identified = registry.identify(raw_refresh) if raw_refresh else None
+    if identified is None or identified[1].ended_at is not None:
+        return []
+    return [str(identified[1].sid)]
 
 
 def _end_logins_of_cookies(request: Request) -> list[str]:

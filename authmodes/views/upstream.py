@@ -48,6 +48,9 @@ class UpstreamView(PublicView):
 
     renderer_classes = (JSONRenderer,)
     credential_scope = "authmodes_upstream"
+    # Not the project's: DRF's believe `X-Forwarded-For`, and a stranger who names the provider's
+    # address there would use up its calls.
+    throttle_classes = ()
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
         # What a provider accepts is no reason not to hear it.
