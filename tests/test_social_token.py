@@ -432,8 +432,7 @@ def test_only_true_makes_an_address_verified(verified, provider, alice):
 
 
 def test_an_inactive_user_gets_no_login_and_keeps_the_token(mode, provider, connected):
-    connected.is_active = False
-    connected.save()
+    User.objects.update(is_active=False)
     response = present(mode, id_token=provider.id_token())
     assert code_of(response) == (401, "user_inactive")
     assert_nothing_was_made(users=1)

@@ -6,7 +6,15 @@ second; two orders would deadlock.
 """
 
 from .adopting import adopt, adopt_many
-from .ending import cancel_handoffs, end_others, prune, revoke, revoke_all, revoke_user
+from .ending import (
+    cancel_handoffs,
+    end_others,
+    ending_of_user,
+    prune,
+    revoke,
+    revoke_all,
+    revoke_user,
+)
 from .following import (
     Touch,
     abandon,
@@ -22,7 +30,15 @@ from .following import (
     touch,
     touch_cookie,
 )
-from .judging import end_by_token_text, end_outdated, identify, is_acceptable, is_live, verdict
+from .judging import (
+    auth_hashes,
+    end_by_token_text,
+    end_outdated,
+    identify,
+    is_acceptable,
+    is_live,
+    verdict,
+)
 from .outliving import finish, outlive
 from .rotating import Refusal, rotate, spend_legacy
 from .starting import start, start_app
@@ -33,10 +49,12 @@ __all__ = [
     "abandon",
     "adopt",
     "adopt_many",
+    "auth_hashes",
     "cancel_handoffs",
     "end_by_token_text",
     "end_others",
     "end_outdated",
+    "ending_of_user",
     "expire",
     "finish",
     "follow",
