@@ -22,8 +22,8 @@ from django.test.utils import override_settings
 from django.urls import path
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from authmodes.adapter import AuthModesAccountAdapter
 from authmodes import registry
+from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import HandoffCode, LoginSession, SpentToken
 
 from .conftest import API, PASSWORD, UID, Browser, Handoff, html_login, only_row, post_json
