@@ -103,7 +103,7 @@ def invalid() -> AuthenticationFailed:
 def _is_id_token(header: dict[str, Any], claims: dict[str, Any]) -> bool:
     subject = claims.get("sub")
     return (
-        header.get("alg") in ALGORITHMS
+        str(header.get("alg")) in ALGORITHMS
         and isinstance(header.get("kid"), str)
         and "crit" not in header
         and str(header.get("typ") or "").lower() in HEADER_TYPES

@@ -24,7 +24,9 @@ def note(request: HttpRequest, user: Any) -> None:
 
 def renew(request: HttpRequest | None, user: Any) -> None:
     """Go on with a login whose own request has ended the others, by a passkey made at a stage."""
-    noted = request.session.get(SESSION_KEY) if hasattr(request, "session") else None
+    if request is None or not hasattr(request, "session"):
+        return
+    noted = request.session.get(SESSION_KEY)
     if noted and noted["user"] == str(user.pk):
         note(request, user)
 

@@ -43,7 +43,7 @@ def refuse_twin(request: HttpRequest, sociallogin: Any, **kwargs: Any) -> None:
     raise PermissionDenied(_("The database cannot tell this account from another one."))
 
 
-class ExactText(Exact):  # type: ignore[type-arg]
+class ExactText(Exact):
     """`=` as the index knows it, and then by the letters."""
 
     def as_mysql(self, compiler: Any, connection: Any) -> Any:

@@ -10,6 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.test import Client
 from django.test.utils import override_settings
 
+from authmodes import registry
 from authmodes.models import LoginSession, SpentToken
 
 from .conftest import Browser
@@ -62,6 +63,23 @@ def test_a_user_who_was_not_loaded_yet_connects_as_well(check, provider, login, 
     with override_settings(AUTHMODES_ACCESS_TOKEN_CHECK=check):
         assert connect(login("jwt"), provider).status_code == 200
     assert uids(alice) == {"subject-1"}
+
+
+@pytest.mark.parametrize("act", ["connect", "disconnect", "end the others", "end one"])
+@pytest.mark.parametrize("check", ["database", "none"])
+def test_a_login_that_has_ended_changes_nothing(act, check, login, provider, settings, alice):
+    settings.AUTHMODES_ACCESS_TOKEN_CHECK = check
+    SocialAccount.objects.create(user=alice, provider="example", uid="mine")
+    ended, other = login("jwt"), login("jwt")
+    registry.revoke(ended.row)
+    if act == "connect":
+        response = connect(ended, provider)
+    else:
+        one = "" if act == "end the others" else f"{other.sid}/"
+        response = ended.delete(PATH if act == "disconnect" else f"/auth/sessions/{one}")
+    assert code_of(response) == (401, "login_session_ended")
+    assert uids(alice) == {"mine"}
+    assert other.row.ended_at is None
 
 
 def test_connecting_ends_the_users_other_logins(mode, provider, login):

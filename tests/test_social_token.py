@@ -717,6 +717,15 @@ def test_a_project_may_do_without_social_accounts(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("alg", [[], {}, None, 1])
+def test_an_algorithm_that_is_no_text_is_none(alg, provider):
+    # PyJWT would not make one.
+    head = base64.urlsafe_b64encode(json.dumps({"alg": alg, "kid": "one"}).encode()).decode()
+    id_token = ".".join([head.rstrip("="), *provider.id_token().split(".")[1:]])
+    assert code_of(present(id_token=id_token)) == (401, "invalid_provider_token")
+    assert_nothing_was_made()
+
+
 # -- who it is, letter by letter -----------------------------------------------------------
 
 # To a collation such as utf8mb4_general_ci, each is "subject-1".

@@ -352,6 +352,13 @@ def test_a_field_of_the_form_may_be_no_more_than_a_text(value, newcomer):
     assert not User.objects.exists()
 
 
+@pytest.mark.parametrize("name", ["a\x00", "\ud800", "x" * 100_000])
+def test_a_field_of_any_name_is_answered(name, newcomer):
+    response = sign_up(newcomer, "jwt", **{name: None})
+    assert code_of(response) == (400, "invalid")
+    assert len(response.content) < 1000
+
+
 # -- any other stage -----------------------------------------------------------------------
 
 
