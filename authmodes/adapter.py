@@ -12,7 +12,18 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from . import client, handoff, intent, pending, registry, stores, tokens, transport, upstream
+from . import (
+    client,
+    handoff,
+    id_tokens,
+    intent,
+    pending,
+    registry,
+    stores,
+    tokens,
+    transport,
+    upstream,
+)
 from .conf import conf, simple_jwt
 from .errors import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, user_inactive
 from .intent import Intent
@@ -47,6 +58,8 @@ class AuthModesAdapterMixin:
                 raise LoginOutdated
             if upstream.has_ended(request, user):
                 raise UpstreamLogout
+            if not (intent.declared(request) or _uses_up(wanted)):
+                raise LoginOutdated
             self._become(request, user, wanted)
         except (LimitReached, LoginOutdated, UpstreamLogout) as error:
             if intent.declared(request):
@@ -120,6 +133,11 @@ def _put_out_squatter(user: Any, sociallogin: Any) -> None:
     email = getattr(sociallogin, "_did_authenticate_by_email", None)
     if email and not EmailAddress.objects.is_verified(email):
         registry.revoke_user(user)
+
+
+def _uses_up(wanted: Intent) -> bool:
+    """Use up the ID token that a login began with, unless somebody has meanwhile."""
+    return wanted.receipt is None or id_tokens.use_up(id_tokens.Receipt(**wanted.receipt))
 
 
 class HandoffRedirect(HttpResponseRedirect):

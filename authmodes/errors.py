@@ -53,10 +53,10 @@ class UpstreamLogout(exceptions.APIException):
 
 
 class LoginOutdated(exceptions.APIException):
-    """The password was changed, or all logins of the user were ended, at a stage of allauth's."""
+    """A login waited at a stage of allauth's for too long: see `pending.py` and `id_tokens.py`."""
 
     status_code = status.HTTP_403_FORBIDDEN
-    default_detail = _("Your account has changed meanwhile. Sign in again.")
+    default_detail = _("This sign-in is out of date. Sign in again.")
     default_code = "login_outdated"
 
 

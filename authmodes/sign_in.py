@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 
 from allauth.account import app_settings
@@ -44,13 +45,16 @@ def with_provider(
     """Sign a user in by what their client got from a provider; return the new login session.
 
     Raises what `with_password` does, `BadRequest`, `ProviderUnavailable`, `SignupClosed` or
-    `Conflict`. Whatever is raised, the credential may be presented again.
+    `Conflict`. Whatever is raised, the credential may be presented again, unless somebody
+    finishes on a page what this call has left at a stage.
     """
     with (
         _flow(request, mode) as wanted,
         provider_tokens.verified(request, provider, credential) as sociallogin,
     ):
-        # For the sign-up page, which may be where a browser goes on.
+        # For the page of a sign-up or a stage, which may be where a browser goes on.
+        receipt = provider_tokens.receipt_of(provider, credential)
+        wanted = replace(wanted, receipt=asdict(receipt) if receipt else None)
         sociallogin.state["data"] = {STATE_KEY: wanted.to_state()}
         sociallogin.state["process"] = AuthProcess.LOGIN
         _forget_earlier_login(request)

@@ -1,5 +1,6 @@
 """A login over REST that waits for a stage: it says so, and the same call finishes it."""
 
+import json
 import re
 import time
 
@@ -17,6 +18,7 @@ from allauth.socialaccount.forms import SignupForm
 from allauth.socialaccount.models import SocialAccount
 from django import forms
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
 from django.core import mail
 from django.test.utils import override_settings
 from django.urls import path
@@ -27,6 +29,7 @@ from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import HandoffCode, LoginSession, SpentToken
 
 from .conftest import API, PASSWORD, UID, Browser, Handoff, html_login, only_row, post_json
+from .oidc_provider import CLIENT_ID
 from .urls import urlpatterns as project_urlpatterns
 
 User = get_user_model()
@@ -528,3 +531,70 @@ def test_a_password_reset_may_sign_in(second_factor):
     browser.submit(page.url, {"password1": "a horse of iron", "password2": "a horse of iron"})
     assert browser.submit(MFA_PAGE, {"code": totp_code()}).status_code == 302
     assert browser.get(API).status_code == 200
+
+
+# -- the ID token of a login that is finished on a page ------------------------------------
+
+
+def replayed(id_token):
+    """At the REST door, and at headless' own."""
+    answer = post_json("/auth/social/example/", {"mode": "jwt", "id_token": id_token})
+    token = {"client_id": CLIENT_ID, "id_token": id_token}
+    body = {"provider": "example", "process": "login", "token": token}
+    at_headless = post_json(f"{HEADLESS}provider/token", body)
+    return [answer.status_code, at_headless.status_code]
+
+
+def present_id_token(id_token, browser=None, **more):
+    body = {"mode": "session", "id_token": id_token, **more}
+    return (browser or Browser()).send_json("/auth/social/example/", body)
+
+
+@override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False)
+@pytest.mark.parametrize("door", ["page", "headless"])
+def test_a_sign_up_finished_elsewhere_uses_its_token_up(door, newcomer):
+    browser = Browser()
+    page = present_id_token(newcomer.once, browser).json()["continue"]["page"]
+    chosen = {"username": "chosen", "email": "new@example.com"}
+    if door == "page":
+        assert browser.submit(page, chosen).status_code == 302
+    else:
+        finished = browser.send_json("/_allauth/browser/v1/auth/provider/signup", chosen)
+        assert finished.status_code == 200, finished.content
+    assert only_row().user.username == "chosen"
+    assert replayed(newcomer.once) == [401, 400]
+
+
+@pytest.mark.parametrize("jti", ["some", None])
+def test_a_second_factor_given_on_its_page_uses_the_token_up(jti, second_factor, provider):
+    SocialAccount.objects.create(user=second_factor, provider="example", uid="subject-1")
+    id_token, browser = provider.id_token(**({} if jti else {"jti": None})), Browser()
+    # Another call with it is possible as long as nothing came of it.
+    assert code_of(present_id_token(id_token)) == (401, "stage_pending")
+    assert code_of(present_id_token(id_token, browser)) == (401, "stage_pending")
+    assert browser.submit(MFA_PAGE, {"code": totp_code()}).status_code == 302
+    assert only_row().user == second_factor
+    assert replayed(id_token)[0] == 401
+
+
+def test_of_two_logins_by_one_token_the_first_is_it(second_factor, provider):
+    SocialAccount.objects.create(user=second_factor, provider="example", uid="subject-1")
+    id_token, late = provider.id_token(), Browser()
+    assert code_of(present_id_token(id_token, late)) == (401, "stage_pending")
+    code = RecoveryCodes.activate(second_factor).get_unused_codes()[0]
+    assert present_id_token(id_token, mfa_code=code).status_code == 200
+    assert late.submit(MFA_PAGE, {"code": totp_code()}).status_code == 403
+    assert only_row().user == second_factor
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_the_providers_access_token_rests_nowhere_unless_it_is_to_be_kept(
+    store, second_factor, provider, settings
+):
+    settings.SOCIALACCOUNT_STORE_TOKENS = store
+    SocialAccount.objects.create(user=second_factor, provider="example", uid="subject-1")
+    browser = Browser()
+    body = {"mode": "session", **provider.code_credential()}
+    assert code_of(browser.send_json("/auth/social/example/", body)) == (401, "stage_pending")
+    kept = [session.get_decoded() for session in Session.objects.all()]
+    assert ("provider-access-token" in json.dumps(kept)) == store
