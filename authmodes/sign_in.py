@@ -14,6 +14,7 @@ from allauth.socialaccount.providers.base import AuthProcess, Provider
 from allauth.utils import get_form_class
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.messages.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
@@ -125,13 +126,18 @@ def _detached_session(request: HttpRequest) -> Iterator[None]:
     """Let allauth work in a session that is thrown away afterwards.
 
     A login for tokens neither sees nor changes the cookie login that the same browser may
-    hold, and its answer sets no session cookie.
+    hold, and its answer sets no session cookie, nor one of messages for a page.
     """
     session, user = request.session, request.user
     request.session, request.user = stores.engine()(), AnonymousUser()
+    messages = getattr(request, "_messages", None)
+    if messages is not None:
+        request._messages = default_storage(request)  # type: ignore[attr-defined]
     try:
         yield
     finally:
         if request.session.session_key:
             request.session.flush()
         request.session, request.user = session, user
+        if messages is not None:
+            request._messages = messages  # type: ignore[attr-defined]

@@ -1,12 +1,16 @@
 """Provider accounts are connected and disconnected over REST by who has just signed in."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount
+from django.db import connections
 from django.test import Client
 from django.test.utils import override_settings
 
@@ -168,6 +172,34 @@ def test_the_last_way_in_stays(mode, connected, login):
         session.save()
     assert code_of(used.delete(PATH)) == (400, "no_password")
     assert uids(connected) == {"subject-1"}
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_two_calls_at_once_leave_a_way_in(login, alice, provider, monkeypatch):
+    for uid in "ab":
+        SocialAccount.objects.create(user=alice, provider="example", uid=uid)
+    used = login("jwt")
+    type(alice).objects.update(password="!")
+    alice.refresh_from_db()
+    LoginSession.objects.update(auth_hash=alice.get_session_auth_hash())
+    both, validate = threading.Barrier(2), DefaultSocialAccountAdapter.validate_disconnect
+
+    def validate_together(*args):
+        validate(*args)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=1)
+
+    def disconnect(uid):
+        try:
+            return used.delete(f"{PATH}?uid={uid}").status_code
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(DefaultSocialAccountAdapter, "validate_disconnect", validate_together)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(disconnect, "ab")) == [204, 400]
+    assert len(uids(alice)) == 1
 
 
 @override_settings(ACCOUNT_EMAIL_VERIFICATION="mandatory")

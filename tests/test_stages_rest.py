@@ -565,6 +565,16 @@ def test_a_sign_up_finished_elsewhere_uses_its_token_up(door, newcomer):
     assert replayed(newcomer.once) == [401, 400]
 
 
+@pytest.mark.parametrize("kind", ["login", "id_token"])
+@override_settings(**VERIFICATION)
+def test_a_login_for_tokens_that_waits_sets_no_cookie(kind, alice, provider):
+    EmailAddress.objects.create(user=alice, email=alice.email, verified=False, primary=True)
+    response = Door(kind, "jwt", alice, provider)()
+    assert response.json()["stage"] == "verify_email"
+    # Not even allauth's message, which names the address.
+    assert not response.cookies
+
+
 @pytest.mark.parametrize("jti", ["some", None])
 def test_a_second_factor_given_on_its_page_uses_the_token_up(jti, second_factor, provider):
     SocialAccount.objects.create(user=second_factor, provider="example", uid="subject-1")
