@@ -13,9 +13,20 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied, Valid
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from . import client, handoff, intent, registry, stores, tokens, transport, upstream
-from .conf import conf
-from .errors import LimitReached, ModeDisabled, UpstreamLogout
+from . import (
+    client,
+    handoff,
+    id_tokens,
+    intent,
+    pending,
+    registry,
+    stores,
+    tokens,
+    transport,
+    upstream,
+)
+from .conf import conf, simple_jwt
+from .errors import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, user_inactive
 from .intent import Intent
 from .models import LoginMode
 
@@ -36,10 +47,11 @@ class AuthModesAdapterMixin:
 
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
         sociallogin = (kwargs.get("signal_kwargs") or {}).get("sociallogin")
-        intent.settle(request, sociallogin.state if sociallogin else None)
-        client.note_provider_session(request, sociallogin.account.extra_data if sociallogin else {})
         if sociallogin is not None:
             _put_out_squatter(user, sociallogin)
+        intent.settle(request, sociallogin.state if sociallogin else None)
+        pending.note(request, user)
+        client.note_provider_session(request, sociallogin.account.extra_data if sociallogin else {})
         return super().pre_login(request, user, **kwargs)  # type: ignore[misc]
 
     def login(self, request: HttpRequest, user: Any) -> None:
@@ -47,11 +59,21 @@ class AuthModesAdapterMixin:
         wanted = intent.take(request)
         if not conf.MODE.allows(wanted.mode) and not (wanted.to_admin and user.is_staff):
             raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
+        if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+            # Locked while the login waited at a stage; allauth has asked before.
+            stores.discard(request)
+            if intent.declared(request):
+                raise user_inactive()
+            raise ImmediateHttpResponse(self.respond_user_inactive(request, user))  # type: ignore[attr-defined]
         try:
+            if pending.is_outdated(request, user):
+                raise LoginOutdated
             if upstream.has_ended(request, user):
                 raise UpstreamLogout
+            if not (intent.declared(request) or _uses_up(wanted)):
+                raise LoginOutdated
             self._become(request, user, wanted)
-        except (LimitReached, UpstreamLogout) as error:
+        except (LimitReached, LoginOutdated, UpstreamLogout) as error:
             if intent.declared(request):
                 stores.discard(request)
                 raise
@@ -123,6 +145,11 @@ def _put_out_squatter(user: Any, sociallogin: Any) -> None:
     email = getattr(sociallogin, "_did_authenticate_by_email", None)
     if email and not EmailAddress.objects.is_verified(email):
         registry.revoke_user(user)
+
+
+def _uses_up(wanted: Intent) -> bool:
+    """Use up the ID token that a login began with, unless somebody has meanwhile."""
+    return wanted.receipt is None or id_tokens.use_up(id_tokens.Receipt(**wanted.receipt))
 
 
 class HandoffRedirect(HttpResponseRedirect):

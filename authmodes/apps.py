@@ -14,5 +14,9 @@ class AuthModesConfig(AppConfig):
 
         receivers.connect()
         checks.register_all()
+        if apps.is_installed("allauth.socialaccount"):
+            from . import subjects
+
+            subjects.register()
         if apps.is_installed("drf_spectacular"):
             from . import openapi  # noqa: F401

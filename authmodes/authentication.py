@@ -49,10 +49,10 @@ class LoginAuth:
 
     @cached_property
     def login_session(self) -> LoginSession:
-        """The row, loaded when it is first asked for."""
+        """The row, loaded when it is first asked for. Raises `AuthenticationFailed`."""
         found = LoginSession.objects.select_related("user").filter(sid=self.sid).first()
-        if found is None:
-            # The row went with its user, and this request was judged without it.
+        if found is None or found.ended_at is not None:
+            # Gone with its user, or ended, and this request was judged without it.
             raise _ended()
         return found
 

@@ -50,12 +50,27 @@ def disconnect(request: HttpRequest, user: Any, provider: Provider, uid: str) ->
     that the user could not sign in any more.
     """
     # Not above, nor below: a project may do without allauth.socialaccount.
+    from allauth.socialaccount.models import SocialAccount
+
+    with transaction.atomic():
+        account = _account_to_disconnect(request, user, provider, uid)
+        account.delete()
+        signals.social_account_removed.send(SocialAccount, request=request, socialaccount=account)
+    get_adapter(request).send_notification_mail(
+        "socialaccount/email/account_disconnected",
+        user,
+        context={"account": account, "provider": provider},
+    )
+
+
+def _account_to_disconnect(request: HttpRequest, user: Any, provider: Provider, uid: str) -> Any:
     from allauth.socialaccount.internal import flows
     from allauth.socialaccount.models import SocialAccount
 
-    accounts = SocialAccount.objects.filter(user=user, provider=provider.sub_id)
-    # By Python and not by the database, whose collation may take "a" for "A".
-    found = [account for account in accounts if uid in ("", account.uid)]
+    # All of them, or two calls at once leave each other as the way in that stays.
+    accounts = SocialAccount.objects.select_for_update().filter(user=user).order_by("pk")
+    of_provider = [account for account in accounts if account.provider == provider.sub_id]
+    found = [account for account in of_provider if uid in ("", account.uid)]
     if not found:
         raise Http404
     if len(found) > 1:
@@ -66,14 +81,7 @@ def disconnect(request: HttpRequest, user: Any, provider: Provider, uid: str) ->
     except ValidationError as error:
         detail = " ".join(error.messages)
         raise errors.BadRequest(detail, getattr(error, "code", None) or "invalid") from None
-    with transaction.atomic():
-        account.delete()
-        signals.social_account_removed.send(SocialAccount, request=request, socialaccount=account)
-    get_adapter(request).send_notification_mail(
-        "socialaccount/email/account_disconnected",
-        user,
-        context={"account": account, "provider": provider},
-    )
+    return account
 
 
 def _connect(request: HttpRequest, user: Any, sociallogin: Any) -> None:

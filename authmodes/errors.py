@@ -52,6 +52,14 @@ class UpstreamLogout(exceptions.APIException):
     default_code = "upstream_logout"
 
 
+class LoginOutdated(exceptions.APIException):
+    """A login waited at a stage of allauth's for too long: see `pending.py` and `id_tokens.py`."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_detail = _("This sign-in is out of date. Sign in again.")
+    default_code = "login_outdated"
+
+
 class TokenTooLarge(exceptions.APIException):
     """A token with all its claims does not fit into a cookie (RFC 6265, 6.1)."""
 
@@ -125,6 +133,11 @@ def no_active_account() -> exceptions.AuthenticationFailed:
     return exceptions.AuthenticationFailed(
         _("No active account found with the given credentials"), "no_active_account"
     )
+
+
+def user_inactive() -> exceptions.AuthenticationFailed:
+    """The account is locked, by Django's `is_active` or by simplejwt's rule."""
+    return exceptions.AuthenticationFailed(_("This account is inactive."), "user_inactive")
 
 
 def login_refused() -> exceptions.AuthenticationFailed:

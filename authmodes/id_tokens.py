@@ -1,13 +1,16 @@
 """ID tokens of providers, beside what allauth verifies: their kind, their nonce, and use once."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import jwt
 from allauth.socialaccount import app_settings
 from django.core.cache import cache
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed
 
@@ -25,6 +28,15 @@ HEADER_TYPES = {"", "jwt", "id_token+jwt"}
 FOREIGN_CLAIM_TYPES = {"bearer", "refresh", "offline", "logout"}
 
 
+@dataclass(frozen=True)
+class Receipt:
+    """What an ID token is known by once it is used up, short enough for a Django session."""
+
+    digest: str
+    until: float
+    allauth_key: str
+
+
 @contextmanager
 def used_once(id_token: str) -> Iterator[dict[str, Any]]:
     """Use an ID token up and give its claims, unverified; give it back if the block raises.
@@ -32,18 +44,41 @@ def used_once(id_token: str) -> Iterator[dict[str, Any]]:
     Before the verification and not after, so that of two at once only one gets as far as a
     login. Raises `AuthenticationFailed`.
     """
-    claims, until = read(id_token)
-    # Without the signature, of which an ECDSA token has many that fit.
-    name = ("id_token", claims["iss"], id_token.rpartition(".")[0])
-    if not SpentToken.objects.spend(*name, until=until):
+    claims, _until = read(id_token)
+    receipt = receipt_of(id_token)
+    if not _spend(receipt):
         raise AuthenticationFailed(
             _("The provider's token was used already."), "provider_token_replayed"
         )
     try:
         yield claims
     except BaseException:
-        SpentToken.objects.give_back(*name)
+        SpentToken.objects.give_back("id_token", receipt.digest)
         raise
+
+
+def receipt_of(id_token: str) -> Receipt:
+    """Raises `AuthenticationFailed` for what is no ID token."""
+    claims, until = read(id_token)
+    # Without the signature, of which an ECDSA token has many that fit. The issuer may hold
+    # half of a surrogate pair, for nobody has verified it yet.
+    text = f"{claims['iss']}\0{id_token.rpartition('.')[0]}".encode(errors="surrogatepass")
+    return Receipt(hashlib.sha256(text).hexdigest(), until.timestamp(), _allauth_key(claims))
+
+
+def use_up(receipt: Receipt) -> bool:
+    """Use up a token that was given back, whose login was done elsewhere; False if it is used.
+
+    For allauth, too, which has a memory of its own and takes ID tokens at headless' door.
+    """
+    now = timezone.now().timestamp()
+    cache.set(receipt.allauth_key, True, max(1, int(receipt.until - now)))
+    return _spend(receipt)
+
+
+def _spend(receipt: Receipt) -> bool:
+    until = memory.moment_of(receipt.until)
+    return SpentToken.objects.spend("id_token", receipt.digest, until=until)
 
 
 def read(id_token: str) -> tuple[dict[str, Any], datetime]:
@@ -90,7 +125,11 @@ def forget_jti(claims: dict[str, Any]) -> None:
     test fails when it moves. Only after a verification that succeeded: what allauth refuses
     as used already stays so.
     """
-    cache.delete(f"jwt:iss={claims['iss']},jti={claims.get('jti')}")
+    cache.delete(_allauth_key(claims))
+
+
+def _allauth_key(claims: dict[str, Any]) -> str:
+    return f"jwt:iss={claims['iss']},jti={claims.get('jti')}"
 
 
 def invalid() -> AuthenticationFailed:
@@ -103,7 +142,7 @@ def invalid() -> AuthenticationFailed:
 def _is_id_token(header: dict[str, Any], claims: dict[str, Any]) -> bool:
     subject = claims.get("sub")
     return (
-        header.get("alg") in ALGORITHMS
+        str(header.get("alg")) in ALGORITHMS
         and isinstance(header.get("kid"), str)
         and "crit" not in header
         and str(header.get("typ") or "").lower() in HEADER_TYPES

@@ -5,7 +5,7 @@ in allauth's own login state and, once the user is known, in the Django session.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from django.contrib.auth import REDIRECT_FIELD_NAME
@@ -29,6 +29,9 @@ class Intent:
     state: str = ""
     # Staff on their way to the admin, which is opened by a cookie whatever the mode.
     to_admin: bool = False
+    # Of a provider's ID token that a REST call gave back when it left the login at a stage:
+    # an `id_tokens.Receipt`. Whoever finishes it on a page uses the token up.
+    receipt: dict[str, Any] | None = None
 
     @property
     def is_handoff(self) -> bool:
@@ -61,13 +64,17 @@ def settle(request: HttpRequest, social_state: dict[str, Any] | None) -> None:
 
     Each login settles its own, so that an abandoned one leaves nothing behind for the next.
     """
+    began = _from_state(social_state)
     intent = (
         declared(request)
         or _from_headless(request, social_state)
-        or _from_state(social_state)
+        or began
         or _for_admin(request, social_state)
         or _from_query(request)
     )
+    if began is not None:
+        # A sign-up may go on at headless' door.
+        intent = replace(intent, receipt=began.receipt)
     request.session[SESSION_KEY] = intent.to_state()
 
 

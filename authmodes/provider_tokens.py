@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from allauth.socialaccount import app_settings
 from allauth.socialaccount.providers.base import Provider, ProviderException
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client, OAuth2Error
 from django.core.exceptions import ValidationError
@@ -88,7 +89,7 @@ def verified(
     _check_kind(provider, credential)
     if credential.kind == "code":
         yield _tidied(_by_code(request, provider, credential))
-    elif credential.kind == "id_token" and provider.uses_apps:
+    elif _counts_once(provider, credential):
         with id_tokens.used_once(credential.id_token) as claims:
             token = _token(provider, id_token=credential.id_token)
             login = _ask(provider, lambda: provider.verify_token(request, token))
@@ -104,6 +105,17 @@ def verified(
         kind = credential.kind
         token = _token(provider, **{kind: getattr(credential, kind)})
         yield _tidied(_ask(provider, lambda: provider.verify_token(request, token)))
+
+
+def receipt_of(provider: Provider, credential: Credential) -> id_tokens.Receipt | None:
+    """What a credential is known by that counts once here; None for others."""
+    if not _counts_once(provider, credential):
+        return None
+    return id_tokens.receipt_of(credential.id_token)
+
+
+def _counts_once(provider: Provider, credential: Credential) -> bool:
+    return credential.kind == "id_token" and bool(provider.uses_apps)
 
 
 def _check_kind(provider: Provider, credential: Credential) -> None:
@@ -163,7 +175,9 @@ def _login_of(adapter: Any, request: HttpRequest, app: Any, answer: Any) -> "Soc
     if app.pk:
         token.app = app
     login = adapter.complete_login(request, app, token, response=answer)
-    login.token = token
+    if app_settings.STORE_TOKENS:
+        # Else it would rest in the Django session of a login that waits at a stage.
+        login.token = token
     return login
 
 

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from . import intent, memory, policy, registry, stores
+from . import intent, memory, pending, policy, registry, stores
 from .errors import LimitReached
 from .models import EndReason, LoginMode, LoginSession
 
@@ -129,6 +129,7 @@ def end_other_logins(**kwargs: Any) -> None:
     """A way in was added or taken away: whoever else is signed in has to prove it anew."""
     user = kwargs.get("user") or (kwargs.get("sociallogin") or kwargs["socialaccount"]).user
     registry.end_others(user, spare=_current_sid())
+    pending.renew(context.request, user)
 
 
 def end_login_of_deleted_token(instance: OutstandingToken, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 
 from allauth.account import app_settings
@@ -13,6 +14,7 @@ from allauth.socialaccount.providers.base import AuthProcess, Provider
 from allauth.utils import get_form_class
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.messages.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
@@ -44,13 +46,16 @@ def with_provider(
     """Sign a user in by what their client got from a provider; return the new login session.
 
     Raises what `with_password` does, `BadRequest`, `ProviderUnavailable`, `SignupClosed` or
-    `Conflict`. Whatever is raised, the credential may be presented again.
+    `Conflict`. Whatever is raised, the credential may be presented again, unless somebody
+    finishes on a page what this call has left at a stage.
     """
     with (
         _flow(request, mode) as wanted,
         provider_tokens.verified(request, provider, credential) as sociallogin,
     ):
-        # For the sign-up page, which may be where a browser goes on.
+        # For the page of a sign-up or a stage, which may be where a browser goes on.
+        receipt = provider_tokens.receipt_of(provider, credential)
+        wanted = replace(wanted, receipt=asdict(receipt) if receipt else None)
         sociallogin.state["data"] = {STATE_KEY: wanted.to_state()}
         sociallogin.state["process"] = AuthProcess.LOGIN
         _forget_earlier_login(request)
@@ -121,13 +126,18 @@ def _detached_session(request: HttpRequest) -> Iterator[None]:
     """Let allauth work in a session that is thrown away afterwards.
 
     A login for tokens neither sees nor changes the cookie login that the same browser may
-    hold, and its answer sets no session cookie.
+    hold, and its answer sets no session cookie, nor one of messages for a page.
     """
     session, user = request.session, request.user
     request.session, request.user = stores.engine()(), AnonymousUser()
+    messages = getattr(request, "_messages", None)
+    if messages is not None:
+        request._messages = default_storage(request)  # type: ignore[attr-defined]
     try:
         yield
     finally:
         if request.session.session_key:
             request.session.flush()
         request.session, request.user = session, user
+        if messages is not None:
+            request._messages = messages  # type: ignore[attr-defined]

@@ -81,4 +81,6 @@ def _plain(name: Any, value: Any) -> Any:
     try:
         return field.run_validation(value)
     except serializers.ValidationError as error:
-        raise serializers.ValidationError({str(name)[:100]: error.detail}) from None
+        # JSON can carry half of a surrogate pair, which no answer can.
+        shown = str(name)[:100].encode(errors="replace").decode()
+        raise serializers.ValidationError({shown: error.detail}) from None

@@ -56,7 +56,7 @@ def conclude(request: HttpRequest, user: Any, answers: Answers) -> LoginSession:
     if started is not None:
         return started
     if user is not None and not user.is_active:
-        raise AuthenticationFailed(_("This account is inactive."), "user_inactive")
+        raise errors.user_inactive()
     raise errors.login_refused()
 
 

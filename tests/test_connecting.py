@@ -1,15 +1,20 @@
 """Provider accounts are connected and disconnected over REST by who has just signed in."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount
+from django.db import connections
 from django.test import Client
 from django.test.utils import override_settings
 
+from authmodes import registry
 from authmodes.models import LoginSession, SpentToken
 
 from .conftest import Browser
@@ -62,6 +67,23 @@ def test_a_user_who_was_not_loaded_yet_connects_as_well(check, provider, login, 
     with override_settings(AUTHMODES_ACCESS_TOKEN_CHECK=check):
         assert connect(login("jwt"), provider).status_code == 200
     assert uids(alice) == {"subject-1"}
+
+
+@pytest.mark.parametrize("act", ["connect", "disconnect", "end the others", "end one"])
+@pytest.mark.parametrize("check", ["database", "none"])
+def test_a_login_that_has_ended_changes_nothing(act, check, login, provider, settings, alice):
+    settings.AUTHMODES_ACCESS_TOKEN_CHECK = check
+    SocialAccount.objects.create(user=alice, provider="example", uid="mine")
+    ended, other = login("jwt"), login("jwt")
+    registry.revoke(ended.row)
+    if act == "connect":
+        response = connect(ended, provider)
+    else:
+        one = "" if act == "end the others" else f"{other.sid}/"
+        response = ended.delete(PATH if act == "disconnect" else f"/auth/sessions/{one}")
+    assert code_of(response) == (401, "login_session_ended")
+    assert uids(alice) == {"mine"}
+    assert other.row.ended_at is None
 
 
 def test_connecting_ends_the_users_other_logins(mode, provider, login):
@@ -150,6 +172,34 @@ def test_the_last_way_in_stays(mode, connected, login):
         session.save()
     assert code_of(used.delete(PATH)) == (400, "no_password")
     assert uids(connected) == {"subject-1"}
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_two_calls_at_once_leave_a_way_in(login, alice, provider, monkeypatch):
+    for uid in "ab":
+        SocialAccount.objects.create(user=alice, provider="example", uid=uid)
+    used = login("jwt")
+    type(alice).objects.update(password="!")
+    alice.refresh_from_db()
+    LoginSession.objects.update(auth_hash=alice.get_session_auth_hash())
+    both, validate = threading.Barrier(2), DefaultSocialAccountAdapter.validate_disconnect
+
+    def validate_together(*args):
+        validate(*args)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=1)
+
+    def disconnect(uid):
+        try:
+            return used.delete(f"{PATH}?uid={uid}").status_code
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(DefaultSocialAccountAdapter, "validate_disconnect", validate_together)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(disconnect, "ab")) == [204, 400]
+    assert len(uids(alice)) == 1
 
 
 @override_settings(ACCOUNT_EMAIL_VERIFICATION="mandatory")

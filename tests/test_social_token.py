@@ -17,7 +17,8 @@ from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.facebook import flows as facebook
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
-from django.db import connections
+from django.core.checks import run_checks
+from django.db import connection, connections
 from django.test import Client
 from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
@@ -432,8 +433,7 @@ def test_only_true_makes_an_address_verified(verified, provider, alice):
 
 
 def test_an_inactive_user_gets_no_login_and_keeps_the_token(mode, provider, connected):
-    connected.is_active = False
-    connected.save()
+    User.objects.update(is_active=False)
     response = present(mode, id_token=provider.id_token())
     assert code_of(response) == (401, "user_inactive")
     assert_nothing_was_made(users=1)
@@ -725,3 +725,48 @@ def test_a_project_may_do_without_social_accounts(tmp_path):
     command = [sys.executable, "-m", "django", "check"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("alg", [[], {}, None, 1])
+def test_an_algorithm_that_is_no_text_is_none(alg, provider):
+    # PyJWT would not make one.
+    head = base64.urlsafe_b64encode(json.dumps({"alg": alg, "kid": "one"}).encode()).decode()
+    id_token = ".".join([head.rstrip("="), *provider.id_token().split(".")[1:]])
+    assert code_of(present(id_token=id_token)) == (401, "invalid_provider_token")
+    assert_nothing_was_made()
+
+
+# -- who it is, letter by letter -----------------------------------------------------------
+
+# To a collation such as utf8mb4_general_ci, each is "subject-1".
+TWINS = ["SUBJECT-1", "subject-1 ", "sübject-1"]
+
+
+@pytest.mark.parametrize("sub", TWINS)
+@pytest.mark.parametrize("process", ["login", "connect", "headless"])
+def test_another_subject_is_another_person(sub, process, provider, connected, login, bob):
+    id_token = provider.id_token(sub=sub, email="other@example.com")
+    if process == "headless":
+        token = {"client_id": CLIENT_ID, "id_token": id_token}
+        body = {"provider": "example", "process": "login", "token": token}
+        response = post_json("/_allauth/app/v1/auth/provider/token", body)
+        name = response.json().get("data", {}).get("user", {}).get("username")
+    elif process == "connect":
+        body = {"process": "connect", "id_token": id_token}
+        response, name = login("jwt", bob).post(PATH, body), "bob"
+    else:
+        response = present(id_token=id_token)
+        name = response.json().get("user", {}).get("username")
+    if connection.vendor == "mysql" and response.status_code == 403:
+        # Its unique index has no room for both.
+        assert SocialAccount.objects.get().user == connected
+        return
+    assert response.status_code == 200, response.content
+    assert SocialAccount.objects.get(uid=sub).user == User.objects.get(username=name) != connected
+    assert SocialAccount.objects.get(uid="subject-1").user == connected
+
+
+def test_mysql_is_warned_of_a_collation_that_takes_subjects_for_one(alice):
+    messages = run_checks(tags=["database"], databases=["default"])
+    is_mysql = connection.vendor == "mysql"
+    assert ("authmodes.W010" in {message.id for message in messages}) == is_mysql

@@ -1,5 +1,6 @@
 """A login over REST that waits for a stage: it says so, and the same call finishes it."""
 
+import json
 import re
 import time
 
@@ -7,23 +8,28 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.account.stages import LoginStage
 from allauth.core.internal.httpkit import headed_redirect_response
+from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.base.views import TrustView
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.signals import authenticator_added
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from allauth.socialaccount.forms import SignupForm
 from allauth.socialaccount.models import SocialAccount
 from django import forms
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
 from django.core import mail
 from django.test.utils import override_settings
 from django.urls import path
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
+from authmodes import registry
 from authmodes.adapter import AuthModesAccountAdapter
-from authmodes.models import LoginSession, SpentToken
+from authmodes.models import HandoffCode, LoginSession, SpentToken
 
-from .conftest import API, PASSWORD, Browser, only_row
+from .conftest import API, PASSWORD, UID, Browser, Handoff, html_login, only_row, post_json
+from .oidc_provider import CLIENT_ID
 from .urls import urlpatterns as project_urlpatterns
 
 User = get_user_model()
@@ -349,6 +355,13 @@ def test_a_field_of_the_form_may_be_no_more_than_a_text(value, newcomer):
     assert not User.objects.exists()
 
 
+@pytest.mark.parametrize("name", ["a\x00", "\ud800", "x" * 100_000])
+def test_a_field_of_any_name_is_answered(name, newcomer):
+    response = sign_up(newcomer, "jwt", **{name: None})
+    assert code_of(response) == (400, "invalid")
+    assert len(response.content) < 1000
+
+
 # -- any other stage -----------------------------------------------------------------------
 
 
@@ -383,3 +396,215 @@ def test_a_login_that_a_hook_refuses_is_no_login(door):
     assert code_of(door()) == (401, "login_refused")
     assert not LoginSession.objects.exists()
     assert not SpentToken.objects.exists()
+
+
+# -- what becomes of the user meanwhile ----------------------------------------------------
+
+HEADLESS = "/_allauth/app/v1/auth/"
+
+
+class PendingLogin:
+    """A login of alice's at each of the other doors, which waits for her second factor."""
+
+    def __init__(self, door, settings):
+        self.door, self.browser, self.token = door, Browser(), ""
+        if door == "headless":
+            body = {"username": "alice", "password": PASSWORD}
+            answer = post_json(f"{HEADLESS}login", body).json()
+            self.token = answer["meta"]["session_token"]
+        elif door == "handoff":
+            SocialAccount.objects.create(provider="dummy", uid=UID, user=User.objects.get())
+            Handoff(browser=self.browser).run()
+        elif door == "cookies":
+            settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
+            settings.AUTHMODES_DEFAULT_MODE = "jwt"
+            html_login(self.browser, "alice")
+        else:
+            body = {"username": "alice", "password": PASSWORD, "mode": "session"}
+            self.browser.send_json("/auth/login/", body)
+
+    def go_on(self):
+        if self.door != "headless":
+            return self.browser.submit(MFA_PAGE, {"code": totp_code()})
+        body, headers = {"code": totp_code()}, {"x-session-token": self.token}
+        return post_json(f"{HEADLESS}2fa/authenticate", body, headers=headers)
+
+
+@pytest.fixture(params=["page", "headless", "cookies", "handoff"])
+def pending_login(request, second_factor, settings):
+    return PendingLogin(request.param, settings)
+
+
+def assert_refused(response, status):
+    assert response.status_code == status, response.content
+    assert "authmodes_access" not in response.cookies
+    assert b"access_token" not in response.content
+    assert not LoginSession.objects.exists()
+    assert not HandoffCode.objects.exists()
+
+
+def lock(alice):
+    alice.is_active = False
+    alice.save()
+
+
+def nobody(user):
+    return False
+
+
+def change_password(alice):
+    alice.set_password("another horse, another staple")
+    alice.save()
+
+
+def lock_for_a_moment(alice):
+    lock(alice)
+    User.objects.update(is_active=True)
+
+
+@pytest.mark.parametrize("rule", ["is_active", "simplejwt"])
+def test_who_is_locked_while_the_login_waits_is_not_signed_in(pending_login, rule, alice, settings):
+    if rule == "simplejwt":
+        settings.SIMPLE_JWT = {"USER_AUTHENTICATION_RULE": f"{__name__}.nobody"}
+    else:
+        lock(alice)
+    refused = pending_login.go_on()
+    assert_refused(refused, 401 if pending_login.door == "headless" else 302)
+    if pending_login.door != "headless":
+        assert refused.url == "/accounts/inactive/"
+
+
+ENDINGS = [change_password, registry.revoke_user, lock_for_a_moment]
+
+
+@pytest.mark.parametrize("end", ENDINGS)
+def test_what_ends_all_logins_ends_the_one_that_waits(pending_login, end, alice):
+    end(alice)
+    refused = pending_login.go_on()
+    assert_refused(refused, 403)
+    assert b"login_outdated" in refused.content
+    # And no later one.
+    assert pending_login.go_on().status_code != 200
+    assert not LoginSession.objects.exists()
+
+
+@override_settings(SOCIALACCOUNT_EMAIL_AUTHENTICATION=True)
+def test_a_squatter_who_waits_is_put_out_and_the_owner_comes_in(pending_login, provider):
+    owner = Browser()
+    body = {"mode": "session", "id_token": provider.id_token(email="alice@example.com")}
+    assert code_of(owner.send_json("/auth/social/example/", body)) == (401, "stage_pending")
+    assert_refused(pending_login.go_on(), 403)
+    code = RecoveryCodes.activate(User.objects.get()).get_unused_codes()[0]
+    assert owner.submit(MFA_PAGE, {"code": code}).status_code == 302
+    assert owner.get(API).status_code == 200
+
+
+def test_a_login_goes_on_that_has_ended_the_others_itself(second_factor, settings, monkeypatch):
+    """As one does that makes a passkey at its stage."""
+    plain_save = AuthenticateForm.save
+
+    def save(form):
+        plain_save(form)
+        made = Authenticator.objects.first()
+        authenticator_added.send(Authenticator, request=None, user=made.user, authenticator=made)
+
+    pending_login = PendingLogin("page", settings)
+    monkeypatch.setattr(AuthenticateForm, "save", save)
+    assert pending_login.go_on().status_code == 302
+    assert pending_login.browser.get(API).status_code == 200
+
+
+def test_a_rotated_secret_key_ends_no_login_that_waits(second_factor, settings):
+    pending_login = PendingLogin("headless", settings)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "the-next-key-0123456789-abcdefghijklmnopqrstuvwxyz"
+    answer = pending_login.go_on()
+    assert answer.status_code == 200, answer.content
+
+
+@override_settings(ACCOUNT_LOGIN_ON_PASSWORD_RESET=True)
+def test_a_password_reset_may_sign_in(second_factor):
+    browser = Browser()
+    browser.submit("/accounts/password/reset/", {"email": second_factor.email})
+    (link,) = re.findall(r"/accounts/password/reset/key/\S+", mail.outbox[0].body)
+    page = browser.get(link)
+    browser.submit(page.url, {"password1": "a horse of iron", "password2": "a horse of iron"})
+    assert browser.submit(MFA_PAGE, {"code": totp_code()}).status_code == 302
+    assert browser.get(API).status_code == 200
+
+
+# -- the ID token of a login that is finished on a page ------------------------------------
+
+
+def replayed(id_token):
+    """At the REST door, and at headless' own."""
+    answer = post_json("/auth/social/example/", {"mode": "jwt", "id_token": id_token})
+    token = {"client_id": CLIENT_ID, "id_token": id_token}
+    body = {"provider": "example", "process": "login", "token": token}
+    at_headless = post_json(f"{HEADLESS}provider/token", body)
+    return [answer.status_code, at_headless.status_code]
+
+
+def present_id_token(id_token, browser=None, **more):
+    body = {"mode": "session", "id_token": id_token, **more}
+    return (browser or Browser()).send_json("/auth/social/example/", body)
+
+
+@override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False)
+@pytest.mark.parametrize("door", ["page", "headless"])
+def test_a_sign_up_finished_elsewhere_uses_its_token_up(door, newcomer):
+    browser = Browser()
+    page = present_id_token(newcomer.once, browser).json()["continue"]["page"]
+    chosen = {"username": "chosen", "email": "new@example.com"}
+    if door == "page":
+        assert browser.submit(page, chosen).status_code == 302
+    else:
+        finished = browser.send_json("/_allauth/browser/v1/auth/provider/signup", chosen)
+        assert finished.status_code == 200, finished.content
+    assert only_row().user.username == "chosen"
+    assert replayed(newcomer.once) == [401, 400]
+
+
+@pytest.mark.parametrize("kind", ["login", "id_token"])
+@override_settings(**VERIFICATION)
+def test_a_login_for_tokens_that_waits_sets_no_cookie(kind, alice, provider):
+    EmailAddress.objects.create(user=alice, email=alice.email, verified=False, primary=True)
+    response = Door(kind, "jwt", alice, provider)()
+    assert response.json()["stage"] == "verify_email"
+    # Not even allauth's message, which names the address.
+    assert not response.cookies
+
+
+@pytest.mark.parametrize("jti", ["some", None])
+def test_a_second_factor_given_on_its_page_uses_the_token_up(jti, second_factor, provider):
+    SocialAccount.objects.create(user=second_factor, provider="example", uid="subject-1")
+    id_token, browser = provider.id_token(**({} if jti else {"jti": None})), Browser()
+    # Another call with it is possible as long as nothing came of it.
+    assert code_of(present_id_token(id_token)) == (401, "stage_pending")
+    assert code_of(present_id_token(id_token, browser)) == (401, "stage_pending")
+    assert browser.submit(MFA_PAGE, {"code": totp_code()}).status_code == 302
+    assert only_row().user == second_factor
+    assert replayed(id_token)[0] == 401
+
+
+def test_of_two_logins_by_one_token_the_first_is_it(second_factor, provider):
+    SocialAccount.objects.create(user=second_factor, provider="example", uid="subject-1")
+    id_token, late = provider.id_token(), Browser()
+    assert code_of(present_id_token(id_token, late)) == (401, "stage_pending")
+    code = RecoveryCodes.activate(second_factor).get_unused_codes()[0]
+    assert present_id_token(id_token, mfa_code=code).status_code == 200
+    assert late.submit(MFA_PAGE, {"code": totp_code()}).status_code == 403
+    assert only_row().user == second_factor
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_the_providers_access_token_rests_nowhere_unless_it_is_to_be_kept(
+    store, second_factor, provider, settings
+):
+    settings.SOCIALACCOUNT_STORE_TOKENS = store
+    SocialAccount.objects.create(user=second_factor, provider="example", uid="subject-1")
+    browser = Browser()
+    body = {"mode": "session", **provider.code_credential()}
+    assert code_of(browser.send_json("/auth/social/example/", body)) == (401, "stage_pending")
+    kept = [session.get_decoded() for session in Session.objects.all()]
+    assert ("provider-access-token" in json.dumps(kept)) == store

@@ -8,6 +8,7 @@ from django.core import checks
 from django.core.checks import Tags
 
 from .base import unless_misconfigured
+from .database import check_subject_collation
 from .deploy import (
     check_admin_login,
     check_key_length,
@@ -49,6 +50,7 @@ __all__ = [
     "check_settings",
     "check_signing_keys",
     "check_simplejwt_routes",
+    "check_subject_collation",
     "check_throttle_rates",
     "check_token_blacklist",
     "check_token_type_claim",
@@ -74,6 +76,7 @@ def register_all() -> None:
     ):
         checks.register(unless_misconfigured(check), Tags.security)
     checks.register(check_simplejwt_routes, Tags.urls)
+    checks.register(check_subject_collation, Tags.database)
     for check in (
         check_key_length,
         check_redirect_schemes,

@@ -3,7 +3,7 @@
 # What a token is refused for wherever one counts.
 BAD_TOKEN = ("token_not_valid", "login_session_ended", "mode_disabled")
 # What a login is refused for, by whichever way.
-LIMITED = ("permission_denied", "limit_reached", "upstream_logout")
+LIMITED = ("permission_denied", "limit_reached", "login_outdated", "upstream_logout")
 STEP_UP = "insufficient_user_authentication"
 
 

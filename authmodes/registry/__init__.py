@@ -7,7 +7,15 @@ second; two orders would deadlock.
 
 from .adopting import adopt, adopt_many
 from .conflicts import retried
-from .ending import cancel_handoffs, end_others, prune, revoke, revoke_all, revoke_user
+from .ending import (
+    cancel_handoffs,
+    end_others,
+    ending_of_user,
+    prune,
+    revoke,
+    revoke_all,
+    revoke_user,
+)
 from .following import (
     Touch,
     abandon,
@@ -24,6 +32,7 @@ from .following import (
     touch_cookie,
 )
 from .judging import (
+    auth_hashes,
     end_by_token_text,
     end_outdated,
     goes_on,
@@ -42,10 +51,12 @@ __all__ = [
     "abandon",
     "adopt",
     "adopt_many",
+    "auth_hashes",
     "cancel_handoffs",
     "end_by_token_text",
     "end_others",
     "end_outdated",
+    "ending_of_user",
     "expire",
     "finish",
     "follow",

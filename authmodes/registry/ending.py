@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from allauth.account import app_settings
 from allauth.core import context
 from django.db import transaction
 from django.db.models import Q
@@ -61,18 +62,36 @@ def cancel_handoffs(**whose: Any) -> None:
 
 
 def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -> int:
-    """End every login session of a user, and the browser logins still on their way to an app."""
-    cancel_handoffs(user=user)
+    """End every login session of a user, and the browser logins still under way."""
+    _end_pending(user)
     return revoke_all(LoginSession.objects.for_user(user), reason, by=by)
 
 
 def end_others(user: Any, *, spare: str | None) -> int:
     """End every login session of a user but one, at the user's own wish."""
-    cancel_handoffs(user=user)
+    _end_pending(user)
     others = LoginSession.objects.for_user(user)
     if spare is not None:
         others = others.exclude(sid=spare)
     return revoke_all(others, EndReason.REVOKED_BY_USER, by=user)
+
+
+def ending_of_user(user: Any) -> str:
+    """Which ending of all logins of a user was the latest, as a text to compare; "" for none.
+
+    Kept for as long as a login may wait at one of allauth's stages (`ACCOUNT_LOGIN_TIMEOUT`).
+    """
+    until = SpentToken.objects.spent_until("ended_user", str(user.pk))
+    return until.isoformat() if until else ""
+
+
+def _end_pending(user: Any) -> None:
+    """End what has no row yet: one-time codes, and logins that wait at a stage."""
+    cancel_handoffs(user=user)
+    until = timezone.now() + timedelta(seconds=app_settings.LOGIN_TIMEOUT)
+    name = ("ended_user", str(user.pk))
+    if not SpentToken.objects.named(*name).update(expires_at=until):
+        SpentToken.objects.spend(*name, until=until)
 
 
 def revoke_all(

@@ -20,8 +20,9 @@ class SessionListView(LoginSessionView):
         return Response(serializer.data)
 
     def delete(self, request: Request) -> Response:
-        spare = None if _all_are_meant(request) else login_auth(request).sid
-        ended = registry.end_others(request.user, spare=spare)
+        current = login_auth(request).login_session
+        spare = None if _all_are_meant(request) else str(current.sid)
+        ended = registry.end_others(current.user, spare=spare)
         return Response({"ended": ended})
 
 
@@ -34,7 +35,9 @@ class SessionDetailView(LoginSessionView):
         return Response(serializer.data)
 
     def delete(self, request: Request, sid: str) -> Response:
-        registry.revoke(own.one_of(request.user, sid), EndReason.REVOKED_BY_USER, by=request.user)
+        # The row, because whoever has been put out may hold a token that is judged without it.
+        user = login_auth(request).login_session.user
+        registry.revoke(own.one_of(user, sid), EndReason.REVOKED_BY_USER, by=user)
         return Response(status=204)
 
 
