@@ -81,7 +81,7 @@ def ending_of_user(user: Any) -> str:
 
     Kept for as long as a login may wait at one of allauth's stages (`ACCOUNT_LOGIN_TIMEOUT`).
     """
-    until = SpentToken.objects.spent_until("ended_user", str(user.pk))
+    until = SpentToken.objects.spent_until(("ended_user", str(user.pk)))
     return until.isoformat() if until else ""
 
 
@@ -89,9 +89,7 @@ def _end_pending(user: Any) -> None:
     """End what has no row yet: one-time codes, and logins that wait at a stage."""
     cancel_handoffs(user=user)
     until = timezone.now() + timedelta(seconds=app_settings.LOGIN_TIMEOUT)
-    name = ("ended_user", str(user.pk))
-    if not SpentToken.objects.named(*name).update(expires_at=until):
-        SpentToken.objects.spend(*name, until=until)
+    SpentToken.objects.note("ended_user", str(user.pk), until=until)
 
 
 def revoke_all(
