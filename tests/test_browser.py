@@ -203,6 +203,19 @@ def totp_code(secret: str) -> str:
     return format_hotp_value(hotp_value(secret, counter))
 
 
+def hold_security_key(page: Page) -> None:
+    """Give the browser a security key that is touched whenever a page asks for it."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "usb",
+        "hasUserVerification": True,
+        "isUserVerified": True,
+    }
+    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+
+
 def test_a_sign_in_with_a_second_factor_ends_in_tokens(new_page):
     at_home, elsewhere = new_page(), new_page()
     sign_in_with_cookie(at_home, "bob")
@@ -231,6 +244,18 @@ def test_a_sign_in_with_a_second_factor_ends_in_tokens(new_page):
     assert "eyJ" in elsewhere.evaluate("JSON.stringify(sessionStorage)")
     elsewhere.get_by_role("button", name="Call the API").click()
     expect(elsewhere.locator("[data-show=answer]")).to_contain_text("jwt")
+
+    hold_security_key(at_home)
+    at_home.goto("/accounts/2fa/webauthn/add/")
+    at_home.get_by_role("button", name="Add").click()
+    expect(at_home.locator("main")).to_contain_text("1 security key")
+    at_home.context.clear_cookies()
+    at_home.goto("/")
+    at_home.get_by_role("link", name="Demo ID, with tokens").click()
+    sign_in_at_provider(at_home, "bob")
+    at_home.get_by_role("button", name="Use a security key").click()
+    expect(at_home.get_by_role("heading", name="Hello")).to_be_visible()
+    assert "eyJ" in at_home.evaluate("JSON.stringify(sessionStorage)")
 
 
 def test_signing_out_can_go_on_to_the_provider(new_page, site):
