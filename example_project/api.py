@@ -13,9 +13,16 @@ HELLO = {
     "mode": serializers.ChoiceField(["session", "jwt"]),
     "sid": serializers.UUIDField(),
 }
+REFUSED = {"detail": serializers.CharField(), "code": serializers.CharField(required=False)}
 
 
-@extend_schema(tags=["Example"], responses=inline_serializer("Hello", HELLO))
+@extend_schema(
+    tags=["Example"],
+    responses={
+        200: inline_serializer("Hello", HELLO),
+        401: inline_serializer("Refused", REFUSED),
+    },
+)
 @api_view(["GET"])
 def hello(request: Request) -> Response:
     """Greet the caller and say how they signed in."""
