@@ -33,8 +33,10 @@ def refuse_twin(request: HttpRequest, sociallogin: Any, **kwargs: Any) -> None:
     if connections[SocialAccount.objects.db].vendor != "mysql" or sociallogin.account.pk:
         return
     account = sociallogin.account
-    # `in` is compared by the collation, as the index is.
-    if not SocialAccount.objects.filter(provider=account.provider, uid__in=[account.uid]).exists():
+    # `in` is compared by the collation, as the index is; the very same is no twin, but somebody
+    # who has made it this moment.
+    alike = SocialAccount.objects.filter(provider=account.provider, uid__in=[account.uid])
+    if not alike.exclude(uid=account.uid).exists():
         return
     if client.is_headless(request):
         from allauth.headless.base.response import ForbiddenResponse
