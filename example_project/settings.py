@@ -205,6 +205,8 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 # Before an e-mail address is changed or a provider connected.
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 MFA_TOTP_ISSUER = "authmodes example"
+# A code that was read at the end of its half minute passes a moment later as well.
+MFA_TOTP_TOLERANCE = 1
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 # Browsers take localhost for a secure place, and allauth does with this.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG
