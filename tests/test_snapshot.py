@@ -31,9 +31,9 @@ ID, NOTHING = "/probe/id/", "/probe/nothing/"
 
 User = get_user_model()
 
-SNAPSHOT = override_settings(
-    AUTHMODES_ACCESS_TOKEN_CHECK="snapshot", AUTHMODES_SNAPSHOT_INTERVAL=INTERVAL
-)
+# Not `override_settings`: the fixture `settings` is undone after such a decorator, and would put
+# the decorator's settings back for the tests of other modules.
+SNAPSHOT = pytest.mark.usefixtures("_by_snapshot")
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -79,6 +79,12 @@ def _stopped():
     yield
     revocations.snapshot.stop()
     assert "authmodes-snapshot" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.fixture
+def _by_snapshot(settings):
+    settings.AUTHMODES_ACCESS_TOKEN_CHECK = "snapshot"
+    settings.AUTHMODES_SNAPSHOT_INTERVAL = INTERVAL
 
 
 @pytest.fixture(params=["snapshot", "none"])
