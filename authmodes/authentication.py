@@ -21,6 +21,7 @@ from .errors import REALM
 from .lazy import LazyUser
 from .machines import MachineToken
 from .models import LoginSession
+from .rules import Rules, rules_of
 from .tokens import AccessToken
 
 # `request.auth.mode` of a machine client, which has no login session of either mode.
@@ -74,14 +75,15 @@ class AuthModesAuthentication(BaseAuthentication):
         header = _bearer_token(request)
         if header is not None:
             return self._by_header(request, header)
-        cookie = transport.access_token(request._request) if transport.in_use() else None
+        by = rules_of(request._request)
+        cookie = transport.access_token(request._request) if by.tokens_in_cookies else None
         if cookie is None:
-            return self._by_session(request)
+            return self._by_session(request, by)
         try:
             found = self._by_token(request, cookie)
         except AuthenticationFailed:
             # A browser keeps stale cookies; one must not shut out a good Django session.
-            by_session = self._by_session(request)
+            by_session = self._by_session(request, by)
             if by_session is None:
                 raise
             return by_session
@@ -105,7 +107,7 @@ class AuthModesAuthentication(BaseAuthentication):
             return self._by_token(request, raw_token)
         except AuthenticationFailed:
             # A machine client's token counts in the header alone: no cookie of ours holds one.
-            token = machines.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
+            token = machines.read(raw_token) if rules_of(request._request).tokens_count else None
             if token is None:
                 raise
         auth = _check_machine(token)
@@ -115,7 +117,7 @@ class AuthModesAuthentication(BaseAuthentication):
 
     def _by_token(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
         request._request._authmodes_bad_token = True  # type: ignore[attr-defined]
-        if not conf.MODE.allows(Mode.JWT):
+        if not rules_of(request._request).tokens_count:
             raise AuthenticationFailed(_("Tokens are switched off."), "mode_disabled")
         try:
             token = tokens.read(tokens.AccessToken, raw_token)
@@ -132,8 +134,8 @@ class AuthModesAuthentication(BaseAuthentication):
         request._request._authmodes_sid = auth.sid  # type: ignore[attr-defined]
         return user, auth
 
-    def _by_session(self, request: Request) -> tuple[Any, LoginAuth] | None:
-        if not conf.MODE.allows(Mode.SESSION):
+    def _by_session(self, request: Request, by: Rules) -> tuple[Any, LoginAuth] | None:
+        if not by.cookies_count:
             return None
         user = request._request.user
         # Loaded through the middleware, which has judged the login session.
@@ -159,7 +161,9 @@ def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> 
         raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
     if not registry.is_acceptable(login_session, request):
         raise _ended()
-    if policy.needs_touch(login_session.last_seen_at, memory.touch_after(), timezone.now()):
+    if policy.needs_touch(
+        login_session.last_seen_at, rules_of(request).touch_after, timezone.now()
+    ):
         registry.outlive(request, partial(registry.touch, auth.sid, client.ip_address(request)))
     auth.login_session = login_session
     return login_session.user

@@ -5,26 +5,31 @@ import ipaddress
 from django.http import HttpRequest
 
 from . import client
-from .conf import IpBinding, conf
+from .conf import IpBinding
 from .memory import digest_of_agent
+from .rules import Rules
 
 IPV4_NETWORK, IPV6_NETWORK = 24, 64
 
 
-def is_elsewhere(request: HttpRequest, ip_address: str | None, agent_digest: str) -> bool:
+def is_elsewhere(
+    request: HttpRequest, ip_address: str | None, agent_digest: str, by: Rules
+) -> bool:
     """Whether the request comes from another address or user agent than the sign-in."""
-    if conf.BIND_USER_AGENT and digest_of_agent(client.user_agent(request)) != agent_digest:
+    if by.bind_user_agent and digest_of_agent(client.user_agent(request)) != agent_digest:
         return True
-    by = conf.BIND_IP
-    if by is IpBinding.OFF or not ip_address:
+    if by.bind_ip is IpBinding.OFF or not ip_address:
         return False
-    # Nearly always, and then there is nothing to parse.
+    # Nearly always, and then there is nothing to ask and nothing to parse. In another spelling
+    # it is not the same text, and goes the long way.
+    if by.peer_is_client and request.META.get("REMOTE_ADDR") == ip_address:
+        return False
     if client.told_ip(request) == ip_address:
         return False
     here = client.ip_address(request)
     if here is None:
         return True
-    if by is IpBinding.EXACT:
+    if by.bind_ip is IpBinding.EXACT:
         # What was kept may be written in another way.
         return here != str(client.parse_ip(ip_address))
     return network_of(here) != network_of(ip_address)

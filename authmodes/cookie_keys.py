@@ -1,5 +1,6 @@
 """What becomes of a Django session when its view is done: followed, rotated, capped, sent."""
 
+import time
 from functools import partial
 from typing import Any
 
@@ -8,11 +9,10 @@ from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils import timezone
 
 from . import client, memory, policy, registry, stores
-from .conf import conf
 from .models import EndReason
+from .rules import rules_of
 
 
 def has_work(request: HttpRequest) -> bool:
@@ -20,8 +20,8 @@ def has_work(request: HttpRequest) -> bool:
     return bool(
         session.modified
         or (session.accessed and session.session_key != stores.cookie_key(request))
-        or (stores.is_loaded(session) and _needs_new_key(session))
-        or (settings.SESSION_SAVE_EVERY_REQUEST and not session.is_empty())
+        or (stores.is_loaded(session) and _needs_new_key(request))
+        or (rules_of(request).saves_every_request and not session.is_empty())
         or stores.is_discarded(request)
         or memory.postponed(session)
         or hasattr(request, "_authmodes_outliving")
@@ -93,7 +93,7 @@ def _follow_key(request: HttpRequest) -> None:
         # ATOMIC_REQUESTS has taken the change back, and the browser keeps the old key.
         return
     auth_hash = session.get(HASH_SESSION_KEY, "")
-    memory.change(session, keyed_at=timezone.now())
+    memory.change(session, keyed_at=time.time())
     if registry.follow(remembered.sid, old_key, stores.ensure_key(session), auth_hash):
         return
     if registry.is_active(remembered.sid):
@@ -103,14 +103,14 @@ def _follow_key(request: HttpRequest) -> None:
         session.flush()
 
 
-def _needs_new_key(session: SessionBase) -> bool:
+def _needs_new_key(request: HttpRequest) -> bool:
     """Whether the key has served long enough."""
-    rotate_after = conf.ROTATE_SESSION_AFTER
+    rotate_after = rules_of(request).rotate_after
     if rotate_after is None:
         return False
-    remembered = memory.recall(session)
+    remembered = memory.recall(request.session)
     return remembered is not None and policy.needs_new_key(
-        remembered.keyed_at, rotate_after, timezone.now()
+        remembered.keyed_at, rotate_after, time.time()
     )
 
 
@@ -127,7 +127,7 @@ def _go_on(request: HttpRequest, response: HttpResponseBase) -> None:
         return
     late, modified = stores.is_late(session), session.modified
     is_saved = modified or settings.SESSION_SAVE_EVERY_REQUEST
-    may_be_overtaken = late or conf.ROTATE_SESSION_AFTER is not None
+    may_be_overtaken = late or rules_of(request).rotate_after is not None
     changes, address = memory.postponed(session), client.ip_address(request)
     # With a server error Django neither saves nor sends a cookie, and a new key would be lost;
     # and what nobody rotates is left to Django.
@@ -138,7 +138,7 @@ def _go_on(request: HttpRequest, response: HttpResponseBase) -> None:
         return
     # Whoever came by an old key does not rotate the new one: parallel requests would chase
     # each other's keys.
-    due = not late and _needs_new_key(session)
+    due = not late and _needs_new_key(request)
     # To the late as well: the answer that carried the key may have been lost, as when the
     # user clicks on before a page has loaded.
     sends = late or is_saved or due or "renewed_at" in changes
@@ -183,13 +183,12 @@ def _prepare_cookie(session: SessionBase) -> None:
     if remembered is None:
         return
     # Whoever writes without asking for the user does not bring back a cookie that is over.
-    if not memory.cookie_is_over(session, remembered):
-        memory.change(session, renewed_at=timezone.now())
-    if (
-        not session.get_expire_at_browser_close()
-        and session.get_expiry_date() > remembered.expires_at
-    ):
-        session.set_expiry(remembered.expires_at)
+    now = time.time()
+    if not memory.cookie_is_over(session, remembered, now):
+        memory.change(session, renewed_at=now)
+    end = memory.moment_of(remembered.expires_at)
+    if not session.get_expire_at_browser_close() and session.get_expiry_date() > end:
+        session.set_expiry(end)
 
 
 def _send_cookie(response: HttpResponseBase, session: SessionBase) -> None:

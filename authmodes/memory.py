@@ -1,49 +1,50 @@
 """What a Django session remembers of its login session, so that a request need not ask the row."""
 
+import functools
 import hashlib
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+import time
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeGuard
 
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
-from django.utils import timezone
 
 from . import policy
-from .conf import conf
 from .models import LoginSession
 
 DATA_KEY = "_authmodes"
-TIMES = ("seen_at", "expires_at", "keyed_at", "renewed_at")
+ROUNDED = ("seen_at", "keyed_at", "renewed_at")
 
 
 class Memory(NamedTuple):
     """The login session as its Django session knows it. `sid` identifies, it is no credential.
 
     `auth_time` is the claim of that name, `keyed_at` when the session got its key,
-    `renewed_at` when its cookie was last sent with a fresh age.
+    `renewed_at` when its cookie was last sent with a fresh age; moments in seconds since the
+    epoch.
     """
 
     sid: str
     auth_time: int
-    seen_at: datetime
-    expires_at: datetime
-    keyed_at: datetime
-    renewed_at: datetime
+    seen_at: float
+    expires_at: float
+    keyed_at: float
+    renewed_at: float
     ip_address: str
     agent: str
 
 
 def remember(session: SessionBase, login_session: LoginSession) -> None:
     """Keep what later requests need inside the Django session."""
-    now = timezone.now()
+    now = time.time()
     _write(
         session,
         Memory(
             sid=str(login_session.sid),
             auth_time=login_session.auth_time,
-            seen_at=login_session.last_seen_at,
-            expires_at=login_session.expires_at,
+            seen_at=login_session.last_seen_at.timestamp(),
+            expires_at=login_session.expires_at.timestamp(),
             keyed_at=now,
             renewed_at=now,
             ip_address=login_session.ip_address or "",
@@ -66,14 +67,15 @@ def recall(session: SessionBase) -> Memory | None:
     # Asked for several times in each request; what is written is a new dict.
     known, memory = getattr(session, "_authmodes_recalled", (None, None))
     if known is not data:
-        memory = _read(data)
+        memory = Memory._make(data) if _is_ours(data) else None
         session._authmodes_recalled = (data, memory)  # type: ignore[attr-defined]
     return memory
 
 
 def sid_in(data: dict[str, Any]) -> str | None:
     """The `sid` in a Django session's data as it was loaded."""
-    return (data.get(DATA_KEY) or {}).get("sid")
+    noted = data.get(DATA_KEY)
+    return noted[0] if _is_ours(noted) else None
 
 
 def change(session: SessionBase, **changes: Any) -> None:
@@ -92,13 +94,13 @@ def postponed(session: SessionBase) -> dict[str, Any]:
     return getattr(session, "_authmodes_postponed", {})
 
 
-def cookie_is_over(session: SessionBase, remembered: Memory) -> bool:
+def cookie_is_over(session: SessionBase, remembered: Memory, now: float) -> bool:
     """Whether the browser has been asked to forget the cookie by now.
 
     The store may keep the session for longer, because to touch it saves it.
     """
-    expires_at = session.get_expiry_date(modification=remembered.renewed_at)
-    return policy.is_over(expires_at, timezone.now())
+    expires_at = session.get_expiry_date(modification=moment_of(remembered.renewed_at))
+    return policy.is_over(expires_at.timestamp(), now)
 
 
 def current_sid(request: HttpRequest) -> str | None:
@@ -114,34 +116,28 @@ def is_registered(session: SessionBase) -> bool:
     return getattr(session, "_authmodes_key", None) == session.session_key is not None
 
 
-def touch_after() -> timedelta:
-    """The touch interval in force."""
-    return policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT)
-
-
+@functools.lru_cache(maxsize=1024)
 def digest_of_agent(user_agent: str) -> str:
     """Enough of a digest to tell user agents apart, in a few bytes of every session."""
     return hashlib.sha256(user_agent.encode()).hexdigest()[:16]
 
 
 def _write(session: SessionBase, memory: Memory) -> None:
-    times = {name: getattr(memory, name).timestamp() for name in TIMES}
-    session[DATA_KEY] = {**memory._asdict(), **times}
+    # As a list, and to the millisecond, because every request decodes it: a dict with all its
+    # digits takes three times as long. Rounded down, or what has just been noted would lie
+    # ahead. The absolute end stays as it is, because the row has it so.
+    session[DATA_KEY] = [
+        int(value * 1000) / 1000 if name in ROUNDED else value
+        for name, value in memory._asdict().items()
+    ]
 
 
-def _read(data: dict[str, Any]) -> Memory | None:
-    """The memory in these data; None if another version of us wrote them, and left one out.
+def _is_ours(data: Any) -> TypeGuard[list[Any]]:
+    """Whether these data are a memory; another version of us may have left something out.
 
     No defaults: an address made up here would switch the binding off. The row knows.
     """
-    tz = UTC if settings.USE_TZ else None
-    try:
-        times = [datetime.fromtimestamp(data[name], tz) for name in TIMES]
-        return Memory._make(
-            [data["sid"], data["auth_time"], *times, data["ip_address"], data["agent"]]
-        )
-    except KeyError:
-        return None
+    return isinstance(data, list) and len(data) == len(Memory._fields)
 
 
 def moment_of(timestamp: float) -> datetime:

@@ -1,9 +1,14 @@
 """Pure decisions from timestamps and `now`; no database, no request, no clock of its own."""
 
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 # How long a rotated session id still leads to its successor: parallel requests of one page.
 SESSION_KEY_GRACE = timedelta(seconds=10)
+
+# As a row keeps it, or in seconds since the epoch, as a session does: a request judges the
+# session's, and to make a datetime of each would take longer than to judge them.
+Moment = TypeVar("Moment", datetime, float)
 
 
 def absolute_end(created_at: datetime, lifetime: timedelta) -> datetime:
@@ -11,14 +16,14 @@ def absolute_end(created_at: datetime, lifetime: timedelta) -> datetime:
     return created_at + lifetime
 
 
-def is_over(expires_at: datetime, now: datetime) -> bool:
+def is_over(expires_at: Moment, now: Moment) -> bool:
     """Whether the absolute lifetime has passed."""
     return now >= expires_at
 
 
-def is_idle(last_seen_at: datetime, timeout: timedelta | None, now: datetime) -> bool:
+def is_idle(last_seen_at: Moment, timeout: timedelta | None, now: Moment) -> bool:
     """Whether nothing was heard for longer than `timeout`; None means never (ASVS V7.3.1)."""
-    return timeout is not None and now - last_seen_at > timeout
+    return timeout is not None and _seconds(last_seen_at, now) > timeout.total_seconds()
 
 
 def touch_after(interval: timedelta, idle_timeout: timedelta | None) -> timedelta:
@@ -26,19 +31,19 @@ def touch_after(interval: timedelta, idle_timeout: timedelta | None) -> timedelt
     return interval if idle_timeout is None else min(interval, idle_timeout / 4)
 
 
-def needs_touch(last_seen_at: datetime, interval: timedelta, now: datetime) -> bool:
+def needs_touch(last_seen_at: Moment, interval: timedelta, now: Moment) -> bool:
     """Whether `last_seen_at` is old enough to be worth a write."""
-    return now - last_seen_at >= interval
+    return _seconds(last_seen_at, now) >= interval.total_seconds()
 
 
-def needs_renewal(renewed_at: datetime, renew_after: timedelta | None, now: datetime) -> bool:
+def needs_renewal(renewed_at: float, renew_after: timedelta | None, now: float) -> bool:
     """Whether the cookie is old enough to be sent again with a fresh age; None means never."""
-    return renew_after is not None and now - renewed_at >= renew_after
+    return renew_after is not None and now - renewed_at >= renew_after.total_seconds()
 
 
-def needs_new_key(keyed_at: datetime, rotate_after: timedelta | None, now: datetime) -> bool:
+def needs_new_key(keyed_at: float, rotate_after: timedelta | None, now: float) -> bool:
     """Whether the session id has served long enough; a zero duration rotates at each request."""
-    return rotate_after is not None and now - keyed_at >= rotate_after
+    return rotate_after is not None and now - keyed_at >= rotate_after.total_seconds()
 
 
 def is_recent(auth_time: datetime, max_age: timedelta, now: datetime) -> bool:
@@ -74,3 +79,8 @@ def refresh_deadline(
     """
     unused = lifetime if idle is None else min(lifetime, idle)
     return min(rotated_at + unused, expires_at)
+
+
+def _seconds(since: Moment, now: Moment) -> float:
+    passed: timedelta | float = now - since
+    return passed if isinstance(passed, float) else passed.total_seconds()

@@ -5,6 +5,7 @@ session, and the tokens are those of the REST door.
 """
 
 import base64
+import time
 import uuid
 from typing import Any
 
@@ -23,6 +24,7 @@ from .conf import conf
 from .memory import Memory
 from .models import EndReason, LoginMode, LoginSession
 from .registry import Refusal, Touch
+from .rules import rules
 
 
 class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
@@ -146,11 +148,11 @@ def _counts(session: SessionBase, remembered: Memory) -> bool:
     request = context.request
     if not conf.MODE.allows(row.mode) or not registry.is_acceptable(row, request):
         return False
-    now = timezone.now()
-    if policy.is_over(session.get_expiry_date(modification=remembered.renewed_at), now):
+    now = time.time()
+    if memory.cookie_is_over(session, remembered, now):
         registry.revoke(row, EndReason.EXPIRED)
         return False
-    if not policy.needs_touch(remembered.seen_at, memory.touch_after(), now):
+    if not policy.needs_touch(remembered.seen_at, rules().touch_after, now):
         return True
     seen_from = client.ip_address(request) if request is not None else row.last_ip_address
     try:

@@ -68,18 +68,20 @@ def _calls() -> dict[str, measure.Call]:
     cookie, stock_cookie = measure.our_client(), measure.stock_client()
     with measure.ours_set(**EVERYTHING):
         _sign_in(cookie, "session")
+    # With the CSRF cookie that a browser holds after either kind of sign-in.
+    stock_cookie.cookies.load({name: morsel.value for name, morsel in cookie.cookies.items()})
     stock_cookie.cookies["sessionid"] = _stock_session(cookie)
     token, stock_token = measure.our_client(), measure.stock_client()
     access = _sign_in(measure.our_client(), "jwt")["access"]
     stock_access = str(AccessToken.for_user(user))
-    by_cookie = partial(_get, cookie, "/ours/")
-    by_token = partial(_get, token, "/ours/", access)
+    by_cookie = partial(_get, cookie, "/by/ours/")
+    by_token = partial(_get, token, "/by/ours/", access)
     return {
-        "stock session": partial(_get, stock_cookie, "/stock/session/"),
+        "stock session": partial(_get, stock_cookie, "/by/session/"),
         "cookie": by_cookie,
         "cookie, all but BIND_IP": by_cookie,
         "cookie, everything on": by_cookie,
-        "stock jwt": partial(_get, stock_token, "/stock/jwt/", stock_access),
+        "stock jwt": partial(_get, stock_token, "/by/jwt/", stock_access),
         **{f"token, {check}": by_token for check in CHECKS},
     }
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import HttpRequest
 from django.urls import include, path
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.decorators import api_view, authentication_classes
@@ -24,10 +25,20 @@ def _user_id(authentication: Any) -> Any:
     return view
 
 
+VIEWS = {
+    "session": _user_id(SessionAuthentication),
+    "jwt": _user_id(JWTAuthentication),
+    "ours": _user_id(AuthModesAuthentication),
+}
+
+
+def by(request: HttpRequest, way: str) -> Any:
+    return VIEWS[way](request)
+
+
 urlpatterns = [
     path("stock/refresh/", TokenRefreshView.as_view(serializer_class=TokenRefreshSerializer)),
-    path("stock/session/", _user_id(SessionAuthentication)),
-    path("stock/jwt/", _user_id(JWTAuthentication)),
-    path("ours/", _user_id(AuthModesAuthentication)),
+    # One address for all, because each that Django tries first costs time.
+    path("by/<way>/", by),
     path("", include(project)),
 ]

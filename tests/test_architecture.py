@@ -91,9 +91,10 @@ def test_only_the_doors_know_a_mode():
     assert [line.partition(":")[0] for line in compared] == ["registry/starting.py"]
     switches = found(r"conf\.(MODE|DEFAULT_MODE)\b", outside=DOORS | {"conf"})
     # Rotation refuses when tokens are off, whichever door it was called from.
-    # And a mail does not link to a page that nobody can open.
+    # A mail does not link to a page that nobody can open. And the rules of a request only
+    # hand on to the doors what the setting says.
     rooms = {line.partition("/")[0].partition(":")[0] for line in switches}
-    assert rooms <= {"registry", "notices.py"}
+    assert rooms <= {"registry", "notices.py", "rules.py"}
 
 
 def test_no_setting_is_read_at_import():
@@ -131,7 +132,10 @@ def test_simplejwts_settings_are_never_held_on_to():
 
 
 def test_forwarded_addresses_are_left_to_allauth():
-    assert not found(r"X_FORWARDED|X-Forwarded|REMOTE_ADDR", outside={"checks"})
+    assert not found(r"X_FORWARDED|X-Forwarded", outside={"checks"})
+    # Where nothing else is trusted; test_binding holds it against allauth's own answer.
+    peers = found(r"META.*REMOTE_ADDR", outside={"checks"})
+    assert [line.partition(":")[0] for line in peers] == ["binding.py"]
 
 
 def test_only_policy_compares_times():

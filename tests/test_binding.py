@@ -175,6 +175,15 @@ def test_behind_a_trusted_proxy_the_clients_address_counts(mode, alice, settings
     assert browser.get(API, HTTP_X_FORWARDED_FOR=stolen, **token).status_code == 401
 
 
+def test_where_the_projects_adapter_knows_the_address_it_alone_counts(mode, sign_in, settings):
+    settings.ACCOUNT_ADAPTER = "tests.test_rules.OwnRule"
+    settings.AUTHMODES_BIND_IP = True
+    owner = sign_in(mode)
+    assert owner("198.51.100.66") == 200
+    assert owner(HTTP_X_OURS="198.51.100.66") == 401
+    assert_ended(owner)
+
+
 def test_pages_are_bound_as_the_api_is(sign_in, settings):
     settings.AUTHMODES_BIND_IP = True
     call = sign_in("session")

@@ -18,7 +18,7 @@ from django.urls import path
 from rest_framework.decorators import api_view
 from rest_framework.response import Response
 
-from authmodes import registry, stores
+from authmodes import memory, registry, stores
 from authmodes.models import LoginSession
 
 from .conftest import API, PASSWORD, Browser, only_row
@@ -220,9 +220,7 @@ def names_in(key):
 def make_due(used):
     LoginSession.objects.update(last_seen_at=datetime.now(UTC) - 5 * MINUTE)
     store = stores.engine()(used.browser.session_cookie)
-    data = dict(store["_authmodes"])
-    data["seen_at"] -= 300
-    store["_authmodes"] = data
+    memory.change(store, seen_at=memory.recall(store).seen_at - 300)
     store.save()
 
 

@@ -1,6 +1,7 @@
 """Keeps rows up with their Django sessions: seen again, another key, left behind."""
 
 import enum
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -15,6 +16,7 @@ from django.utils import timezone
 from .. import memory, policy, stores
 from ..conf import conf
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
+from ..rules import rules
 from .conflicts import ATTEMPTS
 from .ending import revoke, revoke_all
 from .judging import auth_hashes, is_acceptable
@@ -40,7 +42,7 @@ def touch_cookie(session: SessionBase, sid: str, ip_address: str | None) -> Touc
     with transaction.atomic():
         outcome = touch(sid, ip_address)
         if outcome is Touch.WRITTEN and is_current(sid, session.session_key).exists():
-            _prepare(session, partial(memory.change, seen_at=timezone.now()))
+            _prepare(session, partial(memory.change, seen_at=time.time()))
             type(session).save(session)
     # The cookie is not sent for it: only renewal extends its age.
     session.modified = modified
@@ -54,14 +56,15 @@ def touch(sid: str, ip_address: str | None) -> Touch:
     """
     now = timezone.now()
     alive = LoginSession.objects.active().filter(sid=sid)
-    stale = Q(last_seen_at__lte=now - memory.touch_after())
+    stale = Q(last_seen_at__lte=now - rules().touch_after)
     if alive.filter(stale).update(last_seen_at=now, last_ip_address=ip_address):
         return Touch.WRITTEN
     return Touch.FRESH if alive.exists() else Touch.ENDED
 
 
-def is_idle(sid: str, now: datetime) -> bool:
-    """Whether the row says so too, or there is none any more."""
+def is_idle(sid: str) -> bool:
+    """Whether a row says so too, or there is none any more."""
+    now = timezone.now()
     seen = LoginSession.objects.filter(sid=sid).values_list("last_seen_at", flat=True)
     return all(policy.is_idle(moment, conf.IDLE_TIMEOUT, now) for moment in seen)
 
@@ -120,7 +123,7 @@ def rotate_key(session: SessionBase, sid: str, prepare: Prepare) -> None:
             won = is_current(sid, old_key).update(session_key=stores.stored_key(new_key))
             if won:
                 _prepare(session, prepare)
-                memory.change(session, keyed_at=timezone.now())
+                memory.change(session, keyed_at=time.time())
                 stores.drop(stores.note_retired(session, old_key))
                 stores.copy_to(session, new_key)
                 stores.retire(old_key, nonce)

@@ -101,7 +101,7 @@ def _supersede(request: HttpRequest) -> None:
     previous = memory.recall(request.session)
     if previous is not None:
         request.session.cycle_key()
-        if request.session.get_expiry_date() == previous.expires_at:
+        if request.session.get_expiry_date() == memory.moment_of(previous.expires_at):
             # Our own cap, which is that login's and not this one's.
             request.session.set_expiry(None)
         revoke_all(LoginSession.objects.filter(sid=previous.sid), EndReason.LOGOUT)
