@@ -21,7 +21,7 @@ from .errors import REALM
 from .lazy import LazyUser
 from .machines import MachineToken
 from .models import LoginSession
-from .rules import Rules, rules_of
+from .rules import rules_of
 from .tokens import AccessToken
 
 # `request.auth.mode` of a machine client, which has no login session of either mode.
@@ -75,15 +75,15 @@ class AuthModesAuthentication(BaseAuthentication):
         header = _bearer_token(request)
         if header is not None:
             return self._by_header(request, header)
-        by = rules_of(request._request)
-        cookie = transport.access_token(request._request) if by.tokens_in_cookies else None
+        in_cookies = rules_of(request._request).tokens_in_cookies
+        cookie = transport.access_token(request._request) if in_cookies else None
         if cookie is None:
-            return self._by_session(request, by)
+            return self._by_session(request)
         try:
             found = self._by_token(request, cookie)
         except AuthenticationFailed:
             # A browser keeps stale cookies; one must not shut out a good Django session.
-            by_session = self._by_session(request, by)
+            by_session = self._by_session(request)
             if by_session is None:
                 raise
             return by_session
@@ -107,7 +107,7 @@ class AuthModesAuthentication(BaseAuthentication):
             return self._by_token(request, raw_token)
         except AuthenticationFailed:
             # A machine client's token counts in the header alone: no cookie of ours holds one.
-            token = machines.read(raw_token) if rules_of(request._request).tokens_count else None
+            token = machines.read(raw_token) if rules_of(request._request).allows_tokens else None
             if token is None:
                 raise
         auth = _check_machine(token)
@@ -117,7 +117,7 @@ class AuthModesAuthentication(BaseAuthentication):
 
     def _by_token(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
         request._request._authmodes_bad_token = True  # type: ignore[attr-defined]
-        if not rules_of(request._request).tokens_count:
+        if not rules_of(request._request).allows_tokens:
             raise AuthenticationFailed(_("Tokens are switched off."), "mode_disabled")
         try:
             token = tokens.read(tokens.AccessToken, raw_token)
@@ -134,8 +134,8 @@ class AuthModesAuthentication(BaseAuthentication):
         request._request._authmodes_sid = auth.sid  # type: ignore[attr-defined]
         return user, auth
 
-    def _by_session(self, request: Request, by: Rules) -> tuple[Any, LoginAuth] | None:
-        if not by.cookies_count:
+    def _by_session(self, request: Request) -> tuple[Any, LoginAuth] | None:
+        if not rules_of(request._request).allows_cookies:
             return None
         user = request._request.user
         # Loaded through the middleware, which has judged the login session.

@@ -7,29 +7,28 @@ from django.http import HttpRequest
 from . import client
 from .conf import IpBinding
 from .memory import digest_of_agent
-from .rules import Rules
+from .rules import rules_of
 
 IPV4_NETWORK, IPV6_NETWORK = 24, 64
 
 
-def is_elsewhere(
-    request: HttpRequest, ip_address: str | None, agent_digest: str, by: Rules
-) -> bool:
+def is_elsewhere(request: HttpRequest, ip_address: str | None, agent_digest: str) -> bool:
     """Whether the request comes from another address or user agent than the sign-in."""
-    if by.bind_user_agent and digest_of_agent(client.user_agent(request)) != agent_digest:
+    rules = rules_of(request)
+    if rules.bind_user_agent and digest_of_agent(client.user_agent(request)) != agent_digest:
         return True
-    if by.bind_ip is IpBinding.OFF or not ip_address:
+    if rules.bind_ip is IpBinding.OFF or not ip_address:
         return False
-    # Nearly always, and then there is nothing to ask and nothing to parse. In another spelling
-    # it is not the same text, and goes the long way.
-    if by.peer_is_client and request.META.get("REMOTE_ADDR") == ip_address:
+    # Nearly always so, and then neither allauth is asked nor an address parsed. The same address
+    # in another spelling goes the long way.
+    if rules.peer_is_client and request.META.get("REMOTE_ADDR") == ip_address:
         return False
     if client.told_ip(request) == ip_address:
         return False
     here = client.ip_address(request)
     if here is None:
         return True
-    if by.bind_ip is IpBinding.EXACT:
+    if rules.bind_ip is IpBinding.EXACT:
         # What was kept may be written in another way.
         return here != str(client.parse_ip(ip_address))
     return network_of(here) != network_of(ip_address)

@@ -5,13 +5,10 @@ on the next access. Nothing here is cached.
 """
 
 import enum
-import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from django.conf import Settings as SettingsModule
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -23,10 +20,10 @@ __all__ = [
     "IpBinding",
     "LimitPolicy",
     "Mode",
+    "Settings",
     "Transport",
     "conf",
     "simple_jwt",
-    "values",
 ]
 
 
@@ -72,6 +69,9 @@ class IpBinding(enum.StrEnum):
     NETWORK = "network"
 
 
+# Where a project leaves a setting out.
+UNSET = object()
+
 Choice = TypeVar("Choice", bound=enum.StrEnum)
 
 
@@ -84,87 +84,33 @@ def simple_jwt() -> Any:
     return simplejwt_settings.api_settings
 
 
-# What Django's lazy object keeps of itself; it stays this dict, whatever is overridden.
-_django = vars(settings)
-UNSET = object()
-
-
-def values(names: Sequence[str]) -> tuple[Any, ...]:
-    """Several settings as they are now, by their whole names; `UNSET` for one that is missing."""
-    return tuple(map(_lookup(), names, itertools.repeat(UNSET)))
-
-
-def _get(name: str, default: Any) -> Any:
-    return _lookup()(f"AUTHMODES_{name}", default)
-
-
-def _lookup() -> Callable[[str, Any], Any]:
-    """Read a setting as it is now, by name and default.
-
-    Most projects leave out most settings, each request reads a dozen, and to Django's lazy
-    object one that is missing costs ten times one that is there. So what the settings module
-    has is looked up in it. `_wrapped` is a private name of Django's; a test fails when it moves.
-    """
-    module = _django.get("_wrapped")
-    if type(module) is SettingsModule:
-        return vars(module).get
-    # Overridden, or not loaded yet.
-    return functools.partial(getattr, settings)
-
-
-def _choice(name: str, default: Choice) -> Choice:
-    value = _get(name, default)
-    if value is default:
-        return default
-    try:
-        return _members(type(default))[value]
-    except (KeyError, TypeError):
-        known = ", ".join(repr(str(member)) for member in type(default))
-        raise ImproperlyConfigured(
-            f"AUTHMODES_{name} is {value!r}; it must be one of {known}."
-        ) from None
-
-
-@functools.cache
-def _members(kind: type[Choice]) -> dict[str, Choice]:
-    """The members of an enumeration by value: a tenth of what calling it costs."""
-    return {member.value: member for member in kind}
-
-
-def _optional_duration(name: str, default: timedelta | None = None) -> timedelta | None:
-    value = _get(name, default)
-    if value is None or isinstance(value, timedelta):
-        return value
-    raise ImproperlyConfigured(f"AUTHMODES_{name} must be a timedelta, not {value!r}.")
-
-
-def _duration(name: str, default: timedelta) -> timedelta:
-    value = _optional_duration(name, default)
-    if value is None:
-        raise ImproperlyConfigured(f"AUTHMODES_{name} must be a timedelta, not None.")
-    return value
-
-
 class Settings:
-    """One property per setting, named as in the reference (`docs/settings.md`)."""
+    """One property per setting, named as in the reference (`docs/settings.md`).
+
+    Of the settings in force, or of those `given`, by their whole names, `UNSET` for one that
+    is not there; a property whose setting is not among them raises `KeyError`.
+    """
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        self._given = given
 
     @property
     def MODE(self) -> Mode:
-        return _choice("MODE", Mode.SESSION)
+        return self._choice("MODE", Mode.SESSION)
 
     @property
     def DEFAULT_MODE(self) -> Mode:
         """The mode of a login that names none; where one mode is off, the other one."""
         if self.MODE is not Mode.BOTH:
             return self.MODE
-        default = _choice("DEFAULT_MODE", Mode.SESSION)
+        default = self._choice("DEFAULT_MODE", Mode.SESSION)
         if default is Mode.BOTH:
             raise ImproperlyConfigured("AUTHMODES_DEFAULT_MODE must be 'session' or 'jwt'.")
         return default
 
     @property
     def REDIRECT_URIS(self) -> Sequence[str]:
-        value = _get("REDIRECT_URIS", [])
+        value = self._get("REDIRECT_URIS", [])
         listed = isinstance(value, list | tuple | set | frozenset)
         if not listed or not all(isinstance(uri, str) for uri in value):
             raise ImproperlyConfigured("AUTHMODES_REDIRECT_URIS must be a list of strings.")
@@ -172,34 +118,34 @@ class Settings:
 
     @property
     def IDLE_TIMEOUT(self) -> timedelta | None:
-        return _optional_duration("IDLE_TIMEOUT")
+        return self._optional_duration("IDLE_TIMEOUT")
 
     @property
     def ABSOLUTE_LIFETIME(self) -> timedelta:
-        return _duration("ABSOLUTE_LIFETIME", timedelta(days=30))
+        return self._duration("ABSOLUTE_LIFETIME", timedelta(days=30))
 
     @property
     def RENEW_AFTER(self) -> timedelta | None:
-        return _optional_duration("RENEW_AFTER")
+        return self._optional_duration("RENEW_AFTER")
 
     @property
     def ROTATE_SESSION_AFTER(self) -> timedelta | None:
-        return _optional_duration("ROTATE_SESSION_AFTER")
+        return self._optional_duration("ROTATE_SESSION_AFTER")
 
     @property
     def MAX_LOGIN_SESSIONS(self) -> int | None:
-        value = _get("MAX_LOGIN_SESSIONS", None)
+        value = self._get("MAX_LOGIN_SESSIONS", None)
         if value is None or (isinstance(value, int) and value > 0):
             return value
         raise ImproperlyConfigured("AUTHMODES_MAX_LOGIN_SESSIONS must be a positive int or None.")
 
     @property
     def LIMIT_POLICY(self) -> LimitPolicy:
-        return _choice("LIMIT_POLICY", LimitPolicy.END_OLDEST)
+        return self._choice("LIMIT_POLICY", LimitPolicy.END_OLDEST)
 
     @property
     def BIND_IP(self) -> IpBinding:
-        value = _get("BIND_IP", False)
+        value = self._get("BIND_IP", False)
         if isinstance(value, bool):
             return IpBinding.EXACT if value else IpBinding.OFF
         try:
@@ -211,43 +157,43 @@ class Settings:
 
     @property
     def BIND_USER_AGENT(self) -> bool:
-        return bool(_get("BIND_USER_AGENT", False))
+        return bool(self._get("BIND_USER_AGENT", False))
 
     @property
     def NOTIFY_NEW_LOGIN(self) -> bool:
-        return bool(_get("NOTIFY_NEW_LOGIN", False))
+        return bool(self._get("NOTIFY_NEW_LOGIN", False))
 
     @property
     def TOUCH_INTERVAL(self) -> timedelta:
-        return _duration("TOUCH_INTERVAL", timedelta(minutes=1))
+        return self._duration("TOUCH_INTERVAL", timedelta(minutes=1))
 
     @property
     def REFRESH_GRACE(self) -> timedelta:
-        return _duration("REFRESH_GRACE", timedelta(seconds=10))
+        return self._duration("REFRESH_GRACE", timedelta(seconds=10))
 
     @property
     def ACCESS_TOKEN_CHECK(self) -> AccessTokenCheck:
-        return _choice("ACCESS_TOKEN_CHECK", AccessTokenCheck.DATABASE)
+        return self._choice("ACCESS_TOKEN_CHECK", AccessTokenCheck.DATABASE)
 
     @property
     def SNAPSHOT_INTERVAL(self) -> timedelta:
-        return _duration("SNAPSHOT_INTERVAL", timedelta(seconds=1))
+        return self._duration("SNAPSHOT_INTERVAL", timedelta(seconds=1))
 
     @property
     def ACCEPT_LEGACY_REFRESH(self) -> bool:
-        return bool(_get("ACCEPT_LEGACY_REFRESH", False))
+        return bool(self._get("ACCEPT_LEGACY_REFRESH", False))
 
     @property
     def TOKEN_TRANSPORT(self) -> Transport:
-        return _choice("TOKEN_TRANSPORT", Transport.BODY)
+        return self._choice("TOKEN_TRANSPORT", Transport.BODY)
 
     @property
     def COOKIE_SECURE(self) -> bool:
-        return bool(_get("COOKIE_SECURE", not settings.DEBUG))
+        return bool(self._get("COOKIE_SECURE", not settings.DEBUG))
 
     @property
     def COOKIE_SAMESITE(self) -> str:
-        value = _get("COOKIE_SAMESITE", "Lax")
+        value = self._get("COOKIE_SAMESITE", "Lax")
         if value not in ("Lax", "Strict", "None"):
             raise ImproperlyConfigured(
                 "AUTHMODES_COOKIE_SAMESITE must be 'Lax', 'Strict' or 'None'."
@@ -256,15 +202,15 @@ class Settings:
 
     @property
     def ACCESS_COOKIE_NAME(self) -> str:
-        return str(_get("ACCESS_COOKIE_NAME", self._cookie_name("authmodes_access")))
+        return str(self._get("ACCESS_COOKIE_NAME", self._cookie_name("authmodes_access")))
 
     @property
     def REFRESH_COOKIE_NAME(self) -> str:
-        return str(_get("REFRESH_COOKIE_NAME", self._cookie_name("authmodes_refresh")))
+        return str(self._get("REFRESH_COOKIE_NAME", self._cookie_name("authmodes_refresh")))
 
     @property
     def CLAIMS(self) -> Callable[[Any, Any], Mapping[str, Any]] | None:
-        path = _get("CLAIMS", None)
+        path = self._get("CLAIMS", None)
         extra = import_string(path) if isinstance(path, str) else path
         if extra is not None and not callable(extra):
             raise ImproperlyConfigured("AUTHMODES_CLAIMS must name a callable.")
@@ -272,7 +218,7 @@ class Settings:
 
     @property
     def SIGNING_KEYS(self) -> Sequence[Mapping[str, str]] | None:
-        value = _get("SIGNING_KEYS", None)
+        value = self._get("SIGNING_KEYS", None)
         if value is None:
             return None
         listed = isinstance(value, list | tuple) and value
@@ -285,12 +231,40 @@ class Settings:
 
     @property
     def RETENTION(self) -> timedelta:
-        return _duration("RETENTION", timedelta(days=90))
+        return self._duration("RETENTION", timedelta(days=90))
 
     def _cookie_name(self, name: str) -> str:
         # A browser refuses a `__Host-` cookie that is not Secure, so plain-http
         # development gets the bare name (RFC 6265bis, 4.1.3.2).
         return f"__Host-{name}" if self.COOKIE_SECURE else name
+
+    def _get(self, name: str, default: Any) -> Any:
+        if self._given is None:
+            return getattr(settings, f"AUTHMODES_{name}", default)
+        value = self._given[f"AUTHMODES_{name}"]
+        return default if value is UNSET else value
+
+    def _choice(self, name: str, default: Choice) -> Choice:
+        value = self._get(name, default)
+        try:
+            return type(default)(value)
+        except ValueError:
+            known = ", ".join(repr(str(member)) for member in type(default))
+            raise ImproperlyConfigured(
+                f"AUTHMODES_{name} is {value!r}; it must be one of {known}."
+            ) from None
+
+    def _optional_duration(self, name: str, default: timedelta | None = None) -> timedelta | None:
+        value = self._get(name, default)
+        if value is None or isinstance(value, timedelta):
+            return value
+        raise ImproperlyConfigured(f"AUTHMODES_{name} must be a timedelta, not {value!r}.")
+
+    def _duration(self, name: str, default: timedelta) -> timedelta:
+        value = self._optional_duration(name, default)
+        if value is None:
+            raise ImproperlyConfigured(f"AUTHMODES_{name} must be a timedelta, not None.")
+        return value
 
 
 conf = Settings()

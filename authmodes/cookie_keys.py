@@ -21,7 +21,7 @@ def has_work(request: HttpRequest) -> bool:
         session.modified
         or (session.accessed and session.session_key != stores.cookie_key(request))
         or (stores.is_loaded(session) and _needs_new_key(request))
-        or (rules_of(request).saves_every_request and not session.is_empty())
+        or (settings.SESSION_SAVE_EVERY_REQUEST and not session.is_empty())
         or stores.is_discarded(request)
         or memory.postponed(session)
         or hasattr(request, "_authmodes_outliving")

@@ -22,7 +22,7 @@ class Memory(NamedTuple):
 
     `auth_time` is the claim of that name, `keyed_at` when the session got its key,
     `renewed_at` when its cookie was last sent with a fresh age; moments in seconds since the
-    epoch.
+    epoch. Kept by position: a field of another order or meaning needs another `DATA_KEY`.
     """
 
     sid: str
@@ -64,7 +64,7 @@ def recall(session: SessionBase) -> Memory | None:
     data = session.get(DATA_KEY)
     if not data:
         return None
-    # Asked for several times in each request; what is written is a new dict.
+    # Asked for several times in each request; what is written is a new list.
     known, memory = getattr(session, "_authmodes_recalled", (None, None))
     if known is not data:
         memory = Memory._make(data) if _is_ours(data) else None
@@ -75,7 +75,7 @@ def recall(session: SessionBase) -> Memory | None:
 def sid_in(data: dict[str, Any]) -> str | None:
     """The `sid` in a Django session's data as it was loaded."""
     noted = data.get(DATA_KEY)
-    return noted[0] if _is_ours(noted) else None
+    return Memory._make(noted).sid if _is_ours(noted) else None
 
 
 def change(session: SessionBase, **changes: Any) -> None:
@@ -100,7 +100,8 @@ def cookie_is_over(session: SessionBase, remembered: Memory, now: float) -> bool
     The store may keep the session for longer, because to touch it saves it.
     """
     expires_at = session.get_expiry_date(modification=moment_of(remembered.renewed_at))
-    return policy.is_over(expires_at.timestamp(), now)
+    # As datetimes: a naive one (USE_TZ) means two moments in the hour that comes twice a year.
+    return policy.is_over(expires_at, moment_of(now))
 
 
 def current_sid(request: HttpRequest) -> str | None:
@@ -116,6 +117,7 @@ def is_registered(session: SessionBase) -> bool:
     return getattr(session, "_authmodes_key", None) == session.session_key is not None
 
 
+# Each request of a login that is bound to its user agent asks, and a site sees few of them.
 @functools.lru_cache(maxsize=1024)
 def digest_of_agent(user_agent: str) -> str:
     """Enough of a digest to tell user agents apart, in a few bytes of every session."""
@@ -123,9 +125,9 @@ def digest_of_agent(user_agent: str) -> str:
 
 
 def _write(session: SessionBase, memory: Memory) -> None:
-    # As a list, and to the millisecond, because every request decodes it: a dict with all its
-    # digits takes three times as long. Rounded down, or what has just been noted would lie
-    # ahead. The absolute end stays as it is, because the row has it so.
+    # A list, and milliseconds, because every request decodes it: a dict with all digits takes
+    # three times as long. Rounded down, so that nothing noted lies in the future; `expires_at`
+    # is not rounded, to equal the row's.
     session[DATA_KEY] = [
         int(value * 1000) / 1000 if name in ROUNDED else value
         for name, value in memory._asdict().items()

@@ -6,8 +6,8 @@ from typing import TypeVar
 # How long a rotated session id still leads to its successor: parallel requests of one page.
 SESSION_KEY_GRACE = timedelta(seconds=10)
 
-# As a row keeps it, or in seconds since the epoch, as a session does: a request judges the
-# session's, and to make a datetime of each would take longer than to judge them.
+# A row's datetime, or a Django session's seconds since the epoch: making datetimes of the
+# latter would cost a request more than judging them.
 Moment = TypeVar("Moment", datetime, float)
 
 
@@ -83,4 +83,4 @@ def refresh_deadline(
 
 def _seconds(since: Moment, now: Moment) -> float:
     passed: timedelta | float = now - since
-    return passed if isinstance(passed, float) else passed.total_seconds()
+    return passed.total_seconds() if isinstance(passed, timedelta) else passed

@@ -1,17 +1,20 @@
 """What the settings say of every request, read all at once; each is described in `conf.py`."""
 
 import functools
+import itertools
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from django.conf import Settings as DjangoSettings
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from . import policy
-from .conf import UNSET, IpBinding, Mode, Transport, conf, values
+from .conf import UNSET, IpBinding, Mode, Settings, Transport
 
-# All that a rule is made of.
+# Every setting that a rule is made of: the key under which the rules are remembered.
 OURS = (
     "AUTHMODES_MODE",
     "AUTHMODES_TOKEN_TRANSPORT",
@@ -22,7 +25,6 @@ OURS = (
     "AUTHMODES_BIND_IP",
     "AUTHMODES_BIND_USER_AGENT",
 )
-DJANGOS = ("SESSION_COOKIE_NAME", "SESSION_SAVE_EVERY_REQUEST")
 ALLAUTHS = (
     "ACCOUNT_ADAPTER",
     "ALLAUTH_TRUSTED_PROXY_COUNT",
@@ -30,7 +32,10 @@ ALLAUTHS = (
     # Has the last word on each of allauth's settings.
     "ALLAUTH_SETTING_GETTER",
 )
-NAMES = OURS + DJANGOS + ALLAUTHS
+NAMES = OURS + ALLAUTHS
+
+# What Django's lazy object keeps of itself; it stays this dict, whatever is overridden.
+_lazy = vars(settings)
 
 
 class Rules(NamedTuple):
@@ -40,8 +45,8 @@ class Rules(NamedTuple):
     of the connection for the client's, so that nobody has to ask it.
     """
 
-    cookies_count: bool
-    tokens_count: bool
+    allows_cookies: bool
+    allows_tokens: bool
     tokens_in_cookies: bool
     touch_after: timedelta
     idle_timeout: timedelta | None
@@ -49,38 +54,54 @@ class Rules(NamedTuple):
     rotate_after: timedelta | None
     bind_ip: IpBinding
     bind_user_agent: bool
-    cookie_name: str
-    saves_every_request: bool
     peer_is_client: bool
 
 
-def rules() -> Rules:
-    """The rules as the settings are now; raises `ImproperlyConfigured` as `conf` does.
-
-    Remembered by the settings' values, so they are as live as each of them. To read them one
-    by one takes a request longer than all it does with them.
-    """
-    given = values(NAMES)
-    try:
-        return _rules(*given)
-    except TypeError:
-        # A list where none belongs cannot be remembered.
-        return _rules.__wrapped__(*given)
-
-
 def rules_of(request: HttpRequest) -> Rules:
-    """The rules of one request, which stay the same until it is answered."""
+    """The rules as the settings were when this request first asked for them."""
     known: Rules | None = getattr(request, "_authmodes_rules", None)
     if known is None:
         known = request._authmodes_rules = rules()  # type: ignore[attr-defined]
     return known
 
 
+def rules() -> Rules:
+    """The rules as the settings are now; raises `ImproperlyConfigured` as `conf` does.
+
+    Remembered by the values of the settings, so a changed one counts at once. Reading them one
+    by one takes longer than everything a request does with them.
+    """
+    values = tuple(map(_lookup(), NAMES, itertools.repeat(UNSET)))
+    try:
+        return _rules(*values)
+    except TypeError:
+        # A list where none belongs cannot be remembered.
+        return _rules.__wrapped__(*values)
+
+
+def _lookup() -> Callable[[str, Any], Any]:
+    """Read a setting by its whole name, and a default.
+
+    Most projects leave out most settings, and to Django's lazy object one that is missing costs
+    ten times one that is there. So it is looked up where the lazy object looks. `_wrapped` is a
+    private name of Django's; a test fails when it moves.
+    """
+    loaded = _lazy.get("_wrapped")
+    if type(loaded) is DjangoSettings:
+        return vars(loaded).get
+    # Overridden, or not loaded yet.
+    return functools.partial(getattr, settings)
+
+
+# By type as well, because 1 is no True to a setting.
 @functools.lru_cache(maxsize=16, typed=True)
-def _rules(*given: Any) -> Rules:
+def _rules(*values: Any) -> Rules:
+    # From these values and nothing else: what was read again might have changed meanwhile.
+    given = dict(zip(NAMES, values, strict=True))
+    conf = Settings(given)
     return Rules(
-        cookies_count=conf.MODE.allows(Mode.SESSION),
-        tokens_count=conf.MODE.allows(Mode.JWT),
+        allows_cookies=conf.MODE.allows(Mode.SESSION),
+        allows_tokens=conf.MODE.allows(Mode.JWT),
         tokens_in_cookies=conf.TOKEN_TRANSPORT is Transport.COOKIE,
         touch_after=policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT),
         idle_timeout=conf.IDLE_TIMEOUT,
@@ -88,11 +109,7 @@ def _rules(*given: Any) -> Rules:
         rotate_after=conf.ROTATE_SESSION_AFTER,
         bind_ip=conf.BIND_IP,
         bind_user_agent=conf.BIND_USER_AGENT,
-        cookie_name=settings.SESSION_COOKIE_NAME,
-        saves_every_request=settings.SESSION_SAVE_EVERY_REQUEST,
-        # Where nobody asks, the adapter need not be there.
-        peer_is_client=conf.BIND_IP is not IpBinding.OFF
-        and _peer_is_client(*given[-len(ALLAUTHS) :]),
+        peer_is_client=_peer_is_client(*(given[name] for name in ALLAUTHS)),
     )
 
 
@@ -105,7 +122,13 @@ def _peer_is_client(adapter: Any, *trusted: Any) -> bool:
         return False
     if adapter is UNSET:
         return True
-    own = (vars(kind).get("get_client_ip") for kind in import_string(adapter).__mro__)
+    try:
+        kinds = import_string(adapter).__mro__
+    except ImportError:
+        # allauth says so where it is asked.
+        return False
+    rules = [(kind, vars(kind)["get_client_ip"]) for kind in kinds if "get_client_ip" in vars(kind)]
+    # Of the class as well: a rule that wraps allauth's says it came from there.
     return all(
-        rule is None or rule.__module__.startswith(("allauth.", "authmodes.")) for rule in own
+        part.__module__.startswith(("allauth.", "authmodes.")) for pair in rules for part in pair
     )

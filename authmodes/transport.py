@@ -9,16 +9,15 @@ from django.utils import timezone
 
 from . import errors, registry
 from .client import Origin
-from .conf import conf
+from .conf import Transport, conf
 from .models import LoginMode, LoginSession
-from .rules import rules
 from .tokens import TokenPair
 
 COOKIE_MAX = 4096
 
 
 def in_use() -> bool:
-    return rules().tokens_in_cookies
+    return conf.TOKEN_TRANSPORT is Transport.COOKIE
 
 
 def check_size(pair: TokenPair) -> None:

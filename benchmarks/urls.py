@@ -38,7 +38,7 @@ def by(request: HttpRequest, way: str) -> Any:
 
 urlpatterns = [
     path("stock/refresh/", TokenRefreshView.as_view(serializer_class=TokenRefreshSerializer)),
-    # One address for all, because each that Django tries first costs time.
+    # One route for all, because each that Django tries in vain costs time.
     path("by/<way>/", by),
     path("", include(project)),
 ]

@@ -139,7 +139,9 @@ def test_forwarded_addresses_are_left_to_allauth():
 
 
 def test_only_policy_compares_times():
-    pattern = r"now(\(\))?\s*(-|<|>)|(<|>)=?\s*(timezone\.)?now|_at\s*(<|>)"
+    pattern = (
+        r"(now|time\.time)(\(\))?\s*(-|<|>)|(<|>)=?\s*((timezone\.)?now|time\.time)|_at\s*(<|>)"
+    )
     # Deadlines for a query or a cookie are computed, not decided.
     rooms = {"stores", "transport", "registry", "models", "revocations", "management"}
     assert not found(pattern, outside=rooms | {"policy"})

@@ -22,6 +22,7 @@ def test_a_login_ends_its_lifetime_after_the_sign_in():
 )
 def test_the_absolute_end_itself_is_over(offset, over):
     assert policy.is_over(NOW + offset, NOW) is over
+    assert policy.is_over((NOW + offset).timestamp(), NOW.timestamp()) is over
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,7 @@ def test_the_absolute_end_itself_is_over(offset, over):
 )
 def test_idle_is_longer_than_the_timeout(unseen_for, timeout, idle):
     assert policy.is_idle(NOW - unseen_for, timeout, NOW) is idle
+    assert policy.is_idle((NOW - unseen_for).timestamp(), timeout, NOW.timestamp()) is idle
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,23 @@ def test_idle_is_longer_than_the_timeout(unseen_for, timeout, idle):
 )
 def test_a_touch_is_needed_once_per_interval(seen_before, interval, needed):
     assert policy.needs_touch(NOW - seen_before, interval, NOW) is needed
+    assert policy.needs_touch((NOW - seen_before).timestamp(), interval, NOW.timestamp()) is needed
+
+
+@pytest.mark.parametrize("decide", [policy.needs_renewal, policy.needs_new_key])
+@pytest.mark.parametrize(
+    ("before", "after", "needed"),
+    [
+        (MINUTE - SECOND, MINUTE, False),
+        (MINUTE, MINUTE, True),
+        (timedelta(0), timedelta(0), True),
+        (365 * DAY, None, False),
+        # A clock that runs behind is no reason either.
+        (-SECOND, MINUTE, False),
+    ],
+)
+def test_a_cookie_is_renewed_and_its_key_changed_from_their_age_on(decide, before, after, needed):
+    assert decide((NOW - before).timestamp(), after, NOW.timestamp()) is needed
 
 
 @pytest.mark.parametrize(

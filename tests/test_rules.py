@@ -1,17 +1,20 @@
 """The rules of a request are the settings as they are, and never older."""
 
+import functools
 from datetime import timedelta
 
 import pytest
+from allauth.account.adapter import DefaultAccountAdapter
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import RequestFactory
 from django.test.utils import override_settings
 
-from authmodes import client, conf
+from authmodes import binding, client
+from authmodes import rules as rules_module
 from authmodes.adapter import AuthModesAccountAdapter
-from authmodes.conf import IpBinding
-from authmodes.rules import NAMES, OURS, rules, rules_of
+from authmodes.conf import UNSET, IpBinding
+from authmodes.rules import ALLAUTHS, NAMES, OURS, Rules, rules, rules_of
 
 HOME = "192.0.2.10"
 HOUR = timedelta(hours=1)
@@ -22,30 +25,39 @@ class OwnRule(AuthModesAccountAdapter):
         return request.META.get("HTTP_X_OURS", HOME)
 
 
+class WrappedRule(AuthModesAccountAdapter):
+    @functools.wraps(DefaultAccountAdapter.get_client_ip)
+    def get_client_ip(self, request):
+        return HOME
+
+
 class NoRule(AuthModesAccountAdapter):
     pass
 
 
 @pytest.fixture
 def set_directly():
-    """Change a setting where Django keeps it, as no test of a site does, and put it back."""
+    """Assign to `settings` itself, unlike `override_settings`, and put it back.
+
+    So it is read where the settings module is kept.
+    """
     before = {}
 
     def set_(name, value):
-        before.setdefault(name, getattr(django_settings, name, conf.UNSET))
+        before.setdefault(name, getattr(django_settings, name, UNSET))
         setattr(django_settings, name, value)
 
     yield set_
     for name, value in before.items():
-        if value is conf.UNSET:
+        if value is UNSET:
             delattr(django_settings, name)
         else:
             setattr(django_settings, name, value)
 
 
 CHANGES = [
-    ("AUTHMODES_MODE", "session", "tokens_count", False),
-    ("AUTHMODES_MODE", "jwt", "cookies_count", False),
+    ("AUTHMODES_MODE", "session", "allows_tokens", False),
+    ("AUTHMODES_MODE", "jwt", "allows_cookies", False),
     ("AUTHMODES_TOKEN_TRANSPORT", "cookie", "tokens_in_cookies", True),
     ("AUTHMODES_TOUCH_INTERVAL", HOUR, "touch_after", HOUR),
     ("AUTHMODES_IDLE_TIMEOUT", timedelta(seconds=40), "idle_timeout", timedelta(seconds=40)),
@@ -54,8 +66,6 @@ CHANGES = [
     ("AUTHMODES_ROTATE_SESSION_AFTER", HOUR, "rotate_after", HOUR),
     ("AUTHMODES_BIND_IP", "network", "bind_ip", IpBinding.NETWORK),
     ("AUTHMODES_BIND_USER_AGENT", True, "bind_user_agent", True),
-    ("SESSION_COOKIE_NAME", "other", "cookie_name", "other"),
-    ("SESSION_SAVE_EVERY_REQUEST", True, "saves_every_request", True),
 ]
 
 
@@ -68,29 +78,42 @@ def test_a_changed_setting_counts_at_once(name, value, rule, wanted):
 
 
 @pytest.mark.parametrize(("name", "value", "rule", "wanted"), CHANGES)
-def test_so_does_one_that_is_changed_behind_djangos_back(name, value, rule, wanted, set_directly):
+def test_so_does_one_that_is_assigned(name, value, rule, wanted, set_directly):
     before = getattr(rules(), rule)
     set_directly(name, value)
     assert getattr(rules(), rule) == wanted != before
 
 
-def test_every_setting_of_the_rules_is_among_their_names():
-    """One that was forgotten would be remembered for ever."""
-    assert {name for name, *_ in CHANGES} <= set(NAMES)
-    assert len(set(NAMES)) == len(NAMES)
+def test_the_changes_above_leave_out_no_rule():
+    assert {rule for *_, rule, _ in CHANGES} == {*Rules._fields} - {"peer_is_client"}
 
 
-def test_what_settings_py_says_is_looked_up_in_the_module():
+def test_no_name_stands_twice():
+    assert len(set(NAMES)) == len(NAMES) == len(OURS) + len(ALLAUTHS)
+
+
+def test_rules_are_made_of_nothing_that_they_are_not_remembered_by(settings):
+    """Else a setting that changes meanwhile would leave a wrong rule behind for good."""
+    settings.AUTHMODES_MODE = "jwt"
+    made = rules_module._rules.__wrapped__(*[UNSET] * len(NAMES))
+    assert (made.allows_cookies, made.allows_tokens) == (True, False)
+
+
+def test_what_settings_py_says_is_looked_up_where_django_keeps_it():
     """A private name of Django's; should it move, every request becomes slower and nothing else."""
-    assert conf._lookup().__self__ is vars(django_settings._wrapped)
+    assert rules_module._lookup().__self__ is vars(django_settings._wrapped)
 
 
-def test_one_request_is_judged_by_one_set_of_rules(set_directly):
+def test_a_request_keeps_the_rules_it_began_with(set_directly):
     request = RequestFactory().get("/")
     before = rules_of(request)
     set_directly("AUTHMODES_BIND_USER_AGENT", True)
     assert rules_of(request) is before
     assert rules_of(RequestFactory().get("/")).bind_user_agent
+
+
+def test_the_rules_are_made_once_while_the_settings_stay():
+    assert rules() is rules()
 
 
 @pytest.mark.parametrize("name", sorted({*OURS} - {"AUTHMODES_BIND_USER_AGENT"}))
@@ -118,6 +141,15 @@ def bound(settings):
     return settings
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """How often allauth was asked where a request comes from."""
+    calls = []
+    tell = client.told_ip
+    monkeypatch.setattr(client, "told_ip", lambda request: calls.append(1) or tell(request))
+    return calls
+
+
 @pytest.mark.parametrize(
     "adapter",
     [
@@ -126,9 +158,10 @@ def bound(settings):
         "tests.test_rules.NoRule",
     ],
 )
-def test_the_connection_tells_the_address_where_nobody_trusts_a_header(adapter, bound):
+def test_nobody_is_asked_where_the_connection_tells_the_address(adapter, bound, asked):
     bound.ACCOUNT_ADAPTER = adapter
-    assert rules().peer_is_client
+    assert not binding.is_elsewhere(RequestFactory().get("/", REMOTE_ADDR=HOME), HOME, "")
+    assert not asked
 
 
 @pytest.mark.parametrize(
@@ -138,21 +171,26 @@ def test_the_connection_tells_the_address_where_nobody_trusts_a_header(adapter, 
         ("ALLAUTH_TRUSTED_CLIENT_IP_HEADER", "X-Real-IP"),
         ("ALLAUTH_SETTING_GETTER", "tests.test_rules.setting"),
         ("ACCOUNT_ADAPTER", "tests.test_rules.OwnRule"),
+        ("ACCOUNT_ADAPTER", "tests.test_rules.WrappedRule"),
     ],
 )
-def test_allauth_is_asked_where_the_project_has_said_a_word_about_addresses(name, value, bound):
+def test_allauth_is_asked_where_the_project_has_said_a_word_about_addresses(
+    name, value, bound, asked
+):
     setattr(bound, name, value)
-    assert not rules().peer_is_client
+    request = RequestFactory().get("/", REMOTE_ADDR=HOME, HTTP_X_REAL_IP=HOME)
+    assert not binding.is_elsewhere(request, HOME, "")
+    assert asked
 
 
-def test_an_adapter_that_is_not_there_is_in_nobodys_way_where_nothing_is_bound(settings):
+def test_an_adapter_that_is_not_there_is_left_to_allauth_to_complain_of(settings):
     settings.ACCOUNT_ADAPTER = "nowhere.Adapter"
     assert not rules().peer_is_client
 
 
-def test_no_proxy_is_the_same_as_none_named(bound):
-    bound.ALLAUTH_TRUSTED_PROXY_COUNT = 0
-    bound.ALLAUTH_TRUSTED_CLIENT_IP_HEADER = None
+def test_no_proxy_is_the_same_as_none_named(settings):
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 0
+    settings.ALLAUTH_TRUSTED_CLIENT_IP_HEADER = None
     assert rules().peer_is_client
 
 
@@ -160,7 +198,7 @@ def test_no_proxy_is_the_same_as_none_named(bound):
 @pytest.mark.parametrize(
     "header", ["X_FORWARDED_FOR", "X_REAL_IP", "FORWARDED", "CF_CONNECTING_IP"]
 )
-def test_and_allauth_would_say_so_too(address, header, bound):
+def test_and_allauth_would_say_so_too(address, header):
     """The day allauth trusts another header by itself, this fails and `rules.py` has to follow."""
     headers = {"REMOTE_ADDR": address, f"HTTP_{header}": "198.51.100.66"}
     request = RequestFactory().get("/", **headers)
@@ -168,9 +206,22 @@ def test_and_allauth_would_say_so_too(address, header, bound):
     assert client.ip_address(request) == str(client.parse_ip(address))
 
 
-def test_the_rules_are_made_once_while_the_settings_stay():
-    assert rules() is rules()
+def test_allauth_goes_by_no_setting_that_the_rules_do_not_know(settings):
+    """Nor may it let a project opt in to a header by a setting of another name."""
+    getter.asked.clear()
+    settings.ALLAUTH_SETTING_GETTER = getter
+    assert client.told_ip(RequestFactory().get("/", HTTP_X_FORWARDED_FOR=HOME)) == "127.0.0.1"
+    assert "ALLAUTH_TRUSTED_PROXY_COUNT" in getter.asked
+    assert getter.asked <= {*ALLAUTHS}
 
 
 def setting(name, default):
-    return default
+    return getattr(django_settings, name, default)
+
+
+def getter(name, default):
+    getter.asked.add(name)
+    return setting(name, default)
+
+
+getter.asked = set()

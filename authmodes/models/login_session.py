@@ -14,7 +14,6 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import policy
 from ..conf import conf, simple_jwt
-from ..rules import rules
 from .primary import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
@@ -89,7 +88,7 @@ class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
         no_tokens = models.Q(refresh_token__isnull=True) | models.Q(
             issued_at__lt=now - simple_jwt().REFRESH_TOKEN_LIFETIME
         )
-        seen_lately = rules().touch_after + SLOW_REQUEST
+        seen_lately = policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT) + SLOW_REQUEST
         return (
             self.active()
             .alias(issued_at=Coalesce("rotated_at", "created_at"))

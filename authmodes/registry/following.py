@@ -63,7 +63,7 @@ def touch(sid: str, ip_address: str | None) -> Touch:
 
 
 def is_idle(sid: str) -> bool:
-    """Whether a row says so too, or there is none any more."""
+    """Whether the row was not seen for longer than the idle timeout, or is there no more."""
     now = timezone.now()
     seen = LoginSession.objects.filter(sid=sid).values_list("last_seen_at", flat=True)
     return all(policy.is_idle(moment, conf.IDLE_TIMEOUT, now) for moment in seen)

@@ -14,7 +14,6 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from .. import binding, memory, policy, tokens
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginSession
-from ..rules import rules_of
 from .ending import revoke, revoke_all, revoke_user
 from .outliving import outlive
 
@@ -59,7 +58,7 @@ def is_acceptable(login_session: LoginSession, request: HttpRequest | None = Non
 
 def _is_elsewhere(request: HttpRequest, login_session: LoginSession) -> bool:
     agent = memory.digest_of_agent(login_session.user_agent)
-    return binding.is_elsewhere(request, login_session.ip_address, agent, rules_of(request))
+    return binding.is_elsewhere(request, login_session.ip_address, agent)
 
 
 def _same_password(login_session: LoginSession, user: AbstractBaseUser) -> bool:

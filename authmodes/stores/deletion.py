@@ -1,6 +1,5 @@
 """Deletes Django sessions from their store, and tells which are gone."""
 
-import functools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
@@ -107,7 +106,6 @@ def _complain(store: Any, count: int) -> None:
     logger.error("Could not delete %d Django sessions from %s", count, store.__module__)
 
 
-@functools.cache
 def _is_cached(store: type[SessionBase]) -> bool:
     return issubclass(store, (cache.SessionStore, cached_db.SessionStore))
 

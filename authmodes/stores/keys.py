@@ -6,15 +6,13 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
-from ..rules import rules_of
-
 # Marks the session of an app of allauth.headless, which no cookie opens.
 APP_KEY = "_authmodes_app"
 
 
 def cookie_key(request: HttpRequest) -> str | None:
     """The session key that the browser sent."""
-    return request.COOKIES.get(rules_of(request).cookie_name)
+    return request.COOKIES.get(settings.SESSION_COOKIE_NAME)
 
 
 def engine() -> type[SessionBase]:

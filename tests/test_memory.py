@@ -1,0 +1,62 @@
+"""What a Django session remembers comes back as it was, to the millisecond and never later."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.sessions.backends.db import SessionStore
+
+from authmodes import memory
+from authmodes.models import LoginSession
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def session():
+    return SessionStore()
+
+
+def a_login(at):
+    return LoginSession(created_at=at, last_seen_at=at, expires_at=at + timedelta(days=30))
+
+
+def stored(session):
+    """As the next request gets it."""
+    return session.decode(session.encode(dict(session.items())))
+
+
+@pytest.mark.parametrize("microseconds", [0, 1, 499, 500, 999, 1000, 999_999])
+def test_nothing_that_was_noted_lies_in_the_future(microseconds, session, time_machine):
+    at = NOON + timedelta(microseconds=microseconds)
+    time_machine.move_to(at, tick=False)
+    memory.remember(session, a_login(at))
+    session.update(stored(session))
+    remembered = memory.recall(session)
+    for moment in (remembered.seen_at, remembered.keyed_at, remembered.renewed_at):
+        assert 0 <= at.timestamp() - moment < 0.001 + 1e-6
+
+
+def test_the_absolute_end_is_that_of_the_row(session):
+    row = a_login(NOON + timedelta(microseconds=123_457))
+    memory.remember(session, row)
+    session.update(stored(session))
+    assert memory.moment_of(memory.recall(session).expires_at) == row.expires_at
+
+
+def test_what_changes_is_remembered_and_the_rest_stays(session):
+    memory.remember(session, a_login(NOON))
+    before = memory.recall(session)
+    memory.change(session, seen_at=before.seen_at + 60)
+    assert memory.recall(session) == before._replace(seen_at=before.seen_at + 60)
+
+
+@pytest.mark.parametrize("hour", [0, 1])
+def test_a_cookie_is_not_over_because_an_hour_comes_twice(hour, session, settings):
+    """Without USE_TZ, 02:30 of this night in Berlin is two moments."""
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "Europe/Berlin"
+    settings.SESSION_COOKIE_AGE = 600
+    sent_at = datetime(2026, 10, 25, hour, 30, tzinfo=UTC).timestamp()
+    remembered = memory.Memory("", 0, 0, 0, 0, sent_at, "", "")
+    assert not memory.cookie_is_over(session, remembered, sent_at + 599)
+    assert memory.cookie_is_over(session, remembered, sent_at + 600)
