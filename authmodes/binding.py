@@ -21,7 +21,7 @@ def is_elsewhere(request: HttpRequest, ip_address: str | None, agent_digest: str
         return False
     # Nearly always so, and then neither allauth is asked nor an address parsed. The same address
     # in another spelling goes the long way.
-    if rules.peer_is_client and request.META.get("REMOTE_ADDR") == ip_address:
+    if request.META.get("REMOTE_ADDR") == ip_address and client.is_peer(rules.adapter):
         return False
     if client.told_ip(request) == ip_address:
         return False

@@ -20,7 +20,7 @@ from .rules import rules_of
 
 def guard(request: HttpRequest) -> None:
     """Put our judgement between Django's user and whoever asks for it."""
-    if "\x00" in (stores.cookie_key(request) or ""):
+    if "\x00" in (request.session.session_key or ""):
         # No key of ours, and PostgreSQL would answer the question for it with an error.
         request.session = stores.engine()()
     stores.lead_on(request.session)
@@ -120,7 +120,7 @@ def _reason_to_end(
     request: HttpRequest, remembered: Memory, now: float, *, is_stale: bool
 ) -> EndReason | None:
     """What the session itself tells against its login."""
-    if policy.is_over(remembered.expires_at, now):
+    if memory.is_over(remembered, now):
         return EndReason.EXPIRED
     # Long before anybody is idle, what is remembered of them has gone stale.
     if is_stale and _is_idle(request, remembered, now):

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeGuard
 
@@ -72,7 +73,7 @@ def recall(session: SessionBase) -> Memory | None:
     return memory
 
 
-def sid_in(data: dict[str, Any]) -> str | None:
+def sid_in(data: Mapping[str, Any]) -> str | None:
     """The `sid` in a Django session's data as it was loaded."""
     noted = data.get(DATA_KEY)
     return Memory._make(noted).sid if _is_ours(noted) else None
@@ -94,14 +95,23 @@ def postponed(session: SessionBase) -> dict[str, Any]:
     return getattr(session, "_authmodes_postponed", {})
 
 
+def is_over(remembered: Memory, now: float) -> bool:
+    """Whether the absolute end has come; by the row's own kind of datetime (`USE_TZ`) as well."""
+    return policy.is_over(remembered.expires_at, now) and policy.is_over(
+        moment_of(remembered.expires_at), moment_of(now)
+    )
+
+
 def cookie_is_over(session: SessionBase, remembered: Memory, now: float) -> bool:
     """Whether the browser has been asked to forget the cookie by now.
 
     The store may keep the session for longer, because to touch it saves it.
     """
-    expires_at = session.get_expiry_date(modification=moment_of(remembered.renewed_at))
-    # As datetimes: a naive one (USE_TZ) means two moments in the hour that comes twice a year.
-    return policy.is_over(expires_at, moment_of(now))
+    tz = UTC if settings.USE_TZ else None
+    sent_at = datetime.fromtimestamp(remembered.renewed_at, tz)
+    # As datetimes: a naive one means two moments in the hour that comes twice a year.
+    expires_at = session.get_expiry_date(modification=sent_at)
+    return policy.is_over(expires_at, datetime.fromtimestamp(now, tz))
 
 
 def current_sid(request: HttpRequest) -> str | None:
@@ -129,17 +139,18 @@ def _write(session: SessionBase, memory: Memory) -> None:
     # three times as long. Rounded down, so that nothing noted lies in the future; `expires_at`
     # is not rounded, to equal the row's.
     session[DATA_KEY] = [
-        int(value * 1000) / 1000 if name in ROUNDED else value
+        min(int(value * 1000) / 1000, value) if name in ROUNDED else value
         for name, value in memory._asdict().items()
     ]
 
 
-def _is_ours(data: Any) -> TypeGuard[list[Any]]:
+def _is_ours(data: Any) -> TypeGuard[Sequence[Any]]:
     """Whether these data are a memory; another version of us may have left something out.
 
     No defaults: an address made up here would switch the binding off. The row knows.
     """
-    return isinstance(data, list) and len(data) == len(Memory._fields)
+    # A serializer may give tuples back.
+    return isinstance(data, list | tuple) and len(data) == len(Memory._fields)
 
 
 def moment_of(timestamp: float) -> datetime:

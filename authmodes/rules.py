@@ -33,6 +33,7 @@ ALLAUTHS = (
     "ALLAUTH_SETTING_GETTER",
 )
 NAMES = OURS + ALLAUTHS
+ALLAUTHS_OWN = "allauth.account.adapter.DefaultAccountAdapter"
 
 # What Django's lazy object keeps of itself; it stays this dict, whatever is overridden.
 _lazy = vars(settings)
@@ -41,8 +42,8 @@ _lazy = vars(settings)
 class Rules(NamedTuple):
     """The settings that a request is judged by.
 
-    `touch_after` is the touch interval in force. `peer_is_client`: allauth takes the address
-    of the connection for the client's, so that nobody has to ask it.
+    `touch_after` is the touch interval in force; `adapter` the account adapter's class, None
+    where a header is trusted or it is no class.
     """
 
     allows_cookies: bool
@@ -54,7 +55,7 @@ class Rules(NamedTuple):
     rotate_after: timedelta | None
     bind_ip: IpBinding
     bind_user_agent: bool
-    peer_is_client: bool
+    adapter: type | None
 
 
 def rules_of(request: HttpRequest) -> Rules:
@@ -109,26 +110,18 @@ def _rules(*values: Any) -> Rules:
         rotate_after=conf.ROTATE_SESSION_AFTER,
         bind_ip=conf.BIND_IP,
         bind_user_agent=conf.BIND_USER_AGENT,
-        peer_is_client=_peer_is_client(*(given[name] for name in ALLAUTHS)),
+        adapter=_own_adapter(*(given[name] for name in ALLAUTHS)),
     )
 
 
-def _peer_is_client(adapter: Any, *trusted: Any) -> bool:
-    """Whether no header is trusted and the account adapter has no rule of its own.
-
-    Then the client's address is `REMOTE_ADDR` (allauth's documentation, "Rate limits").
-    """
+def _own_adapter(adapter: Any, *trusted: Any) -> type | None:
+    """The account adapter's class, where it and the project leave addresses to allauth."""
     if any(value is not UNSET and value for value in trusted):
-        return False
-    if adapter is UNSET:
-        return True
+        return None
     try:
-        kinds = import_string(adapter).__mro__
+        found = import_string(ALLAUTHS_OWN if adapter is UNSET else adapter)
     except ImportError:
         # allauth says so where it is asked.
-        return False
-    rules = [(kind, vars(kind)["get_client_ip"]) for kind in kinds if "get_client_ip" in vars(kind)]
-    # Of the class as well: a rule that wraps allauth's says it came from there.
-    return all(
-        part.__module__.startswith(("allauth.", "authmodes.")) for pair in rules for part in pair
-    )
+        return None
+    # allauth calls whatever it is, a function too.
+    return found if isinstance(found, type) else None

@@ -13,7 +13,7 @@ from allauth.core import context
 from allauth.headless.tokens.strategies.base import AbstractTokenStrategy
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
-from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.utils import timezone
@@ -48,6 +48,11 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
         if session is None:
             return None
         remembered = memory.recall(session)
+        if remembered is None and SESSION_KEY in session:
+            # Another version of us wrote it; unjudged it must not pass.
+            if not registry.recollect(session):
+                return None
+            remembered = memory.recall(session)
         if remembered is not None:
             if not _counts(session, remembered):
                 return None

@@ -115,13 +115,12 @@ def timed(call: Call, clock: Clock = time.perf_counter) -> float:
 
 
 @contextmanager
-def ours_set(**values: Any) -> Iterator[None]:
-    """Have `AUTHMODES_*` settings of other values; free of cost for what is timed within.
+def settings_set(**values: Any) -> Iterator[None]:
+    """Have settings of other values; free of cost for what is timed within.
 
     Not `override_settings()`, which costs more than a request. Read once, because Django
     finds a setting faster the second time, and a site does not change its own.
     """
-    values = {f"AUTHMODES_{name}": value for name, value in values.items()}
     before = {name: getattr(settings, name) for name in values if hasattr(settings, name)}
     for name, value in values.items():
         setattr(settings, name, value)

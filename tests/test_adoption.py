@@ -9,10 +9,13 @@ from importlib import import_module
 
 import pytest
 from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.auth import login as django_login
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
+from django.http import JsonResponse
 from django.test.utils import CaptureQueriesContext
+from django.urls import path
 from django.utils import timezone
 
 from authmodes import registry
@@ -20,7 +23,8 @@ from authmodes.management.commands import adopt_sessions
 from authmodes.memory import DATA_KEY, Memory, recall, sid_in
 from authmodes.models import LoginSession
 
-from .conftest import API, Browser, only_row
+from .conftest import API, PASSWORD, Browser, only_row
+from .urls import urlpatterns as project_urlpatterns
 
 PAGE = "/probe/page/"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -382,3 +386,76 @@ def test_the_command_passes_over_a_session_whose_backend_is_gone(alice, settings
     signed_in(alice, settings, _auth_user_backend="project.OldBackend")
     adopt()
     assert LoginSession.objects.count() == 0
+
+
+# -- before anybody has asked for the user ---------------------------------------------------
+
+
+def sign_in_again(request):
+    django_login(request, get_user_model().objects.get(username="alice"), backend=BACKEND)
+    return JsonResponse({})
+
+
+def cycle(request):
+    request.session.cycle_key()
+    return JsonResponse({})
+
+
+urlpatterns = [
+    *project_urlpatterns,
+    path("sign-in-again/", sign_in_again),
+    path("cycle/", cycle),
+]
+unasked = pytest.mark.urls("tests.test_adoption")
+
+
+def forgetful(alice, settings, how):
+    """A browser whose Django session has a row and does not remember it."""
+    if how == "adopted":
+        browser = browser_with(signed_in(alice, settings))
+        adopt()
+        return browser
+    browser = Browser()
+    browser.csrf()
+    body = {"username": "alice", "password": PASSWORD, "mode": "session"}
+    assert browser.send_json("/auth/login/", body).status_code == 200
+    session = browser.session
+    session[DATA_KEY] = ["in a way of its own"]
+    session.save()
+    return browser
+
+
+@unasked
+@pytest.mark.parametrize("how", ["adopted", "another version"])
+def test_a_login_over_it_ends_its_row(how, alice, settings):
+    browser = forgetful(alice, settings, how)
+    before = only_row()
+    assert browser.get("/sign-in-again/").status_code == 200
+    assert browser.get(API).status_code == 200
+    before.refresh_from_db()
+    assert before.end_reason == "logout"
+    new = LoginSession.objects.active().get()
+    assert new.session_key == browser.session_cookie != before.session_key
+
+
+@unasked
+@pytest.mark.parametrize("how", ["adopted", "another version"])
+def test_its_row_follows_a_changed_key(how, alice, settings):
+    browser = forgetful(alice, settings, how)
+    before = only_row()
+    assert browser.get("/cycle/").status_code == 200
+    assert browser.get(API).status_code == 200
+    after = only_row()
+    assert (after.sid, after.ended_at) == (before.sid, None)
+    assert after.session_key == browser.session_cookie != before.session_key
+    registry.revoke(after)
+    assert browser.get(API).status_code == 401
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_session_of_another_version_whose_row_is_gone_makes_no_new_one(rotated, alice, settings):
+    """A save that came late has put it back; it is not from before authmodes."""
+    browser = forgetful(alice, settings, "another version")
+    LoginSession.objects.update(session_key="elsewhere" if rotated else None)
+    assert browser.get(API).status_code == 401
+    assert only_row()

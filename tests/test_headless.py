@@ -140,6 +140,45 @@ def code_in_mail() -> str:
     return re.findall(r"^([0-9A-Z]{3,}-?[0-9A-Z]{3,})$", mail.outbox[-1].body, re.MULTILINE)[0]
 
 
+# -- a session that another version of authmodes wrote --------------------------------------
+
+
+def forget(app: App) -> Any:
+    """Have the app's session remember its login in another way; the session."""
+    session = AuthModesTokenStrategy().lookup_session(app.session_token)
+    session["_authmodes"] = ["in a way of its own"]
+    session.save()
+    return session
+
+
+def test_a_session_that_remembers_nothing_goes_on_as_the_login_of_its_row(app):
+    forget(app)
+    assert app.statuses() == app.statuses() == ALIVE
+    assert only_row().ended_at is None
+
+
+def test_nor_does_it_pass_unjudged(clock, app, settings):
+    forget(app)
+    settings.AUTHMODES_MODE = "session"
+    assert AuthModesTokenStrategy().lookup_session(app.session_token) is None
+    assert app.get("auth/session").status_code in (401, 410)
+    settings.AUTHMODES_MODE = "both"
+    settings.AUTHMODES_IDLE_TIMEOUT = timedelta(hours=1)
+    clock.shift(timedelta(hours=5))
+    assert AuthModesTokenStrategy().lookup_session(app.session_token) is None
+
+
+def test_nor_does_a_late_save_bring_it_back_after_a_revocation(app):
+    session = forget(app)
+    data = dict(session.items())
+    registry.revoke(only_row())
+    back = stores.engine()(session.session_key)
+    back.clear()
+    back.update(data)
+    back.save(must_create=True)
+    assert AuthModesTokenStrategy().lookup_session(app.session_token) is None
+
+
 # -- every flow ends in one row ------------------------------------------------------------
 
 

@@ -50,6 +50,32 @@ def test_what_changes_is_remembered_and_the_rest_stays(session):
     assert memory.recall(session) == before._replace(seen_at=before.seen_at + 60)
 
 
+@pytest.mark.parametrize("moment", [1969420869.5279999, 1879042456.5279999, 1795629354.287016])
+def test_not_even_by_the_last_bit(moment, session):
+    memory.remember(session, a_login(NOON))
+    memory.change(session, seen_at=moment)
+    assert moment - 0.001 < memory.recall(session).seen_at <= moment
+
+
+def test_a_serializer_may_make_tuples_of_lists(session):
+    memory.remember(session, a_login(NOON))
+    before = memory.recall(session)
+    session[memory.DATA_KEY] = tuple(session[memory.DATA_KEY])
+    assert memory.recall(session) == before
+
+
+@pytest.mark.parametrize("hour", [0, 1])
+def test_a_login_is_not_over_because_an_hour_comes_twice(hour, session, settings):
+    settings.USE_TZ = False
+    settings.TIME_ZONE = "Europe/Berlin"
+    now = datetime(2026, 10, 25, hour, 10, tzinfo=UTC).timestamp()
+    row = LoginSession(created_at=memory.moment_of(now), last_seen_at=memory.moment_of(now))
+    row.expires_at = row.created_at + timedelta(minutes=30)
+    memory.remember(session, row)
+    assert not memory.is_over(memory.recall(session), now + 5)
+    assert memory.is_over(memory.recall(session), now + 7200)
+
+
 @pytest.mark.parametrize("hour", [0, 1])
 def test_a_cookie_is_not_over_because_an_hour_comes_twice(hour, session, settings):
     """Without USE_TZ, 02:30 of this night in Berlin is two moments."""

@@ -28,6 +28,11 @@ def until_close(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+def for_a_minute(request: HttpRequest) -> JsonResponse:
+    request.session.set_expiry(60)
+    return JsonResponse({})
+
+
 def nothing(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
@@ -42,6 +47,7 @@ urlpatterns = [
     *project_urlpatterns,
     path("put/<str:name>/", put),
     path("until-close/", until_close),
+    path("for-a-minute/", for_a_minute),
     path("nothing/", nothing),
     path("sign-in-again/", sign_in_again),
 ]
@@ -93,6 +99,19 @@ def test_after_a_renewal_the_next_one_waits_again(renewing, login, clock):
         clock.shift(20 * MINUTE)
         ages.append(sent_age(used.get()))
     assert ages == [None, 3600, None, 3600, None, 3600]
+
+
+@pytest.mark.parametrize("page", ["/for-a-minute/", "/probe/whoami/"])
+def test_a_view_may_shorten_the_age_however_old_the_cookie_is(page, login, clock):
+    used = login("session")
+    clock.shift(30 * MINUTE)
+    # Whether the user was asked for before it or not.
+    used.browser.get(page)
+    assert sent_age(used.browser.get("/for-a-minute/")) == 60
+    clock.shift(timedelta(seconds=59))
+    assert used.get().status_code == 200
+    clock.shift(timedelta(seconds=2))
+    assert used.get().status_code == 401
 
 
 def test_whoever_is_active_stays_signed_in_for_days(renewing, login, clock):

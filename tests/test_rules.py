@@ -2,6 +2,7 @@
 
 import functools
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from allauth.account.adapter import DefaultAccountAdapter
@@ -33,6 +34,16 @@ class WrappedRule(AuthModesAccountAdapter):
 
 class NoRule(AuthModesAccountAdapter):
     pass
+
+
+class OwnRuleOfEach(AuthModesAccountAdapter):
+    def __init__(self, request=None):
+        super().__init__(request)
+        self.get_client_ip = lambda request: HOME
+
+
+def factory(request=None):
+    return AuthModesAccountAdapter(request)
 
 
 @pytest.fixture
@@ -85,7 +96,7 @@ def test_so_does_one_that_is_assigned(name, value, rule, wanted, set_directly):
 
 
 def test_the_changes_above_leave_out_no_rule():
-    assert {rule for *_, rule, _ in CHANGES} == {*Rules._fields} - {"peer_is_client"}
+    assert {rule for *_, rule, _ in CHANGES} == {*Rules._fields} - {"adapter"}
 
 
 def test_no_name_stands_twice():
@@ -172,6 +183,8 @@ def test_nobody_is_asked_where_the_connection_tells_the_address(adapter, bound, 
         ("ALLAUTH_SETTING_GETTER", "tests.test_rules.setting"),
         ("ACCOUNT_ADAPTER", "tests.test_rules.OwnRule"),
         ("ACCOUNT_ADAPTER", "tests.test_rules.WrappedRule"),
+        ("ACCOUNT_ADAPTER", "tests.test_rules.OwnRuleOfEach"),
+        ("ACCOUNT_ADAPTER", "tests.test_rules.factory"),
     ],
 )
 def test_allauth_is_asked_where_the_project_has_said_a_word_about_addresses(
@@ -183,15 +196,33 @@ def test_allauth_is_asked_where_the_project_has_said_a_word_about_addresses(
     assert asked
 
 
+@pytest.mark.parametrize("kind", [DefaultAccountAdapter, AuthModesAccountAdapter])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda rule: rule,
+        functools.wraps(DefaultAccountAdapter.get_client_ip),
+        lambda rule: Mock(return_value="198.51.100.66"),
+    ],
+    ids=["bare", "wrapped", "mock"],
+)
+def test_a_rule_that_is_put_there_later_counts_from_then_on(kind, wrap, bound, asked, monkeypatch):
+    request = RequestFactory().get("/", REMOTE_ADDR=HOME)
+    assert not binding.is_elsewhere(request, HOME, "")
+    monkeypatch.setattr(kind, "get_client_ip", wrap(lambda self, request: "198.51.100.66"))
+    assert binding.is_elsewhere(request, HOME, "")
+    assert asked
+
+
 def test_an_adapter_that_is_not_there_is_left_to_allauth_to_complain_of(settings):
     settings.ACCOUNT_ADAPTER = "nowhere.Adapter"
-    assert not rules().peer_is_client
+    assert rules().adapter is None
 
 
 def test_no_proxy_is_the_same_as_none_named(settings):
     settings.ALLAUTH_TRUSTED_PROXY_COUNT = 0
     settings.ALLAUTH_TRUSTED_CLIENT_IP_HEADER = None
-    assert rules().peer_is_client
+    assert client.is_peer(rules().adapter)
 
 
 @pytest.mark.parametrize("address", [HOME, "2001:db8::1", "::ffff:192.0.2.10", "fe80::1%eth0"])
@@ -202,7 +233,7 @@ def test_and_allauth_would_say_so_too(address, header):
     """The day allauth trusts another header by itself, this fails and `rules.py` has to follow."""
     headers = {"REMOTE_ADDR": address, f"HTTP_{header}": "198.51.100.66"}
     request = RequestFactory().get("/", **headers)
-    assert rules_of(request).peer_is_client
+    assert client.is_peer(rules_of(request).adapter)
     assert client.ip_address(request) == str(client.parse_ip(address))
 
 

@@ -5,7 +5,7 @@ agree on who made it. The order of locks is always login session first, refresh 
 second; two orders would deadlock.
 """
 
-from .adopting import adopt, adopt_many
+from .adopting import adopt, adopt_many, recollect
 from .conflicts import retried
 from .ending import (
     cancel_handoffs,
@@ -28,6 +28,7 @@ from .following import (
     last_seen,
     recheck,
     rotate_key,
+    sid_of_key,
     touch,
     touch_cookie,
 )
@@ -74,12 +75,14 @@ __all__ = [
     "outlive",
     "prune",
     "recheck",
+    "recollect",
     "retried",
     "revoke",
     "revoke_all",
     "revoke_user",
     "rotate",
     "rotate_key",
+    "sid_of_key",
     "spend_legacy",
     "start",
     "start_app",

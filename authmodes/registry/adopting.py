@@ -12,7 +12,7 @@ from django.contrib.auth import (
     SESSION_KEY,
     get_user_model,
 )
-from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
@@ -38,6 +38,9 @@ def adopt(request: HttpRequest, user: Any) -> bool:
             return False
         if memory.recall(request.session) is not None:
             return True
+    if memory.DATA_KEY in request.session:
+        # Not from before us: another version of us wrote it, and there is or was a row.
+        return recollect(request.session)
     # To be seen is no proof: Django sessions may be years old.
     origin = replace(
         client.origin(request, user), authenticated_at=client.last_proof(request, user)
@@ -48,16 +51,26 @@ def adopt(request: HttpRequest, user: Any) -> bool:
             record_cookie(request, login_session)
     except IntegrityError:
         # A parallel request was first, or `adopt_many`; its row is ours too.
-        key = stores.stored_key(stores.ensure_key(request.session))
-        row = LoginSession.objects.active().filter(session_key=key).first()
-        if row is None:
-            return False
-        _complete(row, login_session)
-        memory.remember(request.session, row)
-        return True
+        return recollect(request.session, login_session)
     if in_view_transaction():
         # An error will take the row back, and not what the session remembers of it.
         repeat(request, partial(_save_again, login_session))
+    return True
+
+
+def recollect(session: SessionBase, seen: LoginSession | None = None) -> bool:
+    """Have a Django session remember the row that has its key; False if there is none active.
+
+    `adopt_many` has made that, or another version of us remembered it in a way of its own.
+    `seen` is the row that the request would have made.
+    """
+    key = stores.stored_key(stores.ensure_key(session))
+    row = LoginSession.objects.active().filter(session_key=key).first()
+    if row is None:
+        return False
+    if seen is not None:
+        _complete(row, seen)
+    memory.remember(session, row)
     return True
 
 

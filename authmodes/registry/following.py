@@ -197,6 +197,13 @@ def is_current(sid: str, session_key: str) -> LoginSessionQuerySet:
     return LoginSession.objects.active().filter(sid=sid, session_key=stored)
 
 
+def sid_of_key(session_key: str) -> str | None:
+    """Whose Django session this is, for one that does not remember it."""
+    found = LoginSession.objects.active().filter(session_key=stores.stored_key(session_key))
+    sid = found.values_list("sid", flat=True).first()
+    return None if sid is None else str(sid)
+
+
 def abandon(session_key: str, sid: str | None, auth_hash: str) -> None:
     """End the login of a Django session that was flushed or whose user was replaced.
 

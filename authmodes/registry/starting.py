@@ -44,7 +44,7 @@ def start(
     login_session = new_row(request, user, mode, origin or client.origin(request, user))
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
-    record = record_cookie if mode == LoginMode.SESSION else _record_tokens
+    record = _record_login if mode == LoginMode.SESSION else _record_tokens
     return _start(request, login_session, record, replacing)
 
 
@@ -98,13 +98,19 @@ def _supersede(request: HttpRequest) -> None:
     Django keeps the key when the same user signs in again; a login of its own needs a
     key of its own (ASVS V7.2.4).
     """
-    previous = memory.recall(request.session)
+    session = request.session
+    previous, key = memory.recall(session), session.session_key
     if previous is not None:
-        request.session.cycle_key()
-        if request.session.get_expiry_date() == memory.moment_of(previous.expires_at):
+        session.cycle_key()
+        if session.get_expiry_date() == memory.moment_of(previous.expires_at):
             # Our own cap, which is that login's and not this one's.
-            request.session.set_expiry(None)
+            session.set_expiry(None)
         revoke_all(LoginSession.objects.filter(sid=previous.sid), EndReason.LOGOUT)
+    elif key is not None and stores.came_by(session, None) == key:
+        # It remembers nothing, but `adopt_sessions` may have made a row for it.
+        session.cycle_key()
+        carried = LoginSession.objects.filter(session_key=stores.stored_key(key))
+        revoke_all(carried, EndReason.LOGOUT)
     earlier = getattr(request, "_authmodes_login", None)
     if earlier is not None and earlier.session_key is not None:
         # Another `login()` in this very request, whose session Django has flushed.
@@ -145,9 +151,13 @@ def _surplus(login_session: LoginSession, limit: int) -> list[Any]:
     return list(newest_first[limit - 1 :])
 
 
-def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
-    """Save the row of a cookie login and have the Django session remember it."""
+def _record_login(request: HttpRequest, login_session: LoginSession) -> None:
     _supersede(request)
+    record_cookie(request, login_session)
+
+
+def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
+    """Save the row of a Django session and have the session remember it."""
     login_session.session_key = stores.stored_key(stores.ensure_key(request.session))
     login_session.save(force_insert=True)
     memory.remember(request.session, login_session)
@@ -160,7 +170,7 @@ def _record_tokens(request: HttpRequest, login_session: LoginSession) -> None:
 
 def _record_both(request: HttpRequest, login_session: LoginSession) -> None:
     login_session.refresh_token = _new_family(login_session)
-    record_cookie(request, login_session)
+    _record_login(request, login_session)
     # There is no cookie whose age could be over while the tokens are still good.
     request.session.set_expiry(login_session.expires_at)
 

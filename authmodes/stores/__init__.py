@@ -17,6 +17,7 @@ from .keys import (
 from .successors import (
     came_as,
     came_by,
+    came_with,
     catch_up,
     copy_to,
     is_late,
@@ -34,6 +35,7 @@ from .successors import (
 __all__ = [
     "came_as",
     "came_by",
+    "came_with",
     "catch_up",
     "cookie_key",
     "copy_to",

@@ -103,8 +103,8 @@ def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
         # An app holds no cookies, so whoever sends its key as one has read the store.
         session._session_key, data = None, {}
     session._authmodes_came_by = session.session_key  # type: ignore[attr-defined]
-    whose = memory.sid_in(data), data.get(HASH_SESSION_KEY, "")
-    session._authmodes_came_as = whose  # type: ignore[attr-defined]
+    # A copy, because a login during the request changes the data.
+    session._authmodes_came_with = {**data}  # type: ignore[attr-defined]
     return data
 
 
@@ -159,7 +159,18 @@ def came_by(session: SessionBase, cookie: str | None) -> str | None:
 
 def came_as(session: SessionBase) -> tuple[str | None, str]:
     """The login session that the request came with, and the hash of the password then."""
-    return getattr(session, "_authmodes_came_as", (None, ""))
+    data = getattr(session, "_authmodes_came_with", {})
+    return memory.sid_in(data), data.get(HASH_SESSION_KEY, "")
+
+
+def came_with(session: SessionBase) -> SessionBase:
+    """The session as it was when it was loaded; itself if it was made since."""
+    data = getattr(session, "_authmodes_came_with", None)
+    if data is None:
+        return session
+    before = engine()()
+    before._session_cache = data  # type: ignore[attr-defined]
+    return before
 
 
 def successor_of(session: SessionBase) -> SessionBase | None:
