@@ -20,7 +20,6 @@ from .conf import AccessTokenCheck, Mode, conf, simple_jwt
 from .errors import REALM
 from .lazy import LazyUser
 from .machines import MachineToken
-from .memory import Memory
 from .models import LoginSession
 from .rules import rules_of
 from .tokens import AccessToken
@@ -57,23 +56,6 @@ class LoginAuth:
             # Gone with its user, or ended, and this request was judged without it.
             raise _ended()
         return found
-
-
-class CookieAuth(LoginAuth):
-    """`request.auth` of a cookie; its claims are made when they are first asked for."""
-
-    def __init__(self, remembered: Memory, user: Any) -> None:
-        self.sid, self.mode = remembered.sid, str(Mode.SESSION)
-        self._remembered, self._user = remembered, user
-
-    @cached_property
-    def claims(self) -> dict[str, Any]:  # type: ignore[override]
-        jwt_settings = simple_jwt()
-        return {
-            jwt_settings.USER_ID_CLAIM: str(getattr(self._user, jwt_settings.USER_ID_FIELD)),
-            "sid": self.sid,
-            "auth_time": self._remembered.auth_time,
-        }
 
 
 class MachineAuth(LoginAuth):
@@ -156,14 +138,21 @@ class AuthModesAuthentication(BaseAuthentication):
         if not rules_of(request._request).allows_cookies:
             return None
         user = request._request.user
-        # Loaded through the middleware, which has judged the login session. Nobody is inactive.
+        # Loaded through the middleware, which has judged the login session. `AnonymousUser` is
+        # not active either.
         if not user.is_active:
             return None
         remembered = memory.recall(request._request.session)
         if remembered is None:
             return None
         enforce_csrf(request)
-        return user, CookieAuth(remembered, user)
+        jwt_settings = simple_jwt()
+        claims = {
+            jwt_settings.USER_ID_CLAIM: str(getattr(user, jwt_settings.USER_ID_FIELD)),
+            "sid": remembered.sid,
+            "auth_time": remembered.auth_time,
+        }
+        return user, LoginAuth(remembered.sid, str(Mode.SESSION), claims)
 
 
 def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> Any:

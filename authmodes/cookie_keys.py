@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -86,9 +86,9 @@ def _follow_key(request: HttpRequest) -> None:
     session, old_key = request.session, stores.came_by(request.session, stores.cookie_key(request))
     remembered = memory.recall(session)
     sid = remembered.sid if remembered is not None else None
-    if sid is None and old_key and SESSION_KEY in session:
+    if sid is None and old_key:
         # `adopt_sessions` made its row, and nobody has asked for the user since.
-        sid = registry.sid_of_key(old_key)
+        sid = registry.sid_unremembered(session, old_key)
     if sid is None or memory.is_registered(session):
         if old_key:
             registry.abandon(old_key, *stores.came_as(session))
@@ -187,10 +187,12 @@ def _prepare_cookie(session: SessionBase) -> None:
     if remembered is None:
         return
     # Whoever writes without asking for the user does not bring back a cookie that is over.
-    # By the age it had when it came; a shorter one from now on is no reason.
-    now = time.time()
-    if not memory.cookie_is_over(stores.came_with(session), remembered, now):
-        memory.change(session, renewed_at=now)
+    # By the age it had when it came; another one from now on neither ends nor saves it.
+    now, came_with = time.time(), stores.came_with(session)
+    if memory.cookie_is_over(came_with, remembered, now):
+        session.set_expiry(memory.cookie_end(came_with, remembered))
+        return
+    memory.change(session, renewed_at=now)
     end = memory.moment_of(remembered.expires_at)
     if not session.get_expire_at_browser_close() and session.get_expiry_date() > end:
         session.set_expiry(end)

@@ -107,11 +107,13 @@ def cookie_is_over(session: SessionBase, remembered: Memory, now: float) -> bool
 
     The store may keep the session for longer, because to touch it saves it.
     """
-    tz = UTC if settings.USE_TZ else None
-    sent_at = datetime.fromtimestamp(remembered.renewed_at, tz)
     # As datetimes: a naive one means two moments in the hour that comes twice a year.
-    expires_at = session.get_expiry_date(modification=sent_at)
-    return policy.is_over(expires_at, datetime.fromtimestamp(now, tz))
+    return policy.is_over(cookie_end(session, remembered), moment_of(now))
+
+
+def cookie_end(session: SessionBase, remembered: Memory) -> datetime:
+    """When the browser was asked to forget the cookie."""
+    return session.get_expiry_date(modification=moment_of(remembered.renewed_at))
 
 
 def current_sid(request: HttpRequest) -> str | None:

@@ -401,10 +401,33 @@ def cycle(request):
     return JsonResponse({})
 
 
+def cycle_and_ask(request):
+    request.session.cycle_key()
+    return JsonResponse({"username": request.user.get_username()})
+
+
+def revoke_and_cycle(request):
+    assert request.session.get(SESSION_KEY)
+    registry.revoke_all(LoginSession.objects.all())
+    return cycle(request)
+
+
+def become_bob(request):
+    bob = get_user_model().objects.get(username="bob")
+    request.session.flush()
+    request.session[SESSION_KEY] = str(bob.pk)
+    request.session["_auth_user_backend"] = BACKEND
+    request.session["_auth_user_hash"] = bob.get_session_auth_hash()
+    return JsonResponse({})
+
+
 urlpatterns = [
     *project_urlpatterns,
     path("sign-in-again/", sign_in_again),
     path("cycle/", cycle),
+    path("cycle-and-ask/", cycle_and_ask),
+    path("revoke-and-cycle/", revoke_and_cycle),
+    path("become-bob/", become_bob),
 ]
 unasked = pytest.mark.urls("tests.test_adoption")
 
@@ -450,6 +473,48 @@ def test_its_row_follows_a_changed_key(how, alice, settings):
     assert after.session_key == browser.session_cookie != before.session_key
     registry.revoke(after)
     assert browser.get(API).status_code == 401
+
+
+@unasked
+@pytest.mark.parametrize("how", ["adopted", "another version"])
+def test_asking_after_the_key_has_changed_makes_no_second_row(how, alice, settings):
+    browser = forgetful(alice, settings, how)
+    before = only_row()
+    assert browser.get("/cycle-and-ask/").json() == {"username": "alice"}
+    after = only_row()
+    assert (after.sid, after.ended_at) == (before.sid, None)
+    assert browser.get(API).status_code == 200
+
+
+@unasked
+@pytest.mark.parametrize("how", ["adopted", "another version"])
+def test_a_changed_key_does_not_outlive_a_revocation(how, alice, settings):
+    browser = forgetful(alice, settings, how)
+    browser.get("/revoke-and-cycle/")
+    assert browser.get(API).status_code == 401
+    assert only_row().end_reason == "revoked"
+
+
+@unasked
+@pytest.mark.parametrize("page", ["/cycle/", "/cycle-and-ask/"])
+def test_nor_the_absolute_end(page, alice, settings):
+    browser = forgetful(alice, settings, "adopted")
+    LoginSession.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    browser.get(page)
+    assert browser.get(API).status_code == 401
+    assert only_row()
+
+
+@unasked
+@pytest.mark.parametrize("how", ["adopted", "another version"])
+def test_its_row_does_not_go_over_to_another_user(how, alice, bob, settings):
+    browser = forgetful(alice, settings, how)
+    before = only_row()
+    browser.get("/become-bob/")
+    assert browser.get(API).status_code == 200
+    before.refresh_from_db()
+    assert before.end_reason == "logout"
+    assert LoginSession.objects.active().get().user == bob
 
 
 @pytest.mark.parametrize("rotated", [False, True])

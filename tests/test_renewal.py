@@ -33,6 +33,11 @@ def for_a_minute(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+def for_a_year(request: HttpRequest) -> JsonResponse:
+    request.session.set_expiry(365 * 24 * 3600)
+    return JsonResponse({})
+
+
 def nothing(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
@@ -48,6 +53,7 @@ urlpatterns = [
     path("put/<str:name>/", put),
     path("until-close/", until_close),
     path("for-a-minute/", for_a_minute),
+    path("for-a-year/", for_a_year),
     path("nothing/", nothing),
     path("sign-in-again/", sign_in_again),
 ]
@@ -111,6 +117,24 @@ def test_a_view_may_shorten_the_age_however_old_the_cookie_is(page, login, clock
     clock.shift(timedelta(seconds=59))
     assert used.get().status_code == 200
     clock.shift(timedelta(seconds=2))
+    assert used.get().status_code == 401
+
+
+@pytest.mark.parametrize("saves_always", [False, True])
+def test_a_view_that_asks_nobody_does_not_revive_a_cookie_that_is_over(
+    saves_always, login, clock, settings
+):
+    used = login("session")
+    clock.shift(50 * MINUTE)
+    # Noted, which keeps it in the store for longer, and sends no cookie.
+    assert sent_age(used.get()) is None
+    settings.SESSION_SAVE_EVERY_REQUEST = saves_always
+    clock.shift(20 * MINUTE)
+    key = used.browser.session_cookie
+    used.browser.get("/for-a-year/")
+    copy = Browser()
+    copy.cookies["sessionid"] = key
+    assert copy.get(API).status_code == 401
     assert used.get().status_code == 401
 
 

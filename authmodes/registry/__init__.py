@@ -28,7 +28,7 @@ from .following import (
     last_seen,
     recheck,
     rotate_key,
-    sid_of_key,
+    sid_unremembered,
     touch,
     touch_cookie,
 )
@@ -82,7 +82,7 @@ __all__ = [
     "revoke_user",
     "rotate",
     "rotate_key",
-    "sid_of_key",
+    "sid_unremembered",
     "spend_legacy",
     "start",
     "start_app",

@@ -22,6 +22,7 @@ from django.utils.crypto import constant_time_compare
 from .. import client, memory, policy, stores
 from ..conf import conf, simple_jwt
 from ..models import LoginMode, LoginSession
+from .following import follow, is_of, sid_unremembered
 from .judging import auth_hashes
 from .outliving import in_view_transaction, repeat
 from .starting import new_row, record_cookie
@@ -38,6 +39,10 @@ def adopt(request: HttpRequest, user: Any) -> bool:
             return False
         if memory.recall(request.session) is not None:
             return True
+    elif (sid := sid_unremembered(request.session, _key_it_came_by(request))) is not None:
+        # The view has changed the key before it asked for the user.
+        key, auth_hash = stores.ensure_key(request.session), request.session[HASH_SESSION_KEY]
+        return follow(sid, None, key, auth_hash) and recollect(request.session)
     if memory.DATA_KEY in request.session:
         # Not from before us: another version of us wrote it, and there is or was a row.
         return recollect(request.session)
@@ -58,6 +63,10 @@ def adopt(request: HttpRequest, user: Any) -> bool:
     return True
 
 
+def _key_it_came_by(request: HttpRequest) -> str:
+    return stores.came_by(request.session, None) or ""
+
+
 def recollect(session: SessionBase, seen: LoginSession | None = None) -> bool:
     """Have a Django session remember the row that has its key; False if there is none active.
 
@@ -65,8 +74,8 @@ def recollect(session: SessionBase, seen: LoginSession | None = None) -> bool:
     `seen` is the row that the request would have made.
     """
     key = stores.stored_key(stores.ensure_key(session))
-    row = LoginSession.objects.active().filter(session_key=key).first()
-    if row is None:
+    row = LoginSession.objects.active().select_related("user").filter(session_key=key).first()
+    if row is None or not is_of(row, session.get(SESSION_KEY, "")):
         return False
     if seen is not None:
         _complete(row, seen)

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.db import DatabaseError, transaction
 from django.db.models import F, Q
@@ -17,7 +18,6 @@ from .. import memory, policy, stores
 from ..conf import conf
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
 from ..rules import rules
-from .conflicts import ATTEMPTS
 from .ending import revoke, revoke_all
 from .judging import auth_hashes, is_acceptable
 
@@ -147,17 +147,26 @@ def keep(session: SessionBase, sid: str, prepare: Prepare) -> None:
     `prepare` gets the session as it is by then. Raises `UpdateError` if the login has
     ended, or the key was changed too long ago or otherwise than by rotation.
     """
-    for _attempt in range(ATTEMPTS):
-        assert session.session_key is not None
-        # While the row is locked nobody rotates, so no retired key is saved to.
-        with transaction.atomic():
-            if is_current(sid, session.session_key).update(session_key=F("session_key")):
-                _prepare(session, prepare)
-                type(session).save(session)
-                return
-        if not stores.catch_up(session):
-            break
-    raise UpdateError
+    # While the row is locked nobody rotates, so no retired key is saved to. By its sid, because
+    # in a crowd the key may change each time before it could be locked by that.
+    with transaction.atomic():
+        if not _lock(sid):
+            raise UpdateError
+        if not _has_row(session, sid) and not (stores.catch_up(session) and _has_row(session, sid)):
+            raise UpdateError
+        _prepare(session, prepare)
+        type(session).save(session)
+
+
+def _lock(sid: str) -> bool:
+    """Lock the row of an active login session until the transaction ends, on SQLite too."""
+    mine = LoginSession.objects.active().filter(sid=sid)
+    return bool(mine.update(session_key=F("session_key")))
+
+
+def _has_row(session: SessionBase, sid: str) -> bool:
+    assert session.session_key is not None
+    return is_current(sid, session.session_key).exists()
 
 
 def _prepare(session: SessionBase, prepare: Prepare) -> None:
@@ -197,11 +206,22 @@ def is_current(sid: str, session_key: str) -> LoginSessionQuerySet:
     return LoginSession.objects.active().filter(sid=sid, session_key=stored)
 
 
-def sid_of_key(session_key: str) -> str | None:
-    """Whose Django session this is, for one that does not remember it."""
-    found = LoginSession.objects.active().filter(session_key=stores.stored_key(session_key))
-    sid = found.values_list("sid", flat=True).first()
-    return None if sid is None else str(sid)
+def sid_unremembered(session: SessionBase, session_key: str) -> str | None:
+    """The login, ended or not, that a Django session does not remember, by the key it came with.
+
+    None as well if it is another user's by now.
+    """
+    user_id = session.get(SESSION_KEY)
+    if user_id is None or stores.came_with(session).get(SESSION_KEY) != user_id:
+        return None
+    found = LoginSession.objects.filter(session_key=stores.stored_key(session_key))
+    row = found.select_related("user").first()
+    return str(row.sid) if row is not None and is_of(row, user_id) else None
+
+
+def is_of(row: LoginSession, user_id: str) -> bool:
+    """Whether a login is of the user whom a Django session names."""
+    return row.user._meta.pk.value_to_string(row.user) == user_id
 
 
 def abandon(session_key: str, sid: str | None, auth_hash: str) -> None:

@@ -110,6 +110,8 @@ def _supersede(request: HttpRequest) -> None:
         # It remembers nothing, but `adopt_sessions` may have made a row for it.
         session.cycle_key()
         carried = LoginSession.objects.filter(session_key=stores.stored_key(key))
+        if session.get_expiry_date() in carried.values_list("expires_at", flat=True):
+            session.set_expiry(None)
         revoke_all(carried, EndReason.LOGOUT)
     earlier = getattr(request, "_authmodes_login", None)
     if earlier is not None and earlier.session_key is not None:
