@@ -108,7 +108,8 @@ def cookie_is_over(session: SessionBase, remembered: Memory, now: float) -> bool
     The store may keep the session for longer, because to touch it saves it.
     """
     # As datetimes: a naive one means two moments in the hour that comes twice a year.
-    return policy.is_over(cookie_end(session, remembered), moment_of(now))
+    end = cookie_end(session, remembered)
+    return policy.is_over(end, datetime.fromtimestamp(now, end.tzinfo))
 
 
 def cookie_end(session: SessionBase, remembered: Memory) -> datetime:
