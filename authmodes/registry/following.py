@@ -95,7 +95,7 @@ def follow(sid: str, old_key: str | None, session_key: str, auth_hash: str) -> b
     if known.update(session_key=key, auth_hash=auth_hash):
         return True
     with transaction.atomic():
-        mine.update(session_key=F("session_key"))  # locks it, on SQLite too
+        _lock(sid)
         row = mine.select_related("user").first()
         # But nobody is to lose a login because a poll was faster than their new password.
         if (
