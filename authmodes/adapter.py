@@ -20,6 +20,7 @@ from . import (
     intent,
     pending,
     registry,
+    state,
     stores,
     tokens,
     transport,
@@ -97,11 +98,11 @@ class AuthModesAdapterMixin:
         elif intent.declared(request):
             transport.start(request, user)
         elif wanted.is_handoff:
-            request._authmodes_redirect = handoff.issue(request, user, wanted)  # type: ignore[attr-defined]
+            state.of_request(request).redirect = handoff.issue(request, user, wanted)
             stores.discard(request)
         elif transport.in_use():
             started = transport.start(request, user)
-            request._authmodes_pair = tokens.mint(started)  # type: ignore[attr-defined]
+            state.of_request(request).pair = tokens.mint(started)
             stores.discard(request)
             request.user = user
         else:
@@ -120,13 +121,13 @@ class AuthModesAdapterMixin:
         return response
 
     def _respond(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
-        if url := getattr(request, "_authmodes_redirect", None):
+        if url := state.of_request(request).redirect:
             return _announced(request, user, HandoffRedirect(url), kwargs)
         if intent.declared(request):
             # A view of ours runs the flow and answers itself.
             return _announced(request, user, HttpResponse(status=204), kwargs)
         response = super().post_login(request, user, **kwargs)  # type: ignore[misc]
-        if pair := getattr(request, "_authmodes_pair", None):
+        if pair := state.of_request(request).pair:
             transport.set_cookies(response, pair)
         return response
 

@@ -15,13 +15,13 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import AuthenticationFailed, TokenError
 
-from . import client, machines, memory, policy, registry, revocations, tokens, transport
+from . import client, machines, memory, policy, registry, revocations, state, tokens, transport
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
 from .errors import REALM
 from .lazy import LazyUser
 from .machines import MachineToken
 from .models import LoginSession
-from .rules import rules_of
+from .state import settings_of
 from .tokens import AccessToken
 
 # `request.auth.mode` of a machine client, which has no login session of either mode.
@@ -75,7 +75,7 @@ class AuthModesAuthentication(BaseAuthentication):
         header = _bearer_token(request)
         if header is not None:
             return self._by_header(request, header)
-        in_cookies = rules_of(request._request).tokens_in_cookies
+        in_cookies = settings_of(request._request).tokens_in_cookies
         cookie = transport.access_token(request._request) if in_cookies else None
         if cookie is None:
             return self._by_session(request)
@@ -95,11 +95,11 @@ class AuthModesAuthentication(BaseAuthentication):
         return _bearer_token(request)
 
     def authenticate_header(self, request: Request) -> str:
-        max_age = getattr(request._request, "_authmodes_max_age", None)
+        max_age = state.of_request(request._request).max_age
         if max_age is not None:
             return f'{REALM}, error="insufficient_user_authentication", max_age="{max_age}"'
         # `error` only when a token was sent (RFC 6750, 3.1).
-        failed = getattr(request._request, "_authmodes_bad_token", False)
+        failed = state.of_request(request._request).bad_token
         return f'{REALM}, error="invalid_token"' if failed else REALM
 
     def _by_header(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
@@ -107,17 +107,19 @@ class AuthModesAuthentication(BaseAuthentication):
             return self._by_token(request, raw_token)
         except AuthenticationFailed:
             # A machine client's token counts in the header alone: no cookie of ours holds one.
-            token = machines.read(raw_token) if rules_of(request._request).allows_tokens else None
+            token = (
+                machines.read(raw_token) if settings_of(request._request).allows_tokens else None
+            )
             if token is None:
                 raise
         auth = _check_machine(token)
-        request._request._authmodes_bad_token = False  # type: ignore[attr-defined]
+        state.of_request(request._request).bad_token = False
         # Nobody's: `IsAuthenticated` refuses it, and with it every view meant for users.
         return AnonymousUser(), auth
 
     def _by_token(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
-        request._request._authmodes_bad_token = True  # type: ignore[attr-defined]
-        if not rules_of(request._request).allows_tokens:
+        state.of_request(request._request).bad_token = True
+        if not settings_of(request._request).allows_tokens:
             raise AuthenticationFailed(_("Tokens are switched off."), "mode_disabled")
         try:
             token = tokens.read(tokens.AccessToken, raw_token)
@@ -130,12 +132,12 @@ class AuthModesAuthentication(BaseAuthentication):
             user = _check_by_row(request._request, token, auth)
         else:
             user = _check_without_query(request, token)
-        request._request._authmodes_bad_token = False  # type: ignore[attr-defined]
-        request._request._authmodes_sid = auth.sid  # type: ignore[attr-defined]
+        state.of_request(request._request).bad_token = False
+        state.of_request(request._request).sid = auth.sid
         return user, auth
 
     def _by_session(self, request: Request) -> tuple[Any, LoginAuth] | None:
-        if not rules_of(request._request).allows_cookies:
+        if not settings_of(request._request).allows_cookies:
             return None
         user = request._request.user
         # Loaded through the middleware, which has judged the login session. `AnonymousUser` is
@@ -163,7 +165,7 @@ def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> 
     if not registry.is_acceptable(login_session, request):
         raise _ended()
     if policy.needs_touch(
-        login_session.last_seen_at, rules_of(request).touch_after, timezone.now()
+        login_session.last_seen_at, settings_of(request).touch_after, timezone.now()
     ):
         registry.outlive(request, partial(registry.touch, auth.sid, client.ip_address(request)))
     auth.login_session = login_session

@@ -7,22 +7,19 @@ from django.http import HttpRequest
 from . import client
 from .conf import IpBinding
 from .memory import digest_of_agent
-from .rules import rules_of
+from .state import settings_of
 
 IPV4_NETWORK, IPV6_NETWORK = 24, 64
 
 
 def is_elsewhere(request: HttpRequest, ip_address: str | None, agent_digest: str) -> bool:
     """Whether the request comes from another address or user agent than the sign-in."""
-    rules = rules_of(request)
+    rules = settings_of(request)
     if rules.bind_user_agent and digest_of_agent(client.user_agent(request)) != agent_digest:
         return True
     if rules.bind_ip is IpBinding.OFF or not ip_address:
         return False
-    # Nearly always so, and then neither allauth is asked nor an address parsed. The same address
-    # in another spelling goes the long way.
-    if request.META.get("REMOTE_ADDR") == ip_address and client.is_peer(rules.adapter):
-        return False
+    # Nearly always so, and then no address is parsed; one in another spelling goes the long way.
     if client.told_ip(request) == ip_address:
         return False
     here = client.ip_address(request)

@@ -135,28 +135,6 @@ def told_ip(request: HttpRequest) -> str | None:
         return None
 
 
-def is_peer(adapter: type | None) -> bool:
-    """Whether allauth would say of each client what the connection says.
-
-    So it does where no header is trusted (its documentation, "Rate limits") and the account
-    adapter has no rule of its own. Looked at each time, as somebody may put a rule there later;
-    by the module that a function runs in, because one that wraps allauth's has copied its name.
-    """
-    if adapter is None:
-        return False
-    for kind in adapter.__mro__[:-1]:
-        for name in ("get_client_ip", "__init__"):
-            rule = vars(kind).get(name)
-            if rule is not None and not _is_known(rule):
-                return False
-    return True
-
-
-def _is_known(rule: Any) -> bool:
-    module = getattr(rule, "__globals__", {}).get("__name__", "")
-    return str(module).startswith(("allauth.", "authmodes."))
-
-
 def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """One address whichever way it is written. Raises `ValueError`.
 

@@ -5,21 +5,25 @@ on the next access. Nothing here is cached.
 """
 
 import enum
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 from rest_framework_simplejwt import settings as simplejwt_settings
 
+from . import policy
+
 __all__ = [
-    "UNSET",
     "AccessTokenCheck",
     "IpBinding",
     "LimitPolicy",
     "Mode",
+    "RequestSettings",
     "Settings",
     "Transport",
     "conf",
@@ -69,9 +73,6 @@ class IpBinding(enum.StrEnum):
     NETWORK = "network"
 
 
-# Where a project leaves a setting out.
-UNSET = object()
-
 Choice = TypeVar("Choice", bound=enum.StrEnum)
 
 
@@ -85,14 +86,7 @@ def simple_jwt() -> Any:
 
 
 class Settings:
-    """One property per setting, named as in the reference (`docs/settings.md`).
-
-    Of the settings in force, or of those `given`, by their whole names, `UNSET` for one that
-    is not there; a property whose setting is not among them raises `KeyError`.
-    """
-
-    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
-        self._given = given
+    """One property per setting, named as in the reference (`docs/settings.md`)."""
 
     @property
     def MODE(self) -> Mode:
@@ -239,10 +233,7 @@ class Settings:
         return f"__Host-{name}" if self.COOKIE_SECURE else name
 
     def _get(self, name: str, default: Any) -> Any:
-        if self._given is None:
-            return getattr(settings, f"AUTHMODES_{name}", default)
-        value = self._given[f"AUTHMODES_{name}"]
-        return default if value is UNSET else value
+        return getattr(settings, f"AUTHMODES_{name}", default)
 
     def _choice(self, name: str, default: Choice) -> Choice:
         value = self._get(name, default)
@@ -268,3 +259,41 @@ class Settings:
 
 
 conf = Settings()
+
+
+class RequestSettings(NamedTuple):
+    """The settings that one request is judged by, read once."""
+
+    allows_cookies: bool
+    allows_tokens: bool
+    tokens_in_cookies: bool
+    touch_after: timedelta
+    idle_timeout: timedelta | None
+    renew_after: timedelta | None
+    rotate_after: timedelta | None
+    bind_ip: IpBinding
+    bind_user_agent: bool
+
+    @staticmethod
+    @functools.cache
+    def read() -> "RequestSettings":
+        """Kept until Django says that a setting has changed, as DRF and simplejwt keep theirs."""
+        mode = conf.MODE
+        return RequestSettings(
+            allows_cookies=mode.allows(Mode.SESSION),
+            allows_tokens=mode.allows(Mode.JWT),
+            tokens_in_cookies=conf.TOKEN_TRANSPORT is Transport.COOKIE,
+            touch_after=policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT),
+            idle_timeout=conf.IDLE_TIMEOUT,
+            renew_after=conf.RENEW_AFTER,
+            rotate_after=conf.ROTATE_SESSION_AFTER,
+            bind_ip=conf.BIND_IP,
+            bind_user_agent=conf.BIND_USER_AGENT,
+        )
+
+
+def _forget(**kwargs: Any) -> None:
+    RequestSettings.read.cache_clear()
+
+
+setting_changed.connect(_forget)

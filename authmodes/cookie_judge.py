@@ -12,10 +12,10 @@ from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 from django.utils.functional import SimpleLazyObject
 
-from . import binding, client, memory, policy, registry, stores
+from . import binding, client, memory, policy, registry, state, stores
 from .memory import Memory
 from .models import EndReason, LoginSession
-from .rules import rules_of
+from .state import settings_of
 
 
 def guard(request: HttpRequest) -> None:
@@ -23,8 +23,7 @@ def guard(request: HttpRequest) -> None:
     if "\x00" in (request.session.session_key or ""):
         # No key of ours, and PostgreSQL would answer the question for it with an error.
         request.session = stores.engine()()
-    stores.lead_on(request.session)
-    registry.guard_saves(request.session)
+    registry.attend(request.session)
     django_user, django_auser = request.user, request.auser
 
     def user() -> Any:
@@ -42,10 +41,10 @@ def guard(request: HttpRequest) -> None:
 
 def _judge_once(request: HttpRequest, user: Any) -> Any:
     """Judge each user that Django finds once: a refusal flushes what it was found by."""
-    judged, verdict = getattr(request, "_authmodes_judged", (None, None))
+    judged, verdict = state.of_request(request).judged
     if judged is not user:
         verdict = _judge(request, user)
-        request._authmodes_judged = (user, verdict)  # type: ignore[attr-defined]
+        state.of_request(request).judged = (user, verdict)
     return verdict
 
 
@@ -75,7 +74,7 @@ def _judge(request: HttpRequest, user: Any) -> Any:
 def _cookies_count(request: HttpRequest) -> bool:
     """Whether cookie logins are on; where they are off they still open the admin."""
     # The session token of an app is no cookie; the strategy has judged its login's mode.
-    if rules_of(request).allows_cookies or client.is_app(request):
+    if settings_of(request).allows_cookies or client.is_app(request):
         return True
     try:
         match = request.resolver_match or resolve(request.path_info)
@@ -86,7 +85,7 @@ def _cookies_count(request: HttpRequest) -> bool:
 
 def _passes(request: HttpRequest, remembered: Memory) -> bool:
     """Whether the login session still counts; ends it if the session tells against it."""
-    session, rules, now = request.session, rules_of(request), time.time()
+    session, rules, now = request.session, settings_of(request), time.time()
     is_stale = policy.needs_touch(remembered.seen_at, rules.touch_after, now)
     reason = _reason_to_end(request, remembered, now, is_stale=is_stale)
     if reason is not None:
@@ -109,7 +108,7 @@ def _is_alive(request: HttpRequest, sid: str, now: float) -> bool:
     """Look at the row once per touch interval, in case the store kept what it should not."""
     seen_at = registry.last_seen(sid)
     if seen_at is not None and policy.needs_touch(
-        seen_at, rules_of(request).touch_after, memory.moment_of(now)
+        seen_at, settings_of(request).touch_after, memory.moment_of(now)
     ):
         # Written with the answer: here it would lock the row for as long as the view takes.
         memory.postpone(request.session, seen_at=now)
@@ -134,5 +133,5 @@ def _reason_to_end(
 
 def _is_idle(request: HttpRequest, remembered: Memory, now: float) -> bool:
     # A parallel request may have saved an older memory over a younger one: ask the row too.
-    timeout = rules_of(request).idle_timeout
+    timeout = settings_of(request).idle_timeout
     return policy.is_idle(remembered.seen_at, timeout, now) and registry.is_idle(remembered.sid)

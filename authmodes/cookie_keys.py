@@ -10,9 +10,9 @@ from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from . import client, memory, policy, registry, stores
+from . import client, memory, policy, registry, state, stores
 from .models import EndReason
-from .rules import rules_of
+from .state import settings_of
 
 
 def has_work(request: HttpRequest) -> bool:
@@ -24,7 +24,7 @@ def has_work(request: HttpRequest) -> bool:
         or (settings.SESSION_SAVE_EVERY_REQUEST and not session.is_empty())
         or stores.is_discarded(request)
         or memory.postponed(session)
-        or hasattr(request, "_authmodes_outliving")
+        or state.of_request(request).outliving
     )
 
 
@@ -48,7 +48,7 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
 
 def _end_lost_login(request: HttpRequest) -> None:
     """End a login that was made by a request that failed: its credential reaches nobody."""
-    login_session = getattr(request, "_authmodes_login", None)
+    login_session = state.of_request(request).login
     if login_session is not None:
         registry.revoke(login_session, EndReason.LOGOUT)
 
@@ -58,7 +58,7 @@ def _forget_undone_login(request: HttpRequest) -> None:
 
     A store outside the database has kept it, and no revocation would find it.
     """
-    login_session = getattr(request, "_authmodes_login", None)
+    login_session = state.of_request(request).login
     if login_session is None or not registry.may_be_undone():
         return
     remembered = memory.recall(request.session)
@@ -109,7 +109,7 @@ def _follow_key(request: HttpRequest) -> None:
 
 def _needs_new_key(request: HttpRequest) -> bool:
     """Whether the key has served long enough."""
-    rotate_after = rules_of(request).rotate_after
+    rotate_after = settings_of(request).rotate_after
     if rotate_after is None:
         return False
     remembered = memory.recall(request.session)
@@ -131,7 +131,7 @@ def _go_on(request: HttpRequest, response: HttpResponseBase) -> None:
         return
     late, modified = stores.is_late(session), session.modified
     is_saved = modified or settings.SESSION_SAVE_EVERY_REQUEST
-    may_be_overtaken = late or rules_of(request).rotate_after is not None
+    may_be_overtaken = late or settings_of(request).rotate_after is not None
     changes, address = memory.postponed(session), client.ip_address(request)
     # With a server error Django neither saves nor sends a cookie, and a new key would be lost;
     # and what nobody rotates is left to Django.

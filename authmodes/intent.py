@@ -12,7 +12,7 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 
-from . import client
+from . import client, state
 from .conf import Mode, conf
 
 SESSION_KEY = "_authmodes_intent"
@@ -52,11 +52,11 @@ def parse_mode(value: Any) -> str | None:
 
 def declare(request: HttpRequest, intent: Intent) -> None:
     """Say what the login in this request shall become; it outranks everything else."""
-    request._authmodes_intent = intent  # type: ignore[attr-defined]
+    state.of_request(request).intent = intent
 
 
 def declared(request: HttpRequest) -> Intent | None:
-    return getattr(request, "_authmodes_intent", None)
+    return state.of_request(request).intent
 
 
 def settle(request: HttpRequest, social_state: dict[str, Any] | None) -> None:
@@ -86,11 +86,11 @@ def take(request: HttpRequest) -> Intent:
 
 def add_tokens(request: HttpRequest) -> None:
     """Say that the Django session of the login in this request gets tokens beside it."""
-    request._authmodes_adds_tokens = True  # type: ignore[attr-defined]
+    state.of_request(request).adds_tokens = True
 
 
 def adds_tokens(request: HttpRequest) -> bool:
-    return getattr(request, "_authmodes_adds_tokens", False)
+    return state.of_request(request).adds_tokens
 
 
 def _from_headless(request: HttpRequest, social_state: dict[str, Any] | None) -> Intent | None:

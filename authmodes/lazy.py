@@ -9,6 +9,7 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
+from . import state
 from .conf import simple_jwt
 from .tokens import AccessToken
 
@@ -52,12 +53,12 @@ class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at ru
 def _load(request: HttpRequest, field: str, user_id: Any) -> Any:
     model = get_user_model()
     # Should this fail, it is the token that was no good (RFC 6750, 3.1).
-    request._authmodes_bad_token = True  # type: ignore[attr-defined]
+    state.of_request(request).bad_token = True
     try:
         user = model.objects.get(**{field: user_id})
     except (model.DoesNotExist, ValidationError, ValueError, TypeError) as error:
         raise AuthenticationFailed(_("User not found"), "user_not_found") from error
     if not simple_jwt().USER_AUTHENTICATION_RULE(user):
         raise AuthenticationFailed(_("User is inactive"), "user_inactive")
-    request._authmodes_bad_token = False  # type: ignore[attr-defined]
+    state.of_request(request).bad_token = False
     return user

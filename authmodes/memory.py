@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
-from . import policy
+from . import policy, state
 from .models import LoginSession
 
 DATA_KEY = "_authmodes"
@@ -57,7 +57,7 @@ def remember(session: SessionBase, login_session: LoginSession) -> None:
 
 def note_key(session: SessionBase) -> None:
     """Note that the row knows the session's present key."""
-    session._authmodes_key = session.session_key  # type: ignore[attr-defined]
+    state.of_session(session).registered_key = session.session_key
 
 
 def recall(session: SessionBase) -> Memory | None:
@@ -66,11 +66,10 @@ def recall(session: SessionBase) -> Memory | None:
     if not data:
         return None
     # Asked for several times in each request; what is written is a new list.
-    known, memory = getattr(session, "_authmodes_recalled", (None, None))
-    if known is not data:
-        memory = Memory._make(data) if _is_ours(data) else None
-        session._authmodes_recalled = (data, memory)  # type: ignore[attr-defined]
-    return memory
+    known = state.of_session(session)
+    if known.recalled[0] is not data:
+        known.recalled = (data, Memory._make(data) if _is_ours(data) else None)
+    return known.recalled[1]
 
 
 def sid_in(data: Mapping[str, Any]) -> str | None:
@@ -88,11 +87,11 @@ def change(session: SessionBase, **changes: Any) -> None:
 
 def postpone(session: SessionBase, **changes: Any) -> None:
     """Remember something with the answer, when the session is saved as it is then."""
-    session._authmodes_postponed = {**postponed(session), **changes}  # type: ignore[attr-defined]
+    postponed(session).update(changes)
 
 
 def postponed(session: SessionBase) -> dict[str, Any]:
-    return getattr(session, "_authmodes_postponed", {})
+    return state.of_session(session).postponed
 
 
 def is_over(remembered: Memory, now: float) -> bool:
@@ -119,7 +118,7 @@ def cookie_end(session: SessionBase, remembered: Memory) -> datetime:
 
 def current_sid(request: HttpRequest) -> str | None:
     """The login session that the request belongs to, once its credential was accepted."""
-    if sid := getattr(request, "_authmodes_sid", None):
+    if sid := state.of_request(request).sid:
         return str(sid)
     memory = recall(request.session) if hasattr(request, "session") else None
     return memory.sid if memory else None
@@ -127,7 +126,7 @@ def current_sid(request: HttpRequest) -> str | None:
 
 def is_registered(session: SessionBase) -> bool:
     """Whether the row is known to have the session's present key."""
-    return getattr(session, "_authmodes_key", None) == session.session_key is not None
+    return state.of_session(session).registered_key == session.session_key is not None
 
 
 # Each request of a login that is bound to its user agent asks, and a site sees few of them.

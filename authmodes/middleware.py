@@ -14,13 +14,13 @@ from django.http import HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from . import client, cookie_judge, cookie_keys
+from . import client, cookie_judge, cookie_keys, state
 from .errors import LimitReached
 
 
 def _challenge(request: HttpRequest, response: HttpResponseBase) -> None:
     """Say with a 403 which scope was missing, where a permission has noted it."""
-    challenge = getattr(request, "_authmodes_challenge", None)
+    challenge = state.of_request(request).challenge
     if challenge is not None and response.status_code == 403:
         response.setdefault("WWW-Authenticate", challenge)
 

@@ -6,6 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from . import state
 from .errors import REALM
 
 
@@ -34,7 +35,7 @@ class HasScope(BasePermission):
         # Returned, not raised: `|` goes on to the next one. DRF has no challenge for a 403,
         # so the middleware adds it (RFC 6750, 3.1).
         needed = " ".join(sorted(self.scopes))
-        request._request._authmodes_challenge = (  # type: ignore[attr-defined]
-            f'{REALM}, error="{self.code}", scope="{needed}"'
-        )
+        state.of_request(
+            request._request
+        ).challenge = f'{REALM}, error="{self.code}", scope="{needed}"'
         return False

@@ -19,7 +19,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
-from . import attempts, errors, intent
+from . import attempts, errors, intent, state
 from .models import LoginMode, LoginSession
 
 MFA, TRUST, SIGNUP = "mfa_authenticate", "mfa_trust", "provider_signup"
@@ -52,7 +52,7 @@ def conclude(request: HttpRequest, user: Any, answers: Answers) -> LoginSession:
     if stage is not None:
         page = _page(request, stage.urlname)
         raise errors.StagePending(stage.key, page=page, fields=_fields(stage))
-    started = getattr(request, "_authmodes_login", None)
+    started = state.of_request(request).login
     if started is not None:
         return started
     if user is not None and not user.is_active:

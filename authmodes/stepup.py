@@ -24,7 +24,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from . import client, memory, policy
+from . import client, memory, policy, state
 from .memory import Memory
 
 CODE = "insufficient_user_authentication"
@@ -104,9 +104,7 @@ class RecentLogin(BasePermission):
 
     def _challenge(self, request: Request, **kwargs: Any) -> NoReturn:
         # The challenge of RFC 9470, 3, which `AuthModesAuthentication` adds to the 401.
-        request._request._authmodes_max_age = math.floor(  # type: ignore[attr-defined]
-            self.max_age.total_seconds()
-        )
+        state.of_request(request._request).max_age = math.floor(self.max_age.total_seconds())
         raise AuthenticationFailed(
             {"detail": _("A more recent sign-in is required."), "code": CODE}
         )

@@ -19,12 +19,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from . import client, memory, policy, registry, stores, tokens
+from . import client, memory, policy, registry, state, stores, tokens
 from .conf import conf
 from .memory import Memory
 from .models import EndReason, LoginMode, LoginSession
 from .registry import Refusal, Touch
-from .rules import rules
 
 
 class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
@@ -157,7 +156,9 @@ def _counts(session: SessionBase, remembered: Memory) -> bool:
     if memory.cookie_is_over(session, remembered, now):
         registry.revoke(row, EndReason.EXPIRED)
         return False
-    if not policy.needs_touch(remembered.seen_at, rules().touch_after, now):
+    if not policy.needs_touch(
+        remembered.seen_at, policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT), now
+    ):
         return True
     seen_from = client.ip_address(request) if request is not None else row.last_ip_address
     try:
@@ -173,9 +174,9 @@ def _note_login(sid: str) -> None:
     logins but this one.
     """
     if context.request is not None:
-        context.request._authmodes_sid = sid
+        state.of_request(context.request).sid = sid
 
 
 def _started_in(request: HttpRequest) -> LoginSession | None:
-    started: LoginSession | None = getattr(request, "_authmodes_login", None)
+    started = state.of_request(request).login
     return started if started is not None and started.user == request.user else None

@@ -1,6 +1,7 @@
 """Keeps rows up with their Django sessions: seen again, another key, left behind."""
 
 import enum
+import functools
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,6 @@ from django.utils import timezone
 from .. import memory, policy, stores
 from ..conf import conf
 from ..models import EndReason, LoginSession, LoginSessionQuerySet
-from ..rules import rules
 from .ending import revoke, revoke_all
 from .judging import auth_hashes, is_acceptable
 
@@ -43,7 +43,7 @@ def touch_cookie(session: SessionBase, sid: str, ip_address: str | None) -> Touc
         outcome = touch(sid, ip_address)
         if outcome is Touch.WRITTEN and is_current(sid, session.session_key).exists():
             _prepare(session, partial(memory.change, seen_at=time.time()))
-            type(session).save(session)
+            _write(session)
     # The cookie is not sent for it: only renewal extends its age.
     session.modified = modified
     return outcome
@@ -56,7 +56,7 @@ def touch(sid: str, ip_address: str | None) -> Touch:
     """
     now = timezone.now()
     alive = LoginSession.objects.active().filter(sid=sid)
-    stale = Q(last_seen_at__lte=now - rules().touch_after)
+    stale = Q(last_seen_at__lte=now - policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT))
     if alive.filter(stale).update(last_seen_at=now, last_ip_address=ip_address):
         return Touch.WRITTEN
     return Touch.FRESH if alive.exists() else Touch.ENDED
@@ -133,7 +133,7 @@ def rotate_key(session: SessionBase, sid: str, prepare: Prepare) -> None:
     except DatabaseError:
         # The database has taken it back, a store elsewhere has not.
         with suppress(UpdateError):
-            type(session).save(session)
+            _write(session)
         raise
     if won:
         stores.move(session, new_key)
@@ -155,7 +155,7 @@ def keep(session: SessionBase, sid: str, prepare: Prepare) -> None:
         if not _has_row(session, sid) and not (stores.catch_up(session) and _has_row(session, sid)):
             raise UpdateError
         _prepare(session, prepare)
-        type(session).save(session)
+        _write(session)
 
 
 def _lock(sid: str) -> bool:
@@ -175,29 +175,53 @@ def _prepare(session: SessionBase, prepare: Prepare) -> None:
     prepare(session)
 
 
-def guard_saves(session: SessionBase) -> None:
-    """Have every save of a request's session end up under the key in force.
+class LoginSessionStore(stores.FollowingStore):
+    """A request's session, each save of which ends up under the key in force.
 
     Views save it as well, and so does Django once more after us with
     SESSION_SAVE_EVERY_REQUEST; both would bring a key back that was rotated meanwhile.
     """
-    session.save = partial(_save, session)  # type: ignore[method-assign]
-    session.asave = partial(_asave, session)  # type: ignore[method-assign]
+
+    def save(self, must_create: bool = False) -> None:
+        if stores.is_settled(self) and not must_create:
+            return
+        if must_create or not stores.may_be_overtaken(self):
+            super().save(must_create)
+        elif (remembered := memory.recall(self)) is None:
+            super().save()
+        else:
+            keep(self, remembered.sid, lambda session: None)
+
+    async def asave(self, must_create: bool = False) -> None:
+        await sync_to_async(self.save)(must_create)
+
+    def save_as_it_is(self) -> None:
+        super().save()
 
 
-def _save(session: SessionBase, must_create: bool = False) -> None:
-    if stores.is_settled(session) and not must_create:
-        return
-    if must_create or not stores.may_be_overtaken(session):
-        type(session).save(session, must_create)
-    elif (remembered := memory.recall(session)) is None:
-        type(session).save(session)
+def attend(session: SessionBase) -> None:
+    """Have a request's session follow the key of its login.
+
+    By its class and not by another object: an engine may have been given more than a key.
+    """
+    if not isinstance(session, LoginSessionStore):
+        # Not `type()`, which of a lazy object is not the engine's.
+        session.__class__ = _store_class(session.__class__)
+    stores.arrive_again(session)
+
+
+@functools.lru_cache(maxsize=16)
+def _store_class(engine: type[SessionBase]) -> type[SessionBase]:
+    # Under the engine's own name, which Django makes part of the salt that data are signed with.
+    names = {"__module__": engine.__module__, "__qualname__": engine.__qualname__}
+    return type(engine.__name__, (LoginSessionStore, engine), names)
+
+
+def _write(session: SessionBase) -> None:
+    if isinstance(session, LoginSessionStore):
+        session.save_as_it_is()
     else:
-        keep(session, remembered.sid, lambda session: None)
-
-
-async def _asave(session: SessionBase, must_create: bool = False) -> None:
-    await sync_to_async(_save)(session, must_create)
+        session.save()
 
 
 def is_current(sid: str, session_key: str) -> LoginSessionQuerySet:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from django.db import connection
 from django.http import HttpRequest
 
+from .. import state
+
 
 def outlive(request: HttpRequest, write: Callable[[], object]) -> None:
     """Write now; inside a view of ATOMIC_REQUESTS, with the answer.
@@ -20,9 +22,7 @@ def outlive(request: HttpRequest, write: Callable[[], object]) -> None:
 
 def repeat(request: HttpRequest, write: Callable[[], object]) -> None:
     """Write with the answer; our middleware stands outside the view's transaction."""
-    if not hasattr(request, "_authmodes_outliving"):
-        request._authmodes_outliving = []  # type: ignore[attr-defined]
-    request._authmodes_outliving.append(write)  # type: ignore[attr-defined]
+    state.of_request(request).outliving.append(write)
 
 
 def in_view_transaction() -> bool:
@@ -37,5 +37,7 @@ def may_be_undone() -> bool:
 
 def finish(request: HttpRequest) -> None:
     """Do what was put off until the request's transaction is over."""
-    for write in request.__dict__.pop("_authmodes_outliving", ()):
+    known = state.of_request(request)
+    writes, known.outliving = known.outliving, []
+    for write in writes:
         write()

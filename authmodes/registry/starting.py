@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from .. import client, memory, notices, policy, signals, stores, tokens
+from .. import client, memory, notices, policy, signals, state, stores, tokens
 from ..client import Origin
 from ..conf import LimitPolicy, conf
 from ..errors import LimitReached
@@ -69,7 +69,7 @@ def _start(
             revoke(previous, EndReason.LOGOUT)
         record(request, login_session)
         _keep_to_limit(login_session)
-    request._authmodes_login = login_session  # type: ignore[attr-defined]
+    state.of_request(request).login = login_session
     transaction.on_commit(lambda: _announce(login_session, request))
     return login_session
 
@@ -113,7 +113,7 @@ def _supersede(request: HttpRequest) -> None:
         if session.get_expiry_date() in carried.values_list("expires_at", flat=True):
             session.set_expiry(None)
         revoke_all(carried, EndReason.LOGOUT)
-    earlier = getattr(request, "_authmodes_login", None)
+    earlier = state.of_request(request).login
     if earlier is not None and earlier.session_key is not None:
         # Another `login()` in this very request, whose session Django has flushed.
         revoke_all(LoginSession.objects.filter(pk=earlier.pk), EndReason.LOGOUT)

@@ -15,6 +15,8 @@ from .keys import (
     withdraw,
 )
 from .successors import (
+    FollowingStore,
+    arrive_again,
     came_as,
     came_by,
     came_with,
@@ -23,7 +25,6 @@ from .successors import (
     is_late,
     is_loaded,
     is_retired,
-    lead_on,
     may_be_overtaken,
     move,
     next_key,
@@ -33,6 +34,8 @@ from .successors import (
 )
 
 __all__ = [
+    "FollowingStore",
+    "arrive_again",
     "came_as",
     "came_by",
     "came_with",
@@ -52,7 +55,6 @@ __all__ = [
     "is_of_app",
     "is_retired",
     "is_settled",
-    "lead_on",
     "may_be_overtaken",
     "move",
     "next_key",

@@ -6,6 +6,8 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
+from .. import state
+
 # Marks the session of an app of allauth.headless, which no cookie opens.
 APP_KEY = "_authmodes_app"
 
@@ -41,11 +43,11 @@ def discard(request: HttpRequest) -> None:
     """
     request.session.flush()
     # On the session, not the request: a REST login has a session of its own to be discarded.
-    request.session._authmodes_discard = True  # type: ignore[attr-defined]
+    state.of_session(request.session).is_discarded = True
 
 
 def is_discarded(request: HttpRequest) -> bool:
-    return getattr(request.session, "_authmodes_discard", False)
+    return state.of_session(request.session).is_discarded
 
 
 def reserve_for_app(session: SessionBase) -> None:
@@ -61,11 +63,11 @@ def is_of_app(session: SessionBase) -> bool:
 def settle(session: SessionBase) -> None:
     """Note that the request has saved its session; Django's own save has nothing to add."""
     session.modified = False
-    session._authmodes_settled = True  # type: ignore[attr-defined]
+    state.of_session(session).is_settled = True
 
 
 def is_settled(session: SessionBase) -> bool:
-    return not session.modified and getattr(session, "_authmodes_settled", False)
+    return not session.modified and state.of_session(session).is_settled
 
 
 def withdraw(request: HttpRequest) -> None:
@@ -73,5 +75,8 @@ def withdraw(request: HttpRequest) -> None:
 
     The browser has got another one from a parallel answer.
     """
-    request.session.is_empty = lambda: True  # type: ignore[method-assign]
+    session = request.session
+    # Which is what makes a session empty to Django.
+    session._session_key, session._session_cache = None, {}  # type: ignore[attr-defined]
+    session.modified = False
     request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)

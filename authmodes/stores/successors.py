@@ -1,9 +1,8 @@
 """A rotated session id leads to its successor for a while, so that parallel requests are served."""
 
 import secrets
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
@@ -11,9 +10,15 @@ from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from .. import memory, policy
+from .. import memory, policy, state
 from ..conf import conf
 from .keys import APP_KEY, engine, stored_key
+
+if TYPE_CHECKING:
+    # Mixed in before the store of whatever engine is configured.
+    Base = SessionBase
+else:
+    Base = object
 
 SUCCESSOR_KEY = "_authmodes_successor"
 RETIRED_KEY = "_authmodes_retired"
@@ -31,12 +36,11 @@ def next_key(session_key: str) -> tuple[str, str]:
 
 def copy_to(session: SessionBase, key: str) -> SessionBase:
     """Save a copy of a session under a new key."""
-    copy = engine()(key)
-    # Else the first access would ask the store for a session that is not there yet.
-    copy.clear()
-    copy.update(dict(session.items()))
-    copy.save(must_create=True)
-    return copy
+    # Not one made anew: an engine may have been given more than a key.
+    copied = copy(session)
+    copied._session_key, copied._session_cache = key, dict(session.items())  # type: ignore[attr-defined]
+    copied.save(must_create=True)
+    return copied
 
 
 def retire(session_key: str, nonce: str) -> None:
@@ -67,15 +71,25 @@ def is_retired(session: SessionBase) -> bool:
     return SUCCESSOR_KEY in session
 
 
-def lead_on(session: SessionBase) -> None:
-    """Have a session that turns out to be retired go on as its successor.
+class FollowingStore(Base):
+    """An engine's session that goes on as its successor if it turns out to be retired.
 
     When it is loaded, because not only `request.user` reads a session: the CSRF check and
     a shopping cart do as well, and what they write must not end up under the old key.
     """
-    session.load = partial(_load_live, session, session.load)  # type: ignore[method-assign]
-    session.aload = partial(_aload_live, session, session.aload)  # type: ignore[method-assign]
-    # With CSRF_USE_SESSIONS, Django's CSRF middleware has loaded it before ours.
+
+    def load(self) -> dict[str, Any]:
+        return _arrive(self, super().load())
+
+    async def aload(self) -> dict[str, Any]:
+        return await sync_to_async(_arrive)(self, await super().aload())
+
+
+def arrive_again(session: SessionBase) -> None:
+    """Have a session that was loaded before it was followed be followed all the same.
+
+    With CSRF_USE_SESSIONS, Django's CSRF middleware has loaded it before ours.
+    """
     loaded = getattr(session, "_session_cache", None)
     if loaded is not None and (SUCCESSOR_KEY in loaded or APP_KEY in loaded):
         del session._session_cache  # type: ignore[attr-defined]
@@ -83,35 +97,27 @@ def lead_on(session: SessionBase) -> None:
         _arrive(session, loaded)
 
 
-def _load_live(session: SessionBase, load: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    return _arrive(session, load())
-
-
-async def _aload_live(
-    session: SessionBase, aload: Callable[[], Awaitable[dict[str, Any]]]
-) -> dict[str, Any]:
-    return await sync_to_async(_arrive)(session, await aload())
-
-
 def _arrive(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
     if SUCCESSOR_KEY in data:
         live = successor_of(engine()(session.session_key))
         data = dict(live.items()) if live else {}
         move(session, live.session_key if live else None)
-        session._authmodes_late = live is not None  # type: ignore[attr-defined]
+        state.of_session(session).is_late = live is not None
     if APP_KEY in data:
         # An app holds no cookies, so whoever sends its key as one has read the store.
         session._session_key, data = None, {}
-    session._authmodes_came_by = session.session_key  # type: ignore[attr-defined]
+    known = state.of_session(session)
+    known.is_loaded, known.came_by = True, session.session_key
     # A copy, because a login during the request changes the data.
-    session._authmodes_came_with = {**data}  # type: ignore[attr-defined]
+    known.came_with = {**data}
     return data
 
 
 def move(session: SessionBase, key: str | None) -> None:
     """Have the session of a request go on under another key."""
     session._session_key = key
-    session._authmodes_came_by = key  # type: ignore[attr-defined]
+    known = state.of_session(session)
+    known.is_loaded, known.came_by = True, key
 
 
 def catch_up(session: SessionBase) -> bool:
@@ -130,18 +136,18 @@ def catch_up(session: SessionBase) -> bool:
     if live.session_key == session.session_key:
         return False
     move(session, live.session_key)
-    session._authmodes_late = True  # type: ignore[attr-defined]
+    state.of_session(session).is_late = True
     return True
 
 
 def is_loaded(session: SessionBase) -> bool:
     """Whether the store was asked for it and has answered."""
-    return hasattr(session, "_authmodes_came_by")
+    return state.of_session(session).is_loaded
 
 
 def is_late(session: SessionBase) -> bool:
     """Whether the request came by a key that was rotated a moment ago."""
-    return getattr(session, "_authmodes_late", False)
+    return state.of_session(session).is_late
 
 
 def may_be_overtaken(session: SessionBase) -> bool:
@@ -154,18 +160,19 @@ def may_be_overtaken(session: SessionBase) -> bool:
 
 def came_by(session: SessionBase, cookie: str | None) -> str | None:
     """The key that the request came by, or was led on to; None if it led nowhere."""
-    return getattr(session, "_authmodes_came_by", cookie)
+    known = state.of_session(session)
+    return known.came_by if known.is_loaded else cookie
 
 
 def came_as(session: SessionBase) -> tuple[str | None, str]:
     """The login session that the request came with, and the hash of the password then."""
-    data = getattr(session, "_authmodes_came_with", {})
+    data = state.of_session(session).came_with or {}
     return memory.sid_in(data), data.get(HASH_SESSION_KEY, "")
 
 
 def came_with(session: SessionBase) -> SessionBase:
     """The session as it was when it was loaded; itself if it was made since."""
-    data = getattr(session, "_authmodes_came_with", None)
+    data = state.of_session(session).came_with
     if data is None:
         return session
     before = engine()()
