@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from allauth.socialaccount import app_settings
+from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.base import Provider, ProviderException
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client, OAuth2Error
 from django.core.exceptions import ValidationError
@@ -31,6 +32,7 @@ logger = logging.getLogger("authmodes")
 
 # Whose `verify_token` asks the provider which app an access token was issued to.
 INSPECTS_ACCESS_TOKENS = {"facebook"}
+SENDS_BOOLEANS_AS_TEXT = {"apple", "amazon_cognito"}
 # What a provider says of a code that is no good: RFC 6749, 5.2, GitHub and Facebook. allauth
 # keeps the text of the answer and not its status.
 BAD_CODE = re.compile(
@@ -223,8 +225,11 @@ def _fault(provider: Provider, error: BaseException) -> APIException:
     return id_tokens.invalid()
 
 
+# -- what the provider says of the user ----------------------------------------------------
+
+
 def _tidied(login: "SocialLogin") -> "SocialLogin":
-    """Refuse what no database can hold, and take nothing but `true` for a verified address."""
+    """Refuse what no database can store, and trust no address that is not surely verified."""
     try:
         text = json.dumps(login.account.extra_data, ensure_ascii=False)
         storable = bool(text.encode()) and r"\u0000" not in text
@@ -232,6 +237,29 @@ def _tidied(login: "SocialLogin") -> "SocialLogin":
         storable = False
     if not storable:
         raise id_tokens.invalid()
+    doubtful = _denies_verified_email(login)
     for address in login.email_addresses:
-        address.verified = address.verified is True
+        # A project may vouch for a provider (`VERIFIED_EMAIL`), whatever its claims are.
+        trusted = get_adapter().is_email_verified(login.provider, address.email)
+        address.verified = trusted or (address.verified is True and not doubtful)
     return login
+
+
+def _denies_verified_email(login: "SocialLogin") -> bool:
+    """Whether there is an `email_verified` that is not JSON's `true` (OpenID Connect Core, 5.1).
+
+    allauth takes the text "true" too. Apple and Amazon Cognito document that they send it, so
+    for these two allauth decides.
+    """
+    if login.provider.id in SENDS_BOOLEANS_AS_TEXT:
+        return False
+    extra = login.account.extra_data
+    if not isinstance(extra, dict):
+        return False
+    # For a code, allauth's OpenID Connect provider keeps the two sources apart.
+    sources = extra, extra.get("userinfo"), extra.get("id_token")
+    return any(
+        source.get("email_verified", True) is not True
+        for source in sources
+        if isinstance(source, dict)
+    )

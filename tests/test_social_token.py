@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from allauth.account.models import EmailAddress
-from allauth.socialaccount.models import SocialAccount
+from allauth.socialaccount.models import SocialAccount, SocialApp
 from allauth.socialaccount.providers.facebook import flows as facebook
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
@@ -21,10 +21,12 @@ from django.core.checks import run_checks
 from django.db import connection, connections
 from django.test import Client
 from django.test.utils import override_settings
+from django.utils.module_loading import import_string
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import LoginSession, SpentToken
+from authmodes.provider_tokens import _tidied
 
 from .conftest import API, Browser, Login, in_mode, post_json
 from .oidc_provider import CLIENT_ID, REDIRECT_URI, app_of
@@ -33,6 +35,7 @@ User = get_user_model()
 
 ROOT = Path(__file__).parent.parent
 PATH = "/auth/social/example/"
+PROVIDERS = "allauth.socialaccount.providers"
 
 
 @pytest.fixture
@@ -430,6 +433,45 @@ def test_only_true_makes_an_address_verified(verified, provider, alice):
     response = present(id_token=id_token)
     assert code_of(response) == (401, "stage_pending")
     assert not SocialAccount.objects.exists()
+
+
+@pytest.mark.parametrize("source", ["userinfo", "id_token"])
+@override_settings(SOCIALACCOUNT_EMAIL_AUTHENTICATION=True)
+def test_only_true_makes_an_address_of_a_code_verified(source, provider, alice):
+    claims = {"email": "alice@example.com"}
+    text = {"email_verified": "true"}
+    provider.userinfo = {**claims, "email_verified": True, **(text if source == "userinfo" else {})}
+    credential = provider.code_credential(**claims, **(text if source == "id_token" else {}))
+    assert code_of(present(**credential)) == (401, "stage_pending")
+    provider.userinfo["email_verified"] = True
+    assert present(**provider.code_credential(**claims)).json()["user"]["username"] == "alice"
+
+
+@override_settings(SOCIALACCOUNT_EMAIL_AUTHENTICATION=True)
+def test_a_project_may_vouch_for_a_providers_addresses(provider, alice, settings):
+    app = app_of(provider.url)
+    app["settings"]["verified_email"] = ["example.com"]
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app]}}
+    id_token = provider.id_token(email="alice@example.com", email_verified="false")
+    assert present(id_token=id_token).json()["user"]["username"] == "alice"
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "text", "verified"),
+    [
+        ("apple", "true", True),
+        ("apple", "false", False),
+        ("amazon_cognito", "true", True),
+        ("google", "true", False),
+    ],
+)
+def test_text_is_a_boolean_only_where_the_provider_documents_it(rf, provider_id, text, verified):
+    provider = import_string(f"{PROVIDERS}.{provider_id}.provider.provider_classes")[0]
+    claims = {"sub": "1", "email": "alice@example.com", "email_verified": text}
+    request = rf.get("/")
+    app = SocialApp(provider=provider_id, client_id="one")
+    login = provider(request, app=app).sociallogin_from_response(request, claims)
+    assert _tidied(login).email_addresses[0].verified is verified
 
 
 def test_an_inactive_user_gets_no_login_and_keeps_the_token(mode, provider, connected):
