@@ -32,7 +32,10 @@ logger = logging.getLogger("authmodes")
 
 # Whose `verify_token` asks the provider which app an access token was issued to.
 INSPECTS_ACCESS_TOKENS = {"facebook"}
+# Whose documents say that a boolean may be the text "true".
 SENDS_BOOLEANS_AS_TEXT = {"apple", "amazon_cognito"}
+# The second is what Google's userinfo calls it.
+VERIFIED_CLAIMS = ("email_verified", "verified_email")
 # What a provider says of a code that is no good: RFC 6749, 5.2, GitHub and Facebook. allauth
 # keeps the text of the answer and not its status.
 BAD_CODE = re.compile(
@@ -246,20 +249,18 @@ def _tidied(login: "SocialLogin") -> "SocialLogin":
 
 
 def _denies_verified_email(login: "SocialLogin") -> bool:
-    """Whether there is an `email_verified` that is not JSON's `true` (OpenID Connect Core, 5.1).
+    """Whether a claim about the address is not JSON's `true` (OpenID Connect Core, 5.1).
 
-    allauth takes the text "true" too. Apple and Amazon Cognito document that they send it, so
-    for these two allauth decides.
+    allauth also takes the text "true", and up to 65.21 took any text of Google and Yahoo.
     """
-    if login.provider.id in SENDS_BOOLEANS_AS_TEXT:
-        return False
     extra = login.account.extra_data
-    if not isinstance(extra, dict):
+    if login.provider.id in SENDS_BOOLEANS_AS_TEXT or not isinstance(extra, dict):
         return False
     # For a code, allauth's OpenID Connect provider keeps the two sources apart.
     sources = extra, extra.get("userinfo"), extra.get("id_token")
     return any(
-        source.get("email_verified", True) is not True
+        source.get(claim, True) is not True
         for source in sources
         if isinstance(source, dict)
+        for claim in VERIFIED_CLAIMS
     )

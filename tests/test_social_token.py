@@ -457,17 +457,19 @@ def test_a_project_may_vouch_for_a_providers_addresses(provider, alice, settings
 
 
 @pytest.mark.parametrize(
-    ("provider_id", "text", "verified"),
+    ("provider_id", "claim", "verified"),
     [
         ("apple", "true", True),
         ("apple", "false", False),
         ("amazon_cognito", "true", True),
         ("google", "true", False),
+        ("google", "false", False),
+        ("google", True, True),
     ],
 )
-def test_text_is_a_boolean_only_where_the_provider_documents_it(rf, provider_id, text, verified):
+def test_text_is_a_boolean_only_where_the_provider_documents_it(rf, provider_id, claim, verified):
     provider = import_string(f"{PROVIDERS}.{provider_id}.provider.provider_classes")[0]
-    claims = {"sub": "1", "email": "alice@example.com", "email_verified": text}
+    claims = {"sub": "1", "email": "alice@example.com", "email_verified": claim}
     request = rf.get("/")
     app = SocialApp(provider=provider_id, client_id="one")
     login = provider(request, app=app).sociallogin_from_response(request, claims)
