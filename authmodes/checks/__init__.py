@@ -1,7 +1,7 @@
 """System checks: one small function per check id, each about one misconfiguration.
 
 Errors stop a project that would not work or would not be safe; warnings point at what is
-probably not meant. `docs/checks.md` lists them.
+probably not meant; an info tells of versions that were not tested. `docs/checks.md` lists them.
 """
 
 from django.core import checks
@@ -24,6 +24,7 @@ from .values import (
     check_throttle_rates,
     check_token_type_claim,
 )
+from .versions import check_tested_versions
 from .wiring import (
     check_adapter,
     check_authentication_classes,
@@ -51,6 +52,7 @@ __all__ = [
     "check_signing_keys",
     "check_simplejwt_routes",
     "check_subject_collation",
+    "check_tested_versions",
     "check_throttle_rates",
     "check_token_blacklist",
     "check_token_type_claim",
@@ -76,6 +78,7 @@ def register_all() -> None:
     ):
         checks.register(unless_misconfigured(check), Tags.security)
     checks.register(check_simplejwt_routes, Tags.urls)
+    checks.register(check_tested_versions, Tags.compatibility)
     checks.register(check_subject_collation, Tags.database)
     for check in (
         check_key_length,
