@@ -1,6 +1,7 @@
 # The commands of a clone. Needs Python 3.11 or later and, the first time, PyPI.
 #   make demo    the example site and its own identity provider, ready to sign in
 #   make test    every check that needs no server
+# Both install the exact versions that were tested: constraints/ has a file for each Python.
 PYTHON ?= python3
 VENV ?= .venv
 # More words for pytest: make test PYTEST_ARGS="-k rotate -x"; "-n 0" runs them in one process.
@@ -15,15 +16,28 @@ ifeq ($(chromium)$(CI),)
 markers += and not browser
 endif
 
+# Expanded late (=), because the environment may not exist yet when make reads this.
+python_version = $(shell $(bin)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+newest_constraints := $(lastword $(sort $(wildcard constraints/py*.txt)))
+constraints = $(or $(wildcard constraints/py$(python_version).txt),$(newest_constraints))
+
+define install
+@test -e constraints/py$(python_version).txt || \
+    echo "Python $(python_version) was not tested yet; installing the versions in $(constraints)."
+$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint $(constraints) --editable
+endef
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 	@echo "make lint    ruff, mypy and the import contracts"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make clean   remove $(VENV), builds and caches"
+	@echo "make constraints"
+	@echo "             renew constraints/ with the newest releases"
 
 demo: $(VENV)/.installed-demo
 	@exec $(bin)/python -m example_project.demo
@@ -45,17 +59,20 @@ format: $(VENV)/.installed-test
 	$(bin)/ruff check --fix
 	$(bin)/ruff format
 
+constraints:
+	.ci/constraints
+
 clean:
 	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps keep a second run quick and offline.
-$(VENV)/.installed-demo: setup.cfg pyproject.toml | $(bin)/python
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]"
+$(VENV)/.installed-demo: setup.cfg pyproject.toml constraints/*.txt | $(bin)/python
+	$(install) ".[demo]"
 	@touch $@
 
-$(VENV)/.installed-test: setup.cfg pyproject.toml | $(bin)/python
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,demo,redis,spectacular]"
+$(VENV)/.installed-test: setup.cfg pyproject.toml constraints/*.txt | $(bin)/python
+	$(install) ".[test,demo,redis,spectacular]"
 	@touch $@ $(VENV)/.installed-demo
 
 $(bin)/python:
