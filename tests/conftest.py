@@ -1,138 +1,36 @@
-"""People, their logins over real HTTP, and a browser that signs in at allauth's dummy provider."""
+"""People, the login fixture, the clock, and the providers that tests sign in at."""
 
-import base64
-import hashlib
-import json
-import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import time_machine
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
-from django.test import Client
-from django.test.utils import override_settings
+from django.test import Client  # noqa: F401
 
 from authmodes import revocations
-from authmodes.models import LoginSession
 
-from .oidc_provider import OidcProvider, app_of, serve_provider
+from .support.browser import Browser
+from .support.handoff import Handoff
+from .support.logins import (  # noqa: F401
+    API,
+    PASSWORD,
+    UID,
+    Login,
+    call_with,
+    html_login,
+    post_json,
+    refresh,
+    sign_in,
+)
+from .support.oidc_provider import OidcProvider, app_of, serve_provider
+from .support.tokens import claims_of  # noqa: F401
 
-PASSWORD = "correct horse battery staple"
-NEXT = "https://spa.example/callback"
-API = "/probe/api/"
-
+# What is imported and not used above, suites outside of this repository import from here.
 User = get_user_model()
-
-
-class Browser(Client):
-    """A client that keeps cookies and is subject to CSRF, as browsers are."""
-
-    def __init__(self, **defaults: Any) -> None:
-        super().__init__(enforce_csrf_checks=True, **defaults)
-
-    def csrf(self) -> dict[str, str]:
-        """The header that a same-origin script would send."""
-        if "csrftoken" not in self.cookies:
-            self.get("/auth/csrf/")
-        return {"x-csrftoken": self.cookies["csrftoken"].value}
-
-    def submit(self, path: str, data: dict[str, Any] | None = None, **extra: Any) -> Any:
-        """Send a form of ours."""
-        return self.post(path, data or {}, headers=self.csrf(), **extra)
-
-    def send_json(self, path: str, data: Any = None, method: str = "post", **extra: Any) -> Any:
-        """Call the API from a page of ours."""
-        headers = {**self.csrf(), **extra.pop("headers", {})}
-        call = getattr(self, method)
-        body = {} if data is None else data
-        return call(path, json.dumps(body), "application/json", headers=headers, **extra)
-
-    @property
-    def session_cookie(self) -> str:
-        """What the browser holds, "" once it was told to forget it."""
-        return self.cookies["sessionid"].value if "sessionid" in self.cookies else ""
-
-
-@dataclass
-class Login:
-    """One login, which can call the API with the credential that it was given."""
-
-    mode: str
-    browser: Browser
-    answer: dict[str, Any] = field(repr=False)
-
-    @property
-    def sid(self) -> str:
-        return self.answer["sid"]
-
-    @property
-    def row(self) -> LoginSession:
-        return LoginSession.objects.get(sid=self.sid)
-
-    @property
-    def access(self) -> str:
-        return self.answer["access"]
-
-    @property
-    def refresh_token(self) -> str:
-        return self.answer["refresh"]
-
-    def headers(self) -> dict[str, str]:
-        if self.mode == "jwt":
-            return {"authorization": f"Bearer {self.access}"}
-        return self.browser.csrf()
-
-    def get(self, path: str = API, **extra: Any) -> Any:
-        return self.browser.get(path, headers=self.headers(), **extra)
-
-    def post(self, path: str = API, data: Any = None, **extra: Any) -> Any:
-        body = json.dumps({} if data is None else data)
-        return self.browser.post(path, body, "application/json", headers=self.headers(), **extra)
-
-    def delete(self, path: str, **extra: Any) -> Any:
-        return self.browser.delete(path, headers=self.headers(), **extra)
-
-    def refresh(self) -> Any:
-        """Swap the refresh token and go on with the successors."""
-        response = refresh(self.refresh_token)
-        if response.status_code == 200:
-            self.answer = {**self.answer, **response.json()}
-        return response
-
-    def logout(self) -> Any:
-        return self.post("/auth/logout/")
-
-
-def post_json(path: str, data: Any, client: Client | None = None, **extra: Any) -> Any:
-    """A call by a client that holds no cookies, unless one is given."""
-    return (client or Client()).post(path, json.dumps(data), "application/json", **extra)
-
-
-def refresh(raw_token: Any) -> Any:
-    return post_json("/auth/token/refresh/", {"refresh": raw_token})
-
-
-def call_with(raw_token: str, path: str = API) -> Any:
-    return Client().get(path, headers={"authorization": f"Bearer {raw_token}"})
-
-
-def claims_of(raw_token: str) -> dict[str, Any]:
-    return _part(raw_token, 1)
-
-
-def header_of(raw_token: str) -> dict[str, Any]:
-    return _part(raw_token, 0)
-
-
-def _part(raw_token: str, index: int) -> dict[str, Any]:
-    text = raw_token.split(".")[index]
-    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
 @pytest.fixture(autouse=True)
@@ -175,16 +73,13 @@ def mode(request: pytest.FixtureRequest) -> str:
 def login(alice: Any) -> Callable[..., Login]:
     """Sign a user in by REST and give back the login."""
 
-    def sign_in(mode: str, user: Any = None, browser: Browser | None = None) -> Login:
-        browser = browser or Browser()
-        name = (user or alice).get_username()
-        body = {"username": name, "password": PASSWORD, "mode": mode}
-        response = browser.send_json("/auth/login/", body)
+    def make(mode: str, user: Any = None, browser: Browser | None = None) -> Login:
+        response = sign_in(mode, browser, username=(user or alice).get_username())
         assert response.status_code == 200, response.content
         assert response.json()["mode"] == mode
-        return Login(mode, browser, response.json())
+        return Login(mode, response.client, response.json())
 
-    return sign_in
+    return make
 
 
 @pytest.fixture
@@ -209,8 +104,6 @@ def atomic_requests() -> Iterator[None]:
 
 # -- the dummy provider --------------------------------------------------------------------
 
-UID = "4711"
-
 
 @pytest.fixture
 def alice_at_dummy(alice: Any) -> Any:
@@ -219,98 +112,9 @@ def alice_at_dummy(alice: Any) -> Any:
     return alice
 
 
-def challenge_of(verifier: str) -> str:
-    digest = hashlib.sha256(verifier.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def redirect_query(response: Any) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(response.url).query).items()}
-
-
-@dataclass
-class Handoff:
-    """A browser login on its way to an SPA, step by step."""
-
-    browser: Browser = field(default_factory=Browser)
-    verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48), repr=False)
-    state: str = "spa-state-1"
-    next: str = NEXT
-    code: str = field(default="", repr=False)
-
-    def parameters(self, **changed: Any) -> dict[str, Any]:
-        asked = {
-            "mode": "jwt",
-            "next": self.next,
-            "code_challenge": challenge_of(self.verifier),
-            "code_challenge_method": "S256",
-            "state": self.state,
-            **changed,
-        }
-        return {name: value for name, value in asked.items() if value is not None}
-
-    def look(self, **changed: Any) -> Any:
-        """GET the start page."""
-        return self.browser.get("/auth/social/dummy/start/", self.parameters(**changed))
-
-    def start(self, **changed: Any) -> Any:
-        """Press its button, which leaves for the provider."""
-        page = self.look(**changed)
-        if page.status_code != 200:
-            return page
-        return self.browser.submit(f"{page.wsgi_request.get_full_path()}")
-
-    def authenticate(self, provider_url: str, uid: str = UID, **data: Any) -> Any:
-        """Fill in the provider's form, which comes back to allauth."""
-        return self.browser.submit(provider_url, {"id": uid, **data})
-
-    def run(self, uid: str = UID, **data: Any) -> Any:
-        """All the way to the redirect that carries the code."""
-        started = self.start()
-        assert started.status_code == 302, started.content
-        response = self.authenticate(started.url, uid, **data)
-        if response.status_code == 302 and "code=" in response.url:
-            self.code = redirect_query(response)["code"]
-        return response
-
-    def exchange(self, **changed: Any) -> Any:
-        """The client's call; it has no cookies of the browser."""
-        body = {"code": self.code, "code_verifier": self.verifier, **changed}
-        return post_json("/auth/token/exchange/", body)
-
-
 @pytest.fixture
 def handoff(alice_at_dummy: Any) -> Handoff:
     return Handoff()
-
-
-def social_login(browser: Browser, uid: str = UID, mode: str = "session", **data: Any) -> Any:
-    """Sign in at the dummy provider from our start page, without a handoff."""
-    started = browser.submit(f"/auth/social/dummy/start/?mode={mode}")
-    assert started.status_code == 302, started.content
-    return browser.submit(started.url, {"id": uid, **data})
-
-
-def html_login(browser: Browser, username: str, password: str = PASSWORD, query: str = "") -> Any:
-    """Sign in on allauth's own page."""
-    browser.get("/accounts/login/")
-    return browser.submit(f"/accounts/login/{query}", {"login": username, "password": password})
-
-
-def admin_login(browser: Browser, username: str, password: str = PASSWORD) -> Any:
-    """Sign in on the admin's form."""
-    browser.get("/admin/login/")
-    return browser.submit(
-        "/admin/login/?next=/admin/", {"username": username, "password": password}
-    )
-
-
-in_mode = override_settings
-
-
-def only_row() -> LoginSession:
-    """The one login session there is."""
-    return LoginSession.objects.get()
 
 
 # -- a real provider -----------------------------------------------------------------------

@@ -11,7 +11,8 @@ from django.test.utils import override_settings
 
 from authmodes.models import LoginSession
 
-from .conftest import PASSWORD, Browser, html_login
+from .support.browser import Browser
+from .support.logins import PASSWORD, html_login
 
 PAGE = Path(__file__).parent.parent / "docs" / "accounts.md"
 FORM = {

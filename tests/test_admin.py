@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
 from django.contrib.messages import get_messages
 from django.db import connection
 from django.test.utils import CaptureQueriesContext, override_settings
@@ -22,42 +21,26 @@ from authmodes.admin import paginator as paginators
 from authmodes.admin import revoking
 from authmodes.models import EndReason, LoginSession
 
-from .conftest import PASSWORD, Browser, Login, User, admin_login, call_with, post_json, refresh
+from .support.browser import Browser
+from .support.logins import PASSWORD, Login, call_with, post_json, refresh
+from .support.staff import CHROME, make_staff, sign_in_to_admin
 
 LIST = "/admin/authmodes/loginsession/"
 TOKENS = "/admin/token_blacklist/outstandingtoken/"
 BLACKLIST = "/admin/token_blacklist/blacklistedtoken/"
 PAGES = (LIST, TOKENS, BLACKLIST)
 VIEWS = ("view_loginsession", "view_outstandingtoken", "view_blacklistedtoken")
-CHROME = (
-    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    "Chrome/126.0.0.0 Safari/537.36"
-)
-
-
-def sign_in(user: Any) -> Browser:
-    browser = Browser(headers={"user-agent": CHROME})
-    assert admin_login(browser, user.get_username()).status_code == 302
-    return browser
-
-
-def make_staff(name: str, *codenames: str) -> Any:
-    user = User.objects.create_user(name, f"{name}@example.com", PASSWORD, is_staff=True)
-    permissions = Permission.objects.filter(codename__in=codenames)
-    assert permissions.count() == len(codenames)
-    user.user_permissions.set(permissions)
-    return user
 
 
 @pytest.fixture
 def root(admin_user: Any) -> Browser:
-    return sign_in(admin_user)
+    return sign_in_to_admin(admin_user)
 
 
 @pytest.fixture
 def viewer(db: None) -> Browser:
     """Staff who may look and not revoke."""
-    return sign_in(make_staff("viewer", *VIEWS))
+    return sign_in_to_admin(make_staff("viewer", *VIEWS))
 
 
 @pytest.fixture
@@ -343,7 +326,7 @@ def test_staff_who_may_only_view_cannot_revoke(viewer, victim):
 
 
 def test_staff_who_may_view_and_revoke_need_nothing_else(victim):
-    browser = sign_in(make_staff("helpdesk", "view_loginsession", "revoke_loginsession"))
+    browser = sign_in_to_admin(make_staff("helpdesk", "view_loginsession", "revoke_loginsession"))
     assert "Revoke selected login sessions" in browser.get(LIST).content.decode()
     run(browser, "revoke_selected", [each.row.pk for each in victim])
     assert_ended(*victim)
@@ -351,7 +334,7 @@ def test_staff_who_may_view_and_revoke_need_nothing_else(victim):
 
 @pytest.mark.parametrize("codenames", [(), ("revoke_loginsession",), ("change_user",)])
 def test_without_the_view_permission_nothing_is_shown_or_revoked(victim, codenames):
-    browser = sign_in(make_staff("other", *codenames))
+    browser = sign_in_to_admin(make_staff("other", *codenames))
     row = victim[0].row
     for url in (*PAGES, change_url(row), f"{LIST}{row.pk}/history/", revoke_url(row)):
         assert browser.get(url).status_code == 403
@@ -424,7 +407,7 @@ def test_deleting_a_user_with_login_sessions_works_and_ends_them(root, alice, vi
         data = {"action": "delete_selected", "_selected_action": alice.pk, "post": "yes"}
         response = root.submit(users, data)
     assert response.status_code == 302
-    assert not User.objects.filter(pk=alice.pk).exists()
+    assert not type(alice).objects.filter(pk=alice.pk).exists()
     assert cookie.get().status_code == 401
     assert call_with(token.access).status_code == 401
     assert refresh(token.refresh_token).status_code == 401
@@ -772,7 +755,7 @@ def test_the_user_page_links_to_the_users_login_sessions(root, alice):
 
 
 def test_the_user_page_does_not_link_for_those_who_may_not_view_them(alice):
-    browser = sign_in(make_staff("hr", "view_user"))
+    browser = sign_in_to_admin(make_staff("hr", "view_user"))
     page = browser.get(f"/admin/auth/user/{alice.pk}/change/")
     assert page.status_code == 200
     assert LIST not in page.content.decode()

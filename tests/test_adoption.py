@@ -23,30 +23,12 @@ from authmodes.management.commands import adopt_sessions
 from authmodes.memory import DATA_KEY, Memory, recall, sid_in
 from authmodes.models import LoginSession
 
-from .conftest import API, PASSWORD, Browser, only_row
+from .support.browser import Browser, browser_with
+from .support.logins import API, PAGE, PASSWORD, only_row
+from .support.sessions import session_without_row
 from .urls import urlpatterns as project_urlpatterns
 
-PAGE = "/probe/page/"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
-
-
-def signed_in(user, settings, expires=None, **data):
-    """A Django session as `login()` left it before authmodes was installed; its key."""
-    session = import_module(settings.SESSION_ENGINE).SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session["_auth_user_backend"] = BACKEND
-    session["_auth_user_hash"] = user.get_session_auth_hash()
-    session.update(data)
-    if expires is not None:
-        session.set_expiry(expires)
-    session.save()
-    return session.session_key
-
-
-def browser_with(key, **meta):
-    browser = Browser(**meta)
-    browser.cookies["sessionid"] = key
-    return browser
 
 
 def adopt():
@@ -59,8 +41,8 @@ def adopt():
 
 
 @pytest.mark.parametrize("page", [API, PAGE])
-def test_the_next_request_makes_the_row(page, alice, settings):
-    key = signed_in(alice, settings, cart=["book"])
+def test_the_next_request_makes_the_row(page, alice):
+    key = session_without_row(alice, cart=["book"])
     browser = browser_with(key, REMOTE_ADDR="192.0.2.10", HTTP_USER_AGENT="Shop/1.0")
     for _ in range(3):
         assert browser.get(page).status_code == 200
@@ -83,7 +65,7 @@ def test_it_is_no_new_sign_in(alice, settings, mailoutbox):
     settings.AUTHMODES_MAX_LOGIN_SESSIONS = 1
     settings.AUTHMODES_LIMIT_POLICY = "refuse"
     for agent in ("One/1.0", "Two/1.0"):
-        browser = browser_with(signed_in(alice, settings), HTTP_USER_AGENT=agent)
+        browser = browser_with(session_without_row(alice), HTTP_USER_AGENT=agent)
         assert browser.get(PAGE).status_code == 200
     assert LoginSession.objects.active().count() == 2
     assert mailoutbox == []
@@ -91,7 +73,7 @@ def test_it_is_no_new_sign_in(alice, settings, mailoutbox):
 
 def test_it_lives_the_absolute_lifetime_from_its_adoption(alice, settings, clock):
     settings.AUTHMODES_ABSOLUTE_LIFETIME = timedelta(days=2)
-    browser = browser_with(signed_in(alice, settings))
+    browser = browser_with(session_without_row(alice))
     assert browser.get(PAGE).status_code == 200
     clock.shift(timedelta(days=2))
     assert browser.get(PAGE).status_code == 302
@@ -115,8 +97,8 @@ def adopt_at_once(key, count):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_parallel_requests_make_one_row(alice, settings):
-    key = signed_in(alice, settings)
+def test_parallel_requests_make_one_row(alice):
+    key = session_without_row(alice)
     assert adopt_at_once(key, 5) == [200] * 5
     assert only_row().session_key == key
 
@@ -125,8 +107,8 @@ def test_parallel_requests_make_one_row(alice, settings):
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("repetition", range(3))
-def test_twenty_parallel_requests_make_one_row_on_postgresql(alice, settings, repetition):
-    key = signed_in(alice, settings)
+def test_twenty_parallel_requests_make_one_row_on_postgresql(alice, repetition):
+    key = session_without_row(alice)
     assert adopt_at_once(key, 20) == [200] * 20
     row = only_row()
     assert (row.session_key, row.ended_at) == (key, None)
@@ -200,8 +182,8 @@ def engine(request, settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_command_gives_each_its_row(engine, alice, bob, settings):
-    keys = [signed_in(user, settings) for user in (alice, alice, bob)]
+def test_the_command_gives_each_its_row(engine, alice, bob):
+    keys = [session_without_row(user) for user in (alice, alice, bob)]
     assert "Adopted 3 of 3 Django sessions." in adopt()
     assert LoginSession.objects.active().for_user(alice).count() == 2
     for key in keys:
@@ -212,16 +194,16 @@ def test_the_command_gives_each_its_row(engine, alice, bob, settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_the_command_adopted_can_be_revoked_before_its_next_request(engine, alice, settings):
-    key = signed_in(alice, settings)
+def test_what_the_command_adopted_can_be_revoked_before_its_next_request(engine, alice):
+    key = session_without_row(alice)
     adopt()
     assert registry.revoke(only_row())
     assert browser_with(key).get(API).status_code == 401
     assert not browser_with(key).get("/probe/whoami/").json()["username"]
 
 
-def test_twice_does_no_harm(engine, alice, settings):
-    key = signed_in(alice, settings)
+def test_twice_does_no_harm(engine, alice):
+    key = session_without_row(alice)
     adopt()
     first = only_row().sid
     assert "Adopted 0 of 1 Django sessions." in adopt()
@@ -234,14 +216,14 @@ def test_it_passes_over_what_is_no_login(engine, alice, settings):
     anonymous = import_module(settings.SESSION_ENGINE).SessionStore()
     anonymous["cart"] = ["book"]
     anonymous.save()
-    signed_in(alice, settings, expires=timezone.now() - timedelta(seconds=1))
-    signed_in(alice, settings, _auth_user_hash="another password")
+    session_without_row(alice, expires=timezone.now() - timedelta(seconds=1))
+    session_without_row(alice, _auth_user_hash="another password")
     locked = get_user_model().objects.create_user("locked", is_active=False)
-    signed_in(locked, settings)
+    session_without_row(locked)
     deleted = get_user_model().objects.create_user("deleted")
-    signed_in(deleted, settings)
+    session_without_row(deleted)
     get_user_model().objects.filter(pk=deleted.pk).delete()
-    signed_in(alice, settings, **{SESSION_KEY: "not a number"})
+    session_without_row(alice, **{SESSION_KEY: "not a number"})
     Session.objects.create(
         session_key="g" * 32, session_data="garbage", expire_date=timezone.now() + timedelta(1)
     )
@@ -250,7 +232,7 @@ def test_it_passes_over_what_is_no_login(engine, alice, settings):
 
 
 def test_a_session_under_an_older_secret_key_is_adopted(alice, settings):
-    key = signed_in(alice, settings)
+    key = session_without_row(alice)
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another secret key of sufficient length 0123456789"
     assert "Adopted 1 of 1" in adopt()
@@ -268,7 +250,7 @@ def test_its_first_request_tells_where_an_adopted_login_is(alice, settings):
     """The store knows no address and no user agent; binding must not take that for one."""
     settings.AUTHMODES_BIND_IP = True
     settings.AUTHMODES_BIND_USER_AGENT = True
-    key = signed_in(alice, settings)
+    key = session_without_row(alice)
     adopt()
     browser = browser_with(key, REMOTE_ADDR="192.0.2.10", HTTP_USER_AGENT="Shop/1.0")
     for _ in range(3):
@@ -280,7 +262,7 @@ def test_its_first_request_tells_where_an_adopted_login_is(alice, settings):
     assert only_row().end_reason == "revoked"
 
 
-def test_it_works_in_batches_of_a_fixed_number_of_statements(alice, settings, monkeypatch):
+def test_it_works_in_batches_of_a_fixed_number_of_statements(alice, monkeypatch):
     monkeypatch.setattr(adopt_sessions, "BATCH", 10)
 
     def statements():
@@ -289,10 +271,10 @@ def test_it_works_in_batches_of_a_fixed_number_of_statements(alice, settings, mo
         return len(captured)
 
     for _ in range(10):
-        signed_in(alice, settings)
+        session_without_row(alice)
     one_batch = statements()
     for _ in range(30):
-        signed_in(alice, settings)
+        session_without_row(alice)
     LoginSession.objects.all().delete()
     four_batches = statements()
     empty = 2  # the count, and the look for a next batch
@@ -300,10 +282,10 @@ def test_it_works_in_batches_of_a_fixed_number_of_statements(alice, settings, mo
     assert LoginSession.objects.count() == 40
 
 
-def test_it_survives_an_interruption(alice, settings, monkeypatch):
+def test_it_survives_an_interruption(alice, monkeypatch):
     monkeypatch.setattr(adopt_sessions, "BATCH", 2)
     for _ in range(6):
-        signed_in(alice, settings)
+        session_without_row(alice)
     adopt_many, calls = registry.adopt_many, []
 
     def interrupted(sessions):
@@ -325,10 +307,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_a_progress_bar_and_a_pipe_none(alice, settings, monkeypatch):
+def test_a_terminal_gets_a_progress_bar_and_a_pipe_none(alice, monkeypatch):
     monkeypatch.setattr(adopt_sessions, "BATCH", 2)
     for _ in range(4):
-        signed_in(alice, settings)
+        session_without_row(alice)
     terminal = Terminal()
     call_command("adopt_sessions", stdout=terminal)
     shown = terminal.getvalue()
@@ -349,9 +331,9 @@ def test_a_store_that_cannot_be_listed_is_refused_with_a_reason(name, db, settin
         adopt()
 
 
-def fill(count, user, settings):
+def fill(count, user):
     """Sessions that differ in their key only."""
-    key = signed_in(user, settings)
+    key = session_without_row(user)
     model = Session.objects.get(session_key=key)
     Session.objects.all().delete()
     Session.objects.bulk_create(
@@ -382,8 +364,8 @@ def test_memory_does_not_grow_with_the_number_of_sessions(alice, settings, monke
     assert many < 2 * few
 
 
-def test_the_command_passes_over_a_session_whose_backend_is_gone(alice, settings):
-    signed_in(alice, settings, _auth_user_backend="project.OldBackend")
+def test_the_command_passes_over_a_session_whose_backend_is_gone(alice):
+    session_without_row(alice, _auth_user_backend="project.OldBackend")
     adopt()
     assert LoginSession.objects.count() == 0
 
@@ -432,10 +414,10 @@ urlpatterns = [
 unasked = pytest.mark.urls("tests.test_adoption")
 
 
-def forgetful(alice, settings, how):
+def forgetful(alice, how):
     """A browser whose Django session has a row and does not remember it."""
     if how == "adopted":
-        browser = browser_with(signed_in(alice, settings))
+        browser = browser_with(session_without_row(alice))
         adopt()
         return browser
     browser = Browser()

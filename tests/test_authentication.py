@@ -10,7 +10,9 @@ from authmodes import registry
 from authmodes.authentication import LoginAuth
 from authmodes.models import LoginSession
 
-from .conftest import API, PASSWORD, Browser, call_with, claims_of, post_json
+from .support.browser import Browser
+from .support.logins import API, PASSWORD, call_with, post_json
+from .support.tokens import claims_of
 
 CHALLENGE = 'Bearer realm="api"'
 INVALID = 'Bearer realm="api", error="invalid_token"'

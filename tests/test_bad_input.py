@@ -9,7 +9,9 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from authmodes.models import HandoffCode, LoginSession
 
-from .conftest import PASSWORD, Browser, challenge_of
+from .support.browser import Browser
+from .support.handoff import challenge_of
+from .support.logins import PASSWORD
 
 BIG = "x" * 100_000
 SID = "/auth/sessions/{sid}/"

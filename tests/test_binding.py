@@ -4,7 +4,8 @@ import pytest
 
 from authmodes.models import LoginSession
 
-from .conftest import API, PASSWORD, Browser, refresh
+from .support.browser import Browser
+from .support.logins import API, PASSWORD, refresh, sign_in
 
 HOME = "192.0.2.10"
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0"
@@ -12,13 +13,12 @@ NEWER = "Mozilla/5.0 (X11; Linux x86_64) Chrome/141.0"
 
 
 @pytest.fixture
-def sign_in(alice):
+def sign_in_at(alice):
     """Sign alice in from somewhere; give a function that calls from there or elsewhere."""
 
     def from_(mode, address=HOME, agent=CHROME):
         browser = Browser(REMOTE_ADDR=address, HTTP_USER_AGENT=agent)
-        body = {"username": "alice", "password": PASSWORD, "mode": mode}
-        answer = browser.send_json("/auth/login/", body).json()
+        answer = sign_in(mode, browser).json()
         token = {"HTTP_AUTHORIZATION": f"Bearer {answer['access']}"} if mode == "jwt" else {}
 
         def call(address=address, agent=agent, path=API, **extra):
@@ -40,16 +40,16 @@ def assert_ended(call):
         assert refresh(call.answer["refresh"]).status_code == 401
 
 
-def test_without_binding_a_login_moves_freely(mode, sign_in):
-    call = sign_in(mode)
+def test_without_binding_a_login_moves_freely(mode, sign_in_at):
+    call = sign_in_at(mode)
     assert call("198.51.100.7", NEWER) == 200
     assert call("2001:db8::1") == 200
 
 
 @pytest.mark.parametrize("value", [True, "exact"])
-def test_bound_to_the_address_another_one_ends_the_login(value, mode, sign_in, settings):
+def test_bound_to_the_address_another_one_ends_the_login(value, mode, sign_in_at, settings):
     settings.AUTHMODES_BIND_IP = value
-    call = sign_in(mode)
+    call = sign_in_at(mode)
     assert call() == 200
     assert call("192.0.2.11") == 401
     assert_ended(call)
@@ -63,18 +63,18 @@ def test_bound_to_the_address_another_one_ends_the_login(value, mode, sign_in, s
     ],
 )
 def test_bound_to_the_network_only_another_network_ends_it(
-    home, near, away, mode, sign_in, settings
+    home, near, away, mode, sign_in_at, settings
 ):
     settings.AUTHMODES_BIND_IP = "network"
-    call = sign_in(mode, home)
+    call = sign_in_at(mode, home)
     assert (call(), call(near)) == (200, 200)
     assert call(away) == 401
     assert_ended(call)
 
 
-def test_bound_to_the_network_the_other_kind_of_address_is_another(mode, sign_in, settings):
+def test_bound_to_the_network_the_other_kind_of_address_is_another(mode, sign_in_at, settings):
     settings.AUTHMODES_BIND_IP = "network"
-    call = sign_in(mode)
+    call = sign_in_at(mode)
     assert call("::ffff:198.51.100.1") == 401
     assert_ended(call)
 
@@ -82,77 +82,79 @@ def test_bound_to_the_network_the_other_kind_of_address_is_another(mode, sign_in
 @pytest.mark.parametrize("binding", ["exact", "network"])
 @pytest.mark.parametrize("home", ["::ffff:192.0.2.10", "::FFFF:c000:20a", HOME])
 def test_an_ipv4_address_is_itself_however_a_server_writes_it(
-    home, binding, mode, sign_in, settings
+    home, binding, mode, sign_in_at, settings
 ):
     """A server that listens on IPv6 alone sees `::ffff:192.0.2.10`."""
     settings.AUTHMODES_BIND_IP = binding
-    call = sign_in(mode, home)
+    call = sign_in_at(mode, home)
     assert LoginSession.objects.get().ip_address == HOME
     assert (call(), call(HOME), call("::ffff:192.0.2.10")) == (200, 200, 200)
     assert call("::ffff:198.51.100.7") == 401
     assert_ended(call)
 
 
-def test_a_row_that_was_written_the_long_way_is_of_that_address_still(sign_in, settings):
+def test_a_row_that_was_written_the_long_way_is_of_that_address_still(sign_in_at, settings):
     settings.AUTHMODES_BIND_IP = True
-    call = sign_in("jwt")
+    call = sign_in_at("jwt")
     LoginSession.objects.update(ip_address="::ffff:192.0.2.10")
     assert (call(), call("192.0.2.11")) == (200, 401)
 
 
 @pytest.mark.parametrize("binding", ["exact", "network"])
 @pytest.mark.parametrize("zone", ["eth0", "e" * 60])
-def test_a_zone_is_no_part_of_an_address(zone, binding, mode, sign_in, settings):
+def test_a_zone_is_no_part_of_an_address(zone, binding, mode, sign_in_at, settings):
     settings.AUTHMODES_BIND_IP = binding
     settings.AUTHMODES_NOTIFY_NEW_LOGIN = True
     for _ in range(2):
-        call = sign_in(mode, f"fe80::1%{zone}")
+        call = sign_in_at(mode, f"fe80::1%{zone}")
         assert (call(), call("fe80::1")) == (200, 200)
     assert call("fe80:0:0:1::1%eth0") == 401
 
 
 @pytest.mark.parametrize("address", ["", "unix:", "not an address"])
-def test_a_client_without_an_address_is_bound_to_none(address, mode, sign_in, settings):
+def test_a_client_without_an_address_is_bound_to_none(address, mode, sign_in_at, settings):
     settings.AUTHMODES_BIND_IP = True
-    call = sign_in(mode, address)
+    call = sign_in_at(mode, address)
     assert LoginSession.objects.get().ip_address is None
     assert (call(), call(HOME)) == (200, 200)
 
 
-def test_bound_to_the_user_agent_another_one_ends_the_login(mode, sign_in, settings):
+def test_bound_to_the_user_agent_another_one_ends_the_login(mode, sign_in_at, settings):
     settings.AUTHMODES_BIND_USER_AGENT = True
-    call = sign_in(mode)
+    call = sign_in_at(mode)
     assert call("198.51.100.7") == 200
     assert call(agent=NEWER) == 401
     assert_ended(call)
 
 
-def test_a_user_agent_longer_than_the_row_keeps_is_recognised(mode, sign_in, settings):
+def test_a_user_agent_longer_than_the_row_keeps_is_recognised(mode, sign_in_at, settings):
     settings.AUTHMODES_BIND_USER_AGENT = True
-    call = sign_in(mode, agent="a" * 5000)
+    call = sign_in_at(mode, agent="a" * 5000)
     assert (call(), call()) == (200, 200)
 
 
-def test_a_client_without_a_user_agent_is_bound_to_having_none(mode, sign_in, settings):
+def test_a_client_without_a_user_agent_is_bound_to_having_none(mode, sign_in_at, settings):
     settings.AUTHMODES_BIND_USER_AGENT = True
-    call = sign_in(mode, agent="")
+    call = sign_in_at(mode, agent="")
     assert call() == 200
     assert call(agent=CHROME) == 401
 
 
-def test_both_at_once_need_both(mode, sign_in, settings):
+def test_both_at_once_need_both(mode, sign_in_at, settings):
     settings.AUTHMODES_BIND_IP = "network"
     settings.AUTHMODES_BIND_USER_AGENT = True
-    call = sign_in(mode)
+    call = sign_in_at(mode)
     assert call("192.0.2.99") == 200
     assert call("192.0.2.99", NEWER) == 401
     assert_ended(call)
 
 
 @pytest.mark.parametrize("value", [True, "network"])
-def test_x_forwarded_for_neither_helps_a_thief_nor_harms_the_owner(value, mode, sign_in, settings):
+def test_x_forwarded_for_neither_helps_a_thief_nor_harms_the_owner(
+    value, mode, sign_in_at, settings
+):
     settings.AUTHMODES_BIND_IP = value
-    owner = sign_in(mode)
+    owner = sign_in_at(mode)
     for header in ("HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_FORWARDED"):
         assert owner(**{header: "198.51.100.66"}) == 200
     assert LoginSession.objects.get().last_ip_address == HOME
@@ -175,25 +177,25 @@ def test_behind_a_trusted_proxy_the_clients_address_counts(mode, alice, settings
     assert browser.get(API, HTTP_X_FORWARDED_FOR=stolen, **token).status_code == 401
 
 
-def test_where_the_projects_adapter_knows_the_address_it_alone_counts(mode, sign_in, settings):
-    settings.ACCOUNT_ADAPTER = "tests.test_rules.OwnRule"
+def test_where_the_projects_adapter_knows_the_address_it_alone_counts(mode, sign_in_at, settings):
+    settings.ACCOUNT_ADAPTER = "tests.support.adapters.OwnRule"
     settings.AUTHMODES_BIND_IP = True
-    owner = sign_in(mode)
+    owner = sign_in_at(mode)
     assert owner("198.51.100.66") == 200
     assert owner(HTTP_X_OURS="198.51.100.66") == 401
     assert_ended(owner)
 
 
-def test_pages_are_bound_as_the_api_is(sign_in, settings):
+def test_pages_are_bound_as_the_api_is(sign_in_at, settings):
     settings.AUTHMODES_BIND_IP = True
-    call = sign_in("session")
+    call = sign_in_at("session")
     assert call(path="/probe/page/") == 200
     assert call("192.0.2.11", path="/probe/page/") == 302
     assert_ended(call)
 
 
-def test_switched_on_later_it_binds_to_the_address_of_the_sign_in(mode, sign_in, settings):
-    call = sign_in(mode)
+def test_switched_on_later_it_binds_to_the_address_of_the_sign_in(mode, sign_in_at, settings):
+    call = sign_in_at(mode)
     assert call("198.51.100.7") == 200
     settings.AUTHMODES_BIND_IP = True
     assert call() == 200

@@ -25,8 +25,9 @@ import psycopg
 import pytest
 import requests
 
-from .conftest import API, PASSWORD, claims_of
-from .processes import _free_port, _wait_for
+from .support.logins import API, PASSWORD
+from .support.processes import free_port, wait_for
+from .support.tokens import claims_of
 
 pytestmark = [pytest.mark.servers, pytest.mark.postgres]
 
@@ -46,7 +47,7 @@ class Postgres:
     """A cluster of our own on a free port, which may be stopped without harm to anybody."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, _free_port()
+        self.folder, self.port = folder, free_port()
         # PostgreSQL refuses to run as root.
         self.account: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -123,7 +124,7 @@ class Worker:
 
     def __init__(self, environment: dict[str, str], errors: IO[bytes]) -> None:
         self.environment, self.errors = environment, errors
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
 
     def start(self) -> None:
         command = ["-m", "django", "runserver", "--noreload", self.url.removeprefix("http://")]
@@ -135,7 +136,7 @@ class Worker:
             stderr=self.errors,
         )
         try:
-            _wait_for(self.url, self.process, self.errors)
+            wait_for(self.url, self.process, self.errors)
         except BaseException:
             self.kill()
             raise
@@ -251,7 +252,7 @@ class Site:
             time.sleep(0.01)
 
 
-def _sign_in(site: Site, session: Any) -> Lineage:
+def _start(site: Site, session: Any) -> Lineage:
     body = {"username": "alice", "password": PASSWORD, "mode": "jwt"}
     status, answer = site.post("/auth/login/", body, session)
     assert status == 200, answer
@@ -264,7 +265,7 @@ def _live(site: Site, rotations: int, first: Lineage, lineages: list[Lineage]) -
     with requests.Session() as session:
         for _ in range(rotations):
             if lineage.told:
-                lineage = _sign_in(site, session)
+                lineage = _start(site, session)
                 lineages.append(lineage)
             _rotate(site, session, lineage)
 
@@ -294,7 +295,7 @@ def test_no_login_is_lost_or_doubled_when_workers_and_postgresql_die(
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         # Sign-ins are not what is broken here: one whose answer is lost leaves a row, as ever.
-        firsts = list(pool.map(lambda _: _sign_in(site, requests), range(CLIENTS)))
+        firsts = list(pool.map(lambda _: _start(site, requests), range(CLIENTS)))
         lineages = list(firsts)
         clients = [
             pool.submit(_live, site, ROTATIONS // CLIENTS, first, lineages) for first in firsts

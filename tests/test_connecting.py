@@ -17,8 +17,8 @@ from django.test.utils import override_settings
 from authmodes import registry
 from authmodes.models import LoginSession, SpentToken
 
-from .conftest import Browser
-from .oidc_provider import REDIRECT_URI, app_of
+from .support.browser import Browser
+from .support.oidc_provider import REDIRECT_URI, app_of
 
 PATH = "/auth/social/example/"
 

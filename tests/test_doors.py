@@ -2,13 +2,12 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
-from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
+from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.models import SocialAccount
 from django.contrib import admin
 from django.core import mail
@@ -17,12 +16,14 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes.models import HandoffCode, LoginSession
 
-from .conftest import API, PASSWORD, UID, Browser, Handoff, call_with, redirect_query
-from .test_headless import App
+from .support.browser import Browser
+from .support.handoff import Handoff, redirect_query
+from .support.headless import App
+from .support.logins import API, PASSWORD, UID, call_with
+from .support.mfa import SECRET, totp_code
 from .urls import urlpatterns as project_urlpatterns
 
 PAGE = Path(__file__).parent.parent / "docs" / "doors.md"
-SECRET = "JBSWY3DPEHPK3PXP"
 STAGES = ("nothing", "second factor", "unverified address", "inactive user", "sign-up")
 MFA_PAGE, SIGNUP_PAGE = "/accounts/2fa/authenticate/", "/accounts/3rdparty/signup/"
 NEWCOMER = {"username": "newcomer", "email": "new@example.com"}
@@ -37,10 +38,6 @@ def cells():
         for stage, cell in zip(STAGES, rest.split("|"), strict=True)
         if cell.strip()
     ]
-
-
-def totp_code():
-    return format_hotp_value(hotp_value(SECRET, int(time.time()) // 30))
 
 
 def dummy_token():

@@ -20,10 +20,10 @@ from django.utils import timezone
 from authmodes import registry, stores
 from authmodes.models import LoginSession
 
-from .conftest import API, Browser, only_row
+from .support.browser import browser_with
+from .support.logins import API, PAGE, only_row
 from .urls import urlpatterns as project_urlpatterns
 
-PAGE = "/probe/page/"
 DJANGO = "django.contrib.sessions.backends"
 LOCAL = [
     (f"{DJANGO}.db", "default"),
@@ -93,15 +93,9 @@ def cookie(engine, clock, login):
     return login("session")
 
 
-def with_key(key):
-    browser = Browser()
-    browser.cookies["sessionid"] = key
-    return browser
-
-
 def assert_signed_out(key):
-    assert with_key(key).get(API).status_code == 401
-    assert with_key(key).get(PAGE).status_code == 302
+    assert browser_with(key).get(API).status_code == 401
+    assert browser_with(key).get(PAGE).status_code == 302
 
 
 def test_a_login_is_recognised_and_its_row_knows_the_stored_key(cookie):
@@ -153,7 +147,7 @@ def test_rotation_leaves_one_key_alive(cookie, clock, settings):
     old = cookie.browser.session_cookie
     assert cookie.get().status_code == 200
     assert cookie.browser.session_cookie != old
-    assert with_key(old).get(API).status_code == 200
+    assert browser_with(old).get(API).status_code == 200
     clock.shift(timedelta(seconds=11))
     assert_signed_out(old)
     assert cookie.get().status_code == 200
@@ -227,7 +221,7 @@ def test_an_unregistered_session_is_adopted(engine, clock, alice):
     session["_auth_user_hash"] = alice.get_session_auth_hash()
     session.save()
     for _ in range(2):
-        assert with_key(session.session_key).get(PAGE).status_code == 200
+        assert browser_with(session.session_key).get(PAGE).status_code == 200
     registry.revoke(only_row())
     assert_signed_out(session.session_key)
 

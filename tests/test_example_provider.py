@@ -15,9 +15,10 @@ import pytest
 import requests
 from allauth.socialaccount.models import SocialAccount
 
-from .conftest import Browser, challenge_of
-from .oidc_provider import app_of
-from .test_browser import free_ports
+from .support.browser import Browser
+from .support.handoff import challenge_of
+from .support.oidc_provider import app_of
+from .support.processes import free_ports
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT = 60

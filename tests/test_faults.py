@@ -15,8 +15,8 @@ from django.utils import timezone
 from authmodes import registry
 from authmodes.models import LoginSession
 
-from .conftest import only_row, refresh
-from .test_headless import App
+from .support.headless import App
+from .support.logins import only_row, refresh
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "faults.md"

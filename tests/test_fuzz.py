@@ -1,15 +1,10 @@
 """Whatever text comes for a token: refused as documented, unless it is the genuine one."""
 
-import base64
-import hashlib
-import hmac
-import json
 import os
 import time
 import uuid
 
 import pytest
-from django.conf import settings as django_settings
 from django.test.utils import override_settings
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -22,7 +17,7 @@ from authmodes import registry, revocations, tokens
 from authmodes.authentication import AuthModesAuthentication
 from authmodes.models import LoginSession
 
-from .conftest import claims_of, header_of
+from .support.tokens import base64url, claims_of, forge, header_of
 
 settings.register_profile("few", max_examples=300)
 settings.register_profile("many", max_examples=10_000)
@@ -44,21 +39,6 @@ def fuzz(share):
 
 
 # -- what is sent --------------------------------------------------------------------------
-
-
-def b64(raw):
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def sign(header, payload, key=None):
-    """A token signed with the right key, whatever it says."""
-    head = f"{b64(as_json(header))}.{b64(as_json(payload))}"
-    secret = (key or django_settings.SECRET_KEY).encode()
-    return f"{head}.{b64(hmac.new(secret, head.encode(), hashlib.sha256).digest())}"
-
-
-def as_json(value):
-    return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
 scalars = st.one_of(
@@ -111,7 +91,7 @@ token_like = st.one_of(
     st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")),
     st.lists(st.text(alphabet=ALPHABET, max_size=60), min_size=1, max_size=6).map(".".join),
     st.tuples(values, values, st.binary(max_size=40)).map(
-        lambda parts: ".".join([b64(as_json(parts[0])), b64(as_json(parts[1])), b64(parts[2])])
+        lambda parts: ".".join(base64url(part) for part in parts)
     ),
 )
 not_even_text = st.one_of(scalars, st.binary(max_size=40), st.lists(scalars, max_size=3))
@@ -258,7 +238,7 @@ def test_a_changed_token_is_refused(mutate, kind, victim):
 )
 def test_a_token_signed_with_another_key_is_refused_whatever_it_says(header, claims, kind, victim):
     genuine = victim.answer[kind]
-    forged = sign(
+    forged = forge(
         {**header_of(genuine), **header}, {**claims_of(genuine), **claims}, key="another key" * 5
     )
     assert_refused_everywhere(forged)
@@ -268,7 +248,7 @@ def test_a_token_signed_with_another_key_is_refused_whatever_it_says(header, cla
 @given(header=values)
 def test_an_arbitrary_header_is_refused_even_with_the_right_signature(header, victim):
     """Unless it says no more than what ours does: the algorithm."""
-    forged = sign(header, claims_of(victim.access))
+    forged = forge(header, claims_of(victim.access))
     accepted = decode(forged)
     if isinstance(header, dict) and header.get("alg") == "HS256":
         return
@@ -279,7 +259,7 @@ def test_an_arbitrary_header_is_refused_even_with_the_right_signature(header, vi
 @fuzz(0.1)
 @given(header=header_changes)
 def test_a_changed_header_is_refused_or_without_meaning(header, victim):
-    forged = sign({**header_of(victim.access), **header}, claims_of(victim.access))
+    forged = forge({**header_of(victim.access), **header}, claims_of(victim.access))
     accepted = authenticate(forged)
     assert accepted in (None, victim.sid)
     if "crit" in header or header.get("alg", "HS256") != "HS256" or "kid" in header:
@@ -291,7 +271,7 @@ def test_a_changed_header_is_refused_or_without_meaning(header, victim):
 @fuzz(0.1)
 @given(payload=st.one_of(values, st.binary(max_size=60)))
 def test_an_arbitrary_payload_is_refused_even_with_the_right_signature(payload, victim):
-    assert_refused_everywhere(sign({"alg": "HS256", "typ": "JWT"}, payload))
+    assert_refused_everywhere(forge({"alg": "HS256", "typ": "JWT"}, payload))
 
 
 @fuzz(0.04)
@@ -299,7 +279,7 @@ def test_an_arbitrary_payload_is_refused_even_with_the_right_signature(payload, 
 def test_changed_claims_of_an_access_token_name_this_login_or_are_refused(claims, removed, victim):
     genuine = claims_of(victim.access)
     payload = {name: value for name, value in {**genuine, **claims}.items() if name not in removed}
-    forged = sign(header_of(victim.access), payload)
+    forged = forge(header_of(victim.access), payload)
     accepted = authenticate(forged)
     assert identify(forged) == accepted or payload.get("token_type") == "refresh"
     if accepted is None:
@@ -324,7 +304,7 @@ refresh_changes = claim_changes.map(
 def test_changed_claims_of_a_refresh_token_name_this_login_or_are_refused(claims, removed, victim):
     genuine = claims_of(victim.refresh_token)
     payload = {name: value for name, value in {**genuine, **claims}.items() if name not in removed}
-    forged = sign(header_of(victim.refresh_token), payload)
+    forged = forge(header_of(victim.refresh_token), payload)
     accepted = [token for token in decode(forged) if isinstance(token, tokens.RefreshToken)]
     found = identify(forged)
     assert found in (None, victim.sid)
@@ -341,7 +321,7 @@ def test_changed_claims_of_a_refresh_token_name_this_login_or_are_refused(claims
 @given(claims=claim_changes, check=st.sampled_from(["snapshot", "none"]))
 def test_a_user_id_of_any_kind_is_a_user_or_a_401_where_no_row_is_asked(claims, check, victim):
     """Without the database's verdict the lazy user meets the claim itself."""
-    forged = sign(header_of(victim.access), {**claims_of(victim.access), **claims})
+    forged = forge(header_of(victim.access), {**claims_of(victim.access), **claims})
     request = Request(factory.get("/"))
     request._request.META["HTTP_AUTHORIZATION"] = f"Bearer {forged}"
     # The snapshot's thread is not what this is about.

@@ -17,20 +17,10 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from authmodes import registry
 from authmodes.models import HandoffCode, LoginSession
 
-from .conftest import (
-    API,
-    NEXT,
-    PASSWORD,
-    UID,
-    Browser,
-    Handoff,
-    call_with,
-    challenge_of,
-    claims_of,
-    post_json,
-    redirect_query,
-    refresh,
-)
+from .support.browser import Browser
+from .support.handoff import NEXT, Handoff, challenge_of, redirect_query
+from .support.logins import API, PASSWORD, UID, call_with, post_json, refresh
+from .support.tokens import claims_of
 
 User = get_user_model()
 

@@ -2,8 +2,6 @@
 
 import json
 import re
-import time
-from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
@@ -13,7 +11,7 @@ from allauth.account.models import EmailAddress
 from allauth.headless.contrib.rest_framework.authentication import XSessionTokenAuthentication
 from allauth.headless.urls import build_urlpatterns
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.conf import settings as project
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.sessions.models import Session
@@ -29,79 +27,18 @@ from authmodes import registry, signals, stores
 from authmodes.models import EndReason, LoginSession
 from authmodes.strategy import AuthModesTokenStrategy
 
-from .conftest import (
-    API,
-    PASSWORD,
-    UID,
-    Browser,
-    admin_login,
-    call_with,
-    claims_of,
-    only_row,
-    post_json,
-    refresh,
-)
+from .support.browser import Browser
+from .support.headless import APP, App
+from .support.logins import API, PASSWORD, UID, admin_login, call_with, only_row, post_json, refresh
+from .support.mfa import totp_code
+from .support.tokens import claims_of
 from .urls import urlpatterns as project_urlpatterns
 
 pytestmark = pytest.mark.django_db
 
 User = get_user_model()
-APP = "/_allauth/app/v1/"
 BROWSER = "/_allauth/browser/v1/"
 WRONG = "not the password at all"
-
-
-@dataclass
-class App:
-    """A client of headless without cookies, which keeps what the answers tell it to keep."""
-
-    session_token: str = field(default="", repr=False)
-    access: str = field(default="", repr=False)
-    refresh_token: str = field(default="", repr=False)
-    meta: dict[str, Any] = field(default_factory=dict, repr=False)
-    keeps_cookies: Client = field(default_factory=lambda: Client(enforce_csrf_checks=True))
-
-    def call(self, method: str, path: str, data: Any = None, **headers: str) -> Any:
-        if self.session_token:
-            headers.setdefault("x-session-token", self.session_token)
-        body = {} if data is None else data
-        response = self.keeps_cookies.generic(
-            method, APP + path, json.dumps(body), "application/json", headers=headers
-        )
-        assert not response.cookies
-        if response["content-type"] == "application/json":
-            self.meta = response.json().get("meta", {})
-            self.session_token = self.meta.get("session_token", self.session_token)
-            self.access = self.meta.get("access_token", self.access)
-            self.refresh_token = self.meta.get("refresh_token", self.refresh_token)
-        return response
-
-    def get(self, path: str) -> Any:
-        return self.call("GET", path)
-
-    def post(self, path: str, data: Any = None) -> Any:
-        return self.call("POST", path, data)
-
-    def login(self, query: str = "", **data: Any) -> Any:
-        body = {"username": "alice", "password": PASSWORD, **data}
-        return self.post(f"auth/login{query}", body)
-
-    def refresh(self, raw_token: str | None = None) -> Any:
-        """Swap at headless' own endpoint, as an app without a session token may."""
-        token = self.refresh_token if raw_token is None else raw_token
-        return post_json(f"{APP}tokens/refresh", {"refresh_token": token})
-
-    def statuses(self) -> tuple[int, int, int]:
-        """Of the session token, the access token and the refresh token, in this order.
-
-        The last one is introspected, because using it would rotate it.
-        """
-        checked = post_json("/auth/token/verify/", {"token": self.refresh_token})
-        return (
-            self.get("auth/session").status_code,
-            call_with(self.access).status_code,
-            (checked.status_code),
-        )
 
 
 ALIVE, DEAD = (200, 200, 200), (410, 401, 401)
@@ -122,10 +59,6 @@ def send(browser: Browser, path: str, data: Any = None, method: str = "post") ->
 
 def flows_of(response: Any) -> set[str]:
     return {flow["id"] for flow in response.json()["data"]["flows"] if flow.get("is_pending")}
-
-
-def totp_of(secret: str) -> str:
-    return format_hotp_value(hotp_value(secret, int(time.time()) // 30))
 
 
 @pytest.fixture
@@ -254,7 +187,7 @@ def test_a_second_factor_comes_before_any_token(alice, totp):
     assert Client().get(API, headers={"x-session-token": before}).status_code == 401
     assert app.post("auth/2fa/authenticate", {"code": "000000"}).status_code == 400
     assert not app.access
-    assert app.post("auth/2fa/authenticate", {"code": totp_of(totp)}).status_code == 200
+    assert app.post("auth/2fa/authenticate", {"code": totp_code(totp)}).status_code == 200
     row = only_row()
     assert (row.mode, row.amr) == ("jwt", "pwd otp mfa")
     assert app.statuses() == ALIVE
@@ -356,7 +289,7 @@ def test_a_pending_login_can_be_given_up(alice, totp):
     app = App()
     app.login()
     assert app.call("DELETE", "auth/session").status_code == 401
-    assert app.post("auth/2fa/authenticate", {"code": totp_of(totp)}).status_code in (401, 410)
+    assert app.post("auth/2fa/authenticate", {"code": totp_code(totp)}).status_code in (401, 410)
     assert not LoginSession.objects.exists()
 
 
@@ -370,10 +303,10 @@ def test_a_second_factor_that_is_added_ends_the_other_logins_alone(alice, atomic
     other.login()
     assert app.get("account/authenticators/totp").status_code == 404
     secret = app.meta["secret"]
-    asked = app.post("account/authenticators/totp", {"code": totp_of(secret)})
+    asked = app.post("account/authenticators/totp", {"code": totp_code(secret)})
     assert asked.status_code == 401
     assert app.post("auth/reauthenticate", {"password": PASSWORD}).status_code == 200
-    added = app.post("account/authenticators/totp", {"code": totp_of(secret)})
+    added = app.post("account/authenticators/totp", {"code": totp_code(secret)})
     assert added.status_code == 200, added.content
     assert app.statuses() == ALIVE
     assert other.statuses() == DEAD
@@ -847,7 +780,7 @@ def test_a_login_over_the_limit_is_refused_cleanly(app, settings, totp):
     settings.AUTHMODES_MAX_LOGIN_SESSIONS, settings.AUTHMODES_LIMIT_POLICY = 1, "refuse"
     other = App()
     other.login()
-    answer = other.post("auth/2fa/authenticate", {"code": totp_of(totp)})
+    answer = other.post("auth/2fa/authenticate", {"code": totp_code(totp)})
     assert answer.status_code == 403
     assert answer.json()["errors"][0]["code"] == "limit_reached"
     assert not other.access
@@ -985,7 +918,7 @@ def test_a_mode_may_be_asked_for_in_the_query(alice):
 def test_a_mode_asked_for_survives_the_second_factor(alice, totp):
     app = App()
     app.login(mode="session")
-    assert app.post("auth/2fa/authenticate", {"code": totp_of(totp)}).status_code == 200
+    assert app.post("auth/2fa/authenticate", {"code": totp_code(totp)}).status_code == 200
     assert not app.access
     assert only_row().mode == "session"
 
@@ -1081,7 +1014,7 @@ def test_on_every_engine_a_login_runs_its_course(
     monkeypatch.setattr(store, "_storage_path", str(tmp_path), raising=False)
     app = App()
     app.login()
-    app.post("auth/2fa/authenticate", {"code": totp_of(totp)})
+    app.post("auth/2fa/authenticate", {"code": totp_code(totp)})
     assert app.statuses() == ALIVE
     before = app.session_token
     app.post("auth/reauthenticate", {"password": PASSWORD})

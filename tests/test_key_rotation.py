@@ -1,6 +1,5 @@
 """Session ids that change: the grace of the old one, late requests, and what they may not do."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -9,8 +8,6 @@ import pytest
 import time_machine
 from asgiref.sync import async_to_sync
 from django.contrib.auth import SESSION_KEY, alogin, get_user_model
-from django.contrib.auth import login as django_login
-from django.contrib.auth import logout as django_logout
 from django.contrib.sessions.backends import file
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, connections
@@ -24,10 +21,12 @@ from rest_framework.permissions import AllowAny
 from authmodes import registry, stores
 from authmodes.models import LoginSession
 
-from .conftest import API, PASSWORD, Browser, only_row
+from .support.browser import Browser, browser_with
+from .support.logins import API, PAGE, PASSWORD, only_row
+from .support.sessions import at_once, sent_key
+from .support.views import become, cycle, logout, put
 from .urls import urlpatterns as project_urlpatterns
 
-PAGE = "/probe/page/"
 EVERY_REQUEST = timedelta(0)
 GRACE = timedelta(seconds=10)
 ENGINES = [
@@ -46,12 +45,6 @@ ENGINES = [
 def names_of(keys) -> list[str]:
     """What the views here put into a session; Django's and allauth's own left out."""
     return sorted(key for key in keys if not key.startswith(("_", "account_", "csrf")))
-
-
-def put(request: HttpRequest, name: str) -> JsonResponse:
-    assert request.user.is_authenticated
-    request.session[name] = True
-    return JsonResponse({})
 
 
 def put_without_asking(request: HttpRequest, name: str) -> JsonResponse:
@@ -75,26 +68,9 @@ def fail(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=500)
 
 
-def logout(request: HttpRequest) -> JsonResponse:
-    django_logout(request)
-    return JsonResponse({})
-
-
 def flush(request: HttpRequest) -> JsonResponse:
     assert request.user.is_authenticated
     request.session.flush()
-    return JsonResponse({})
-
-
-def cycle(request: HttpRequest) -> JsonResponse:
-    assert request.user.is_authenticated
-    request.session.cycle_key()
-    return JsonResponse({})
-
-
-def become(request: HttpRequest, name: str) -> JsonResponse:
-    user = get_user_model().objects.get(username=name)
-    django_login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return JsonResponse({})
 
 
@@ -214,21 +190,10 @@ def cookie(rotating, clock, login):
     return login("session")
 
 
-def with_key(key):
-    browser = Browser()
-    browser.cookies["sessionid"] = key
-    return browser
-
-
 def is_signed_in(browser):
     status = browser.get("/contents-without-asking/").status_code
     assert status == 200
     return browser.get(API).status_code == 200
-
-
-def sent_key(response):
-    """The session id that an answer sends, None if it sends none."""
-    return response.cookies["sessionid"].value if "sessionid" in response.cookies else None
 
 
 def rotate(used):
@@ -241,7 +206,7 @@ def rotate(used):
 
 
 def names_in(key):
-    return sorted(with_key(key).get("/contents/").json()["names"])
+    return sorted(browser_with(key).get("/contents/").json()["names"])
 
 
 # -- when the key changes ------------------------------------------------------------------
@@ -322,12 +287,12 @@ def test_only_an_answer_that_carries_a_cookie_changes_the_key(page, cookie):
 def test_the_old_key_is_served_within_the_grace_and_dead_after_it(engine, cookie, clock):
     old, new = rotate(cookie)
     clock.shift(GRACE - timedelta(seconds=1))
-    assert with_key(old).get(API).json()["username"] == "alice"
-    assert with_key(old).get(PAGE).status_code == 200
+    assert browser_with(old).get(API).json()["username"] == "alice"
+    assert browser_with(old).get(PAGE).status_code == 200
     clock.shift(timedelta(seconds=2))
-    assert with_key(old).get(API).status_code == 401
-    assert with_key(old).get("/probe/whoami/").json() == {"username": None}
-    assert with_key(new).get(API).status_code == 200
+    assert browser_with(old).get(API).status_code == 401
+    assert browser_with(old).get("/probe/whoami/").json() == {"username": None}
+    assert browser_with(new).get(API).status_code == 200
     assert only_row().ended_at is None
 
 
@@ -335,16 +300,16 @@ def test_the_old_key_finds_its_way_over_several_changes(engine, cookie):
     old = cookie.browser.session_cookie
     for _ in range(3):
         rotate(cookie)
-    assert with_key(old).get(API).status_code == 200
+    assert browser_with(old).get(API).status_code == 200
 
 
 def test_using_the_old_key_does_not_prolong_its_grace(engine, cookie, clock):
     old, _new = rotate(cookie)
     for _ in range(3):
         clock.shift(timedelta(seconds=3))
-        assert with_key(old).get(f"/put/{_}/").status_code == 200
+        assert browser_with(old).get(f"/put/{_}/").status_code == 200
     clock.shift(timedelta(seconds=2))
-    assert not is_signed_in(with_key(old))
+    assert not is_signed_in(browser_with(old))
 
 
 def test_a_retired_session_leaves_the_store_by_itself(cookie, clock):
@@ -382,24 +347,24 @@ def test_nobody_who_reads_the_store_can_follow_the_way(cookie):
 
 def test_what_a_late_request_writes_is_kept_under_the_key_in_force(engine, cookie, clock):
     old, new = rotate(cookie)
-    assert with_key(old).get("/put/late/").status_code == 200
+    assert browser_with(old).get("/put/late/").status_code == 200
     assert cookie.browser.session_cookie == new
     assert "late" in cookie.browser.get("/contents/").json()["names"]
     clock.shift(GRACE + timedelta(seconds=1))
-    assert not is_signed_in(with_key(old))
+    assert not is_signed_in(browser_with(old))
     assert is_signed_in(cookie.browser)
 
 
 def test_a_late_request_that_never_asks_for_the_user_is_led_on_too(engine, cookie, clock):
     cookie.browser.get("/put/early/")
     old, _new = rotate(cookie)
-    late = with_key(old)
+    late = browser_with(old)
     assert late.get("/contents-without-asking/").json() == {"names": ["early"]}
     answer = late.get("/put-without-asking/late/")
     assert sent_key(answer) != old
     assert cookie.browser.get("/contents/").json() == {"names": ["early", "late"]}
     clock.shift(GRACE + timedelta(seconds=1))
-    assert not is_signed_in(with_key(old))
+    assert not is_signed_in(browser_with(old))
     assert is_signed_in(cookie.browser)
 
 
@@ -414,7 +379,7 @@ def test_csrf_tokens_in_the_session_survive_for_late_requests(cookie, settings):
     token = browser.get("/auth/csrf/").json()["csrf_token"]
     old = browser.session_cookie
     assert browser.get(PAGE).status_code == 200
-    late = with_key(old)
+    late = browser_with(old)
     assert late.post(API, {}, "application/json", headers={"x-csrftoken": token}).status_code == 200
 
 
@@ -427,7 +392,7 @@ def test_a_request_that_was_overtaken_loses_nothing(engine, cookie, clock):
     assert sent_key(answer) in (None, new)
     assert names_in(new) == ["mine"] or set(names_in(new)) == {"mine", "other-mine"}
     clock.shift(GRACE + timedelta(seconds=1))
-    assert not is_signed_in(with_key(old))
+    assert not is_signed_in(browser_with(old))
     assert only_row().ended_at is None
 
 
@@ -440,14 +405,14 @@ def test_an_overtaken_request_whose_own_turn_is_not_due_revives_nothing(
     new = used.browser.get("/overtaken/mine/").json()["new"]
     settings.AUTHMODES_ROTATE_SESSION_AFTER = timedelta(hours=1)
     clock.shift(GRACE + timedelta(seconds=1))
-    assert not is_signed_in(with_key(old))
-    assert is_signed_in(with_key(new))
+    assert not is_signed_in(browser_with(old))
+    assert is_signed_in(browser_with(new))
 
 
 def test_a_browser_that_lost_the_answer_gets_the_key_with_its_next_request(engine, cookie, clock):
     """As the PHP manual advises for session_regenerate_id(): a lost cookie is sent again."""
     old = cookie.browser.session_cookie
-    assert with_key(old).get(PAGE).status_code == 200  # whose answer never arrives
+    assert browser_with(old).get(PAGE).status_code == 200  # whose answer never arrives
     assert cookie.browser.get(PAGE).status_code == 200
     assert cookie.browser.session_cookie != old
     clock.shift(GRACE + timedelta(minutes=5))
@@ -458,12 +423,12 @@ def test_a_late_request_is_never_sent_a_key_that_is_out_of_force(engine, cookie)
     old, _ = rotate(cookie)
     _, newest = rotate(cookie)
     for page in (PAGE, "/put/late/", "/contents-without-asking/"):
-        assert sent_key(with_key(old).get(page)) in (None, newest)
+        assert sent_key(browser_with(old).get(page)) in (None, newest)
 
 
 def test_a_failing_late_request_saves_nothing(engine, cookie):
     old, _new = rotate(cookie)
-    answer = with_key(old).get("/fail/")
+    answer = browser_with(old).get("/fail/")
     assert (answer.status_code, sent_key(answer)) == (500, None)
     assert cookie.browser.get("/contents/").json() == {"names": []}
 
@@ -476,51 +441,51 @@ def test_a_revocation_during_the_grace_kills_both_keys(engine, cookie):
     old, new = rotate(cookie)
     registry.revoke(only_row())
     for key in (old, new):
-        assert with_key(key).get(API).status_code == 401
-        assert with_key(key).get("/probe/whoami/").json() == {"username": None}
+        assert browser_with(key).get(API).status_code == 401
+        assert browser_with(key).get("/probe/whoami/").json() == {"username": None}
 
 
 @pytest.mark.parametrize("page", ["/logout/", "/flush/"])
 @pytest.mark.django_db(transaction=True)
 def test_a_late_request_that_signs_out_ends_the_login(page, engine, cookie):
     old, new = rotate(cookie)
-    with_key(old).get(page)
+    browser_with(old).get(page)
     assert only_row().end_reason == "logout"
     for key in (old, new):
-        assert not is_signed_in(with_key(key))
+        assert not is_signed_in(browser_with(key))
 
 
 def test_the_rest_logout_in_a_late_request_ends_the_login(cookie):
     old, new = rotate(cookie)
-    late = with_key(old)
+    late = browser_with(old)
     assert late.submit("/auth/logout/").status_code == 204
     assert only_row().end_reason == "logout"
-    assert not is_signed_in(with_key(new))
+    assert not is_signed_in(browser_with(new))
 
 
 def test_a_late_request_that_cycles_the_key_is_followed(engine, cookie, clock):
     old, new = rotate(cookie)
-    late = with_key(old)
+    late = browser_with(old)
     late.get("/cycle/")
     newest = late.session_cookie
     assert newest not in (old, new)
     assert only_row().session_key == stores.stored_key(newest)
     clock.shift(GRACE + timedelta(seconds=1))
-    assert is_signed_in(with_key(newest))
-    assert not is_signed_in(with_key(new))
+    assert is_signed_in(browser_with(newest))
+    assert not is_signed_in(browser_with(new))
 
 
 @pytest.mark.django_db(transaction=True)
 def test_another_user_signing_in_by_a_late_request_gets_a_login_of_their_own(engine, cookie, bob):
     old, new = rotate(cookie)
-    late = with_key(old)
+    late = browser_with(old)
     late.get("/become/bob/")
     assert late.get(API).json()["username"] == "bob"
     active = LoginSession.objects.active().get()
     assert active.user == bob
     assert LoginSession.objects.get(user__username="alice").end_reason == "logout"
-    assert not is_signed_in(with_key(new))
-    assert not is_signed_in(with_key(old))
+    assert not is_signed_in(browser_with(new))
+    assert not is_signed_in(browser_with(old))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -529,9 +494,9 @@ def test_a_revocation_during_a_request_that_saves_stays(late, cookie):
     old = cookie.browser.session_cookie
     if late:
         rotate(cookie)
-    with_key(old).get("/revoked-meanwhile/")
+    browser_with(old).get("/revoked-meanwhile/")
     for key in {old, cookie.browser.session_cookie}:
-        assert not is_signed_in(with_key(key))
+        assert not is_signed_in(browser_with(key))
     assert only_row().end_reason == "revoked"
     assert not any(SESSION_KEY in row.get_decoded() for row in Session.objects.all())
 
@@ -564,20 +529,6 @@ def test_async_views_rotate_and_serve_late_requests(engine, alice, rotating, clo
 # -- at once -------------------------------------------------------------------------------
 
 
-def at_once(count, act):
-    barrier = threading.Barrier(count)
-
-    def run(number):
-        barrier.wait(timeout=60)
-        try:
-            return act(number)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
-
-
 @pytest.mark.servers
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
@@ -587,14 +538,14 @@ def test_of_twenty_at_once_with_one_key_none_fails_on_postgresql(engine, page, c
     old = cookie.browser.session_cookie
     # Due for a touch as well, whose save must not bring the retired key back.
     clock.shift(timedelta(minutes=2))
-    answers = at_once(20, lambda number: with_key(old).get(page.format(number)))
+    answers = at_once(20, lambda number: browser_with(old).get(page.format(number)))
     assert [answer.status_code for answer in answers] == [200] * 20
     (live,) = {sent_key(answer) for answer in answers} - {None}
     assert only_row().ended_at is None
     assert only_row().session_key == stores.stored_key(live)
     clock.shift(GRACE + timedelta(seconds=1))
-    assert not is_signed_in(with_key(old))
-    assert is_signed_in(with_key(live))
+    assert not is_signed_in(browser_with(old))
+    assert is_signed_in(browser_with(live))
 
 
 @pytest.mark.servers
@@ -608,14 +559,14 @@ def test_a_crowd_that_goes_on_with_what_it_gets_is_never_signed_out(cookie):
     def surf(number):
         statuses = []
         for turn in range(8):
-            answer = with_key(jar["key"]).get(f"/put/{number}-{turn}/")
+            answer = browser_with(jar["key"]).get(f"/put/{number}-{turn}/")
             statuses.append(answer.status_code)
             jar["key"] = sent_key(answer) or jar["key"]
         return statuses
 
     for statuses in at_once(5, surf):
         assert statuses == [200] * 8
-    assert is_signed_in(with_key(jar["key"]))
+    assert is_signed_in(browser_with(jar["key"]))
     assert only_row().ended_at is None
 
 

@@ -21,7 +21,8 @@ from django.test.utils import override_settings
 from authmodes import checks, keys
 from authmodes.models import LoginSession
 
-from .conftest import call_with, claims_of, header_of, post_json, refresh
+from .support.logins import call_with, post_json, refresh
+from .support.tokens import claims_of, header_of
 
 PAIRS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 SECRETS = ["HS256", "HS384", "HS512"]

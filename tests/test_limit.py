@@ -22,16 +22,8 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from authmodes import memory, registry, stores
 from authmodes.models import LoginSession
 
-from .conftest import (
-    API,
-    PASSWORD,
-    Browser,
-    admin_login,
-    html_login,
-    post_json,
-    refresh,
-    social_login,
-)
+from .support.browser import Browser
+from .support.logins import API, PASSWORD, admin_login, html_login, post_json, refresh, social_login
 from .urls import urlpatterns as project_urlpatterns
 
 MIXES = list(itertools.product(["session", "jwt"], repeat=3))

@@ -1,12 +1,11 @@
 """Every way in makes exactly one row, and none before allauth's last stage is done."""
 
 import re
-import time
 from datetime import datetime, timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
-from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
+from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.contrib.auth import login as django_login
@@ -24,37 +23,29 @@ from authmodes import registry
 from authmodes.models import HandoffCode, LoginSession
 from authmodes.signals import login_session_started
 
-from .conftest import (
+from .support.browser import Browser
+from .support.handoff import Handoff
+from .support.logins import (
     API,
     PASSWORD,
     UID,
-    Browser,
-    Handoff,
     admin_login,
     call_with,
-    claims_of,
     html_login,
     only_row,
     post_json,
     refresh,
+    sign_in,
     social_login,
 )
+from .support.mfa import SECRET, totp_code
+from .support.tokens import claims_of
 
-SECRET = "JBSWY3DPEHPK3PXP"
 VERIFICATION = override_settings(ACCOUNT_EMAIL_VERIFICATION="mandatory")
 
 
 def credentials(mode="session", **changed):
     return {"username": "alice", "password": PASSWORD, "mode": mode, **changed}
-
-
-def rest_login(mode="session", **changed):
-    browser = Browser()
-    return browser, browser.send_json("/auth/login/", credentials(mode, **changed))
-
-
-def totp_code():
-    return format_hotp_value(hotp_value(SECRET, int(time.time()) // 30))
 
 
 @pytest.fixture
@@ -99,7 +90,7 @@ def test_a_rest_login_in_jwt_mode_holds_no_cookie(login):
 
 
 def test_the_answer_to_a_login_for_tokens_is_the_documented_one(alice, clock):
-    _, response = rest_login("jwt")
+    response = sign_in("jwt")
     answer = response.json()
     assert set(answer) == {
         *("mode", "sid", "user", "access", "refresh"),
@@ -112,8 +103,8 @@ def test_the_answer_to_a_login_for_tokens_is_the_documented_one(alice, clock):
 
 
 def test_the_answer_to_a_login_for_a_cookie_is_the_same_without_tokens(alice, clock):
-    _, with_tokens = rest_login("jwt")
-    _, response = rest_login("session")
+    with_tokens = sign_in("jwt")
+    response = sign_in("session")
     answer = response.json()
     assert set(answer) == set(with_tokens.json()) - {"access", "refresh"}
     now = timezone.now()
@@ -288,9 +279,9 @@ def test_an_inactive_user_gets_no_login(path, mode, alice):
 def test_an_inactive_user_gets_none_on_allauths_page_nor_socially(alice_at_dummy):
     alice_at_dummy.is_active = False
     alice_at_dummy.save()
-    for sign_in in (lambda b: html_login(b, "alice"), social_login):
+    for enter in (lambda b: html_login(b, "alice"), social_login):
         browser = Browser()
-        sign_in(browser)
+        enter(browser)
         assert_signed_out(browser)
     assert_nothing_was_made()
 
@@ -316,7 +307,7 @@ def test_a_pending_second_factor_is_401_stage_pending(path, mode, second_factor)
 
 
 def test_a_second_factor_completes_a_rest_login_for_a_cookie(second_factor):
-    browser, _ = rest_login("session")
+    browser = sign_in("session").client
     browser.get("/accounts/2fa/authenticate/")
     assert browser.submit("/accounts/2fa/authenticate/", {"code": totp_code()}).status_code == 302
     row = only_row()
@@ -327,7 +318,7 @@ def test_a_second_factor_completes_a_rest_login_for_a_cookie(second_factor):
 @pytest.mark.parametrize("transport", ["body", "cookie"])
 def test_a_pending_login_for_tokens_leaves_nothing_to_go_on_with(transport, second_factor):
     with override_settings(AUTHMODES_TOKEN_TRANSPORT=transport):
-        browser, _ = rest_login("jwt")
+        browser = sign_in("jwt").client
         browser.submit("/accounts/2fa/authenticate/", {"code": totp_code()})
         assert_signed_out(browser)
     assert_nothing_was_made()
@@ -424,16 +415,16 @@ def test_an_unverified_email_address_holds_up_a_social_sign_up(db):
 @VERIFICATION
 def test_a_verified_email_address_lets_a_login_pass(mode, alice):
     EmailAddress.objects.create(user=alice, email=alice.email, verified=True, primary=True)
-    _, response = rest_login(mode)
+    response = sign_in(mode)
     assert response.status_code == 200
 
 
 def test_too_many_attempts_are_429(alice):
     with override_settings(ACCOUNT_RATE_LIMITS={"login_failed": "3/m/key"}):
         for _ in range(3):
-            _, response = rest_login("jwt", password="wrong")
+            response = sign_in("jwt", password="wrong")
             assert response.status_code == 401
-        _, response = rest_login("jwt")
+        response = sign_in("jwt")
     assert response.status_code == 429
     assert response.json()["code"] == "throttled"
     assert_nothing_was_made()

@@ -31,17 +31,9 @@ from authmodes.management.commands.make_signing_key import make_key
 from authmodes.models import LoginSession, MachineClient, MachineClientSecret, SpentToken
 from authmodes.permissions import HasScope
 
-from .conftest import (
-    PASSWORD,
-    Browser,
-    Login,
-    call_with,
-    claims_of,
-    header_of,
-    in_mode,
-    post_json,
-    refresh,
-)
+from .support.browser import Browser
+from .support.logins import PASSWORD, Login, call_with, in_mode, post_json, refresh
+from .support.tokens import claims_of, header_of
 from .urls import urlpatterns as project_urlpatterns
 
 TOKEN = "/auth/token/"

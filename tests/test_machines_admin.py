@@ -15,8 +15,9 @@ from authmodes.admin.machine_clients import MachineClientAdmin
 from authmodes.admin.machine_forms import MachineClientForm
 from authmodes.models import MachineClient
 
-from .conftest import Browser, post_json
-from .test_admin import make_staff, sign_in
+from .support.browser import Browser
+from .support.logins import post_json
+from .support.staff import make_staff, sign_in_to_admin
 
 LIST = "/admin/authmodes/machineclient/"
 ADD = f"{LIST}add/"
@@ -27,7 +28,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def root(admin_user: Any) -> Browser:
-    return sign_in(admin_user)
+    return sign_in_to_admin(admin_user)
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_rotation_shows_the_new_secret_once_and_the_old_one_goes_on(root, clie
 )
 def test_the_administrator_chooses_the_overlap(admin_user, clock, hours, seconds, is_over):
     row, old = machines.create("Reports", "reports:read")
-    new = shown(sign_in(admin_user).submit(url(row, "rotate"), {"hours": str(hours)}))
+    new = shown(sign_in_to_admin(admin_user).submit(url(row, "rotate"), {"hours": str(hours)}))
     clock.shift(timedelta(seconds=seconds))
     assert exchange(row, old) == (401 if is_over else 200)
     assert exchange(row, new) == 200
@@ -156,7 +157,7 @@ MAY: dict[str, tuple[set[str], set[str]]] = {
 @pytest.mark.parametrize("may", MAY)
 def test_each_permission_opens_one_thing(row, may):
     codenames, allowed = MAY[may]
-    browser = sign_in(make_staff("staff", *codenames))
+    browser = sign_in_to_admin(make_staff("staff", *codenames))
     answers = {
         "list": browser.get(LIST),
         "page": browser.get(url(row)),
@@ -242,7 +243,7 @@ def moment(value: datetime) -> dict[str, str]:
 def test_a_client_that_has_expired_can_be_given_more_time(admin_user, clock):
     row, secret = machines.create("Reports", "a", expires_at=timezone.now() + HOUR)
     clock.shift(HOUR)
-    browser = sign_in(admin_user)
+    browser = sign_in_to_admin(admin_user)
     assert exchange(row, secret) == 401
     assert "Expired" in browser.get(LIST).content.decode()
     assert browser.submit(url(row, "rotate"), {"hours": "1"}).status_code == 302

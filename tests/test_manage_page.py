@@ -7,7 +7,7 @@ import pytest
 
 from authmodes.models import LoginSession
 
-from .conftest import Browser
+from .support.browser import Browser
 
 URL = "/auth/sessions/manage/"
 

@@ -10,10 +10,7 @@ from django.contrib.auth import (
     alogin,
     alogout,
     get_user_model,
-    update_session_auth_hash,
 )
-from django.contrib.auth import login as django_login
-from django.contrib.auth import logout as django_logout
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.http import HttpRequest, JsonResponse
@@ -24,11 +21,10 @@ from django.urls import path
 from authmodes import registry
 from authmodes.models import LoginSession
 
-from .conftest import API, PASSWORD, Browser, admin_login, only_row
+from .support.browser import Browser, browser_with
+from .support.logins import API, PAGE, PASSWORD, admin_login, only_row
+from .support.views import become, change_password, logout
 from .urls import urlpatterns as project_urlpatterns
-
-PAGE = "/probe/page/"
-
 
 # -- views of a project that does things to sessions ---------------------------------------
 
@@ -56,19 +52,6 @@ def flush_and_go_on(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
-def logout(request: HttpRequest) -> JsonResponse:
-    django_logout(request)
-    return JsonResponse({})
-
-
-def change_password(request: HttpRequest) -> JsonResponse:
-    user = request.user
-    user.set_password("another one")
-    user.save()
-    update_session_auth_hash(request, user)
-    return JsonResponse({})
-
-
 def change_password_and_forget_the_session(request: HttpRequest) -> JsonResponse:
     user = get_user_model().objects.get(pk=request.user.pk)
     user.set_password("another one")
@@ -93,12 +76,6 @@ def revoked_before_cycling(request: HttpRequest) -> JsonResponse:
     assert request.user.is_authenticated
     registry.revoke_all(LoginSession.objects.all())
     request.session.cycle_key()
-    return JsonResponse({})
-
-
-def become(request: HttpRequest, name: str) -> JsonResponse:
-    user = get_user_model().objects.get(username=name)
-    django_login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return JsonResponse({})
 
 
@@ -178,12 +155,6 @@ def assert_signed_out(browser):
     assert browser.get(PAGE).status_code == 302
 
 
-def replay(key):
-    browser = Browser()
-    browser.cookies["sessionid"] = key
-    return browser
-
-
 # -- limits --------------------------------------------------------------------------------
 
 
@@ -242,7 +213,7 @@ def test_a_login_that_lapsed_does_not_come_back_with_a_longer_timeout(cookie, cl
     key = cookie.browser.session_cookie
     assert_signed_out(cookie.browser)
     settings.AUTHMODES_IDLE_TIMEOUT = None
-    assert_signed_out(replay(key))
+    assert_signed_out(browser_with(key))
 
 
 # -- the touch -----------------------------------------------------------------------------
@@ -292,7 +263,7 @@ def test_a_login_that_is_revoked_while_its_request_saves_stays_revoked(cookie):
     cookie.browser.get("/revoked-meanwhile/")
     assert not Session.objects.filter(session_key=key).exists()
     assert_signed_out(cookie.browser)
-    assert_signed_out(replay(key))
+    assert_signed_out(browser_with(key))
 
 
 def test_a_login_that_is_revoked_before_its_request_cycles_the_key_stays_revoked(cookie):
@@ -314,7 +285,7 @@ def test_a_cycled_key_is_followed(page, cookie):
     row = only_row()
     assert (row.session_key, row.ended_at) == (new, None)
     assert cookie.get().status_code == 200
-    assert_signed_out(replay(old))
+    assert_signed_out(browser_with(old))
     registry.revoke(row)
     assert_signed_out(cookie.browser)
     assert not Session.objects.filter(session_key=new).exists()
@@ -326,7 +297,7 @@ def test_a_flush_ends_the_login(page, cookie):
     cookie.browser.get(page)
     assert only_row().end_reason == "logout"
     assert_signed_out(cookie.browser)
-    assert_signed_out(replay(old))
+    assert_signed_out(browser_with(old))
 
 
 def test_storing_something_in_the_session_changes_nothing(cookie):
@@ -391,7 +362,7 @@ def test_becoming_somebody_else_ends_the_old_login(cookie, bob):
     assert cookie.row.end_reason == "logout"
     row = LoginSession.objects.active().get()
     assert (row.user, row.session_key) == (bob, cookie.browser.session_cookie)
-    assert_signed_out(replay(old))
+    assert_signed_out(browser_with(old))
 
 
 def test_becoming_oneself_again_is_a_new_login(cookie, alice):
@@ -400,7 +371,7 @@ def test_becoming_oneself_again_is_a_new_login(cookie, alice):
     assert cookie.row.end_reason == "logout"
     assert LoginSession.objects.active().get().session_key == cookie.browser.session_cookie
     assert cookie.browser.session_cookie != old
-    assert_signed_out(replay(old))
+    assert_signed_out(browser_with(old))
 
 
 # -- a session from before -----------------------------------------------------------------
@@ -414,7 +385,7 @@ def unregistered(alice):
     session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
     session["_auth_user_hash"] = alice.get_session_auth_hash()
     session.save()
-    return replay(session.session_key)
+    return browser_with(session.session_key)
 
 
 def test_a_session_from_before_is_adopted_once(unregistered, alice):

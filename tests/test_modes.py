@@ -6,26 +6,20 @@ from django.test.utils import override_settings
 
 from authmodes.models import LoginSession
 
-from .conftest import (
+from .support.browser import Browser
+from .support.logins import (
     API,
     PASSWORD,
-    Browser,
     admin_login,
     call_with,
     html_login,
     only_row,
     post_json,
     refresh,
+    sign_in,
 )
 
 OTHER = {"session": "jwt", "jwt": "session"}
-
-
-def sign_in(mode=None, query=""):
-    body = {"username": "alice", "password": PASSWORD}
-    if mode is not None:
-        body["mode"] = mode
-    return Browser().send_json(f"/auth/login/{query}", body)
 
 
 # -- switching -----------------------------------------------------------------------------
@@ -96,7 +90,7 @@ def test_an_unknown_mode_is_400_and_makes_nothing(alice):
 @pytest.mark.parametrize("only", ["session", "jwt"])
 def test_a_login_that_names_no_mode_gets_the_only_one(only, alice):
     with override_settings(AUTHMODES_MODE=only):
-        assert sign_in().json()["mode"] == only
+        assert sign_in(None).json()["mode"] == only
 
 
 @pytest.mark.parametrize("default", ["session", "jwt"])
@@ -112,7 +106,7 @@ def test_in_both_a_login_that_names_no_mode_gets_the_default(default, named, ali
 def test_a_mode_is_named_in_the_body_or_in_the_query(mode, default, alice):
     with override_settings(AUTHMODES_DEFAULT_MODE=default):
         assert sign_in(mode).json()["mode"] == mode
-        assert sign_in(query=f"?mode={mode}").json()["mode"] == mode
+        assert sign_in(None, query=f"?mode={mode}").json()["mode"] == mode
 
 
 def test_the_body_outranks_the_query(mode, alice):

@@ -7,7 +7,8 @@ from django.test import Client
 from authmodes.models import LoginSession
 from authmodes.signals import login_session_started
 
-from .conftest import PASSWORD, Browser
+from .support.browser import Browser
+from .support.logins import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,11 +27,10 @@ def _notify(settings):
 
 
 @pytest.fixture
-def sign_in(alice, mode):
+def sign_in_from(alice, mode):
     def from_(agent=FIREFOX, address=HOME):
         browser = Browser(HTTP_USER_AGENT=agent, REMOTE_ADDR=address)
-        body = {"username": "alice", "password": PASSWORD, "mode": mode}
-        response = browser.send_json("/auth/login/", body)
+        response = sign_in(mode, browser)
         assert response.status_code == 200, response.content
         return response.json()
 
@@ -50,8 +50,8 @@ def heard():
     login_session_started.disconnect(listen)
 
 
-def test_the_first_login_ever_is_no_news(sign_in):
-    sign_in()
+def test_the_first_login_ever_is_no_news(sign_in_from):
+    sign_in_from()
     assert mail.outbox == []
 
 
@@ -68,38 +68,38 @@ def test_the_first_login_ever_is_no_news(sign_in):
         (FIREFOX, "::ffff:198.51.100.7", 1),
     ],
 )
-def test_only_another_client_or_network_is_news(agent, address, expected, sign_in):
-    sign_in()
-    sign_in(agent, address)
+def test_only_another_client_or_network_is_news(agent, address, expected, sign_in_from):
+    sign_in_from()
+    sign_in_from(agent, address)
     assert len(mail.outbox) == expected
 
 
-def test_a_client_is_news_once(sign_in):
-    sign_in()
+def test_a_client_is_news_once(sign_in_from):
+    sign_in_from()
     for _ in range(3):
-        sign_in(SAFARI)
+        sign_in_from(SAFARI)
     assert len(mail.outbox) == 1
 
 
-def test_a_client_whose_login_ended_is_known_still(sign_in):
-    sign_in()
-    sign_in(SAFARI, AWAY)
+def test_a_client_whose_login_ended_is_known_still(sign_in_from):
+    sign_in_from()
+    sign_in_from(SAFARI, AWAY)
     LoginSession.objects.update(ended_at="2031-01-01T00:00Z", end_reason="logout")
-    sign_in(SAFARI, AWAY)
+    sign_in_from(SAFARI, AWAY)
     assert len(mail.outbox) == 1
 
 
-def test_switched_off_nothing_is_sent(sign_in, settings, heard):
+def test_switched_off_nothing_is_sent(sign_in_from, settings, heard):
     settings.AUTHMODES_NOTIFY_NEW_LOGIN = False
-    sign_in()
-    sign_in(SAFARI)
+    sign_in_from()
+    sign_in_from(SAFARI)
     assert mail.outbox == []
     assert heard == [None, None]
 
 
-def test_the_mail_says_what_to_know_and_where_to_end_it(sign_in):
-    sign_in()
-    sign_in(SAFARI, AWAY)
+def test_the_mail_says_what_to_know_and_where_to_end_it(sign_in_from):
+    sign_in_from()
+    sign_in_from(SAFARI, AWAY)
     (message,) = mail.outbox
     assert message.to == ["alice@example.com"]
     assert "New sign-in to your account" in message.subject
@@ -116,31 +116,31 @@ def test_the_mail_says_what_to_know_and_where_to_end_it(sign_in):
     assert key is None or key not in message.body + html
 
 
-def test_the_signal_tells_whether_the_client_is_new(sign_in, heard):
-    sign_in()
-    sign_in()
-    sign_in(SAFARI)
+def test_the_signal_tells_whether_the_client_is_new(sign_in_from, heard):
+    sign_in_from()
+    sign_in_from()
+    sign_in_from(SAFARI)
     assert heard == [False, False, True]
 
 
 @pytest.mark.parametrize("error", [OSError("away"), RuntimeError("a mail service's own error")])
-def test_a_mail_server_that_is_down_keeps_nobody_out(error, sign_in, monkeypatch, caplog):
-    sign_in()
+def test_a_mail_server_that_is_down_keeps_nobody_out(error, sign_in_from, monkeypatch, caplog):
+    sign_in_from()
 
     def fail(*args, **kwargs):
         raise error
 
     monkeypatch.setattr("django.core.mail.EmailMultiAlternatives.send", fail)
-    answer = sign_in(SAFARI)
+    answer = sign_in_from(SAFARI)
     assert LoginSession.objects.active().filter(sid=answer["sid"]).exists()
     assert answer["sid"] in caplog.text
 
 
-def test_a_user_without_an_address_gets_none(alice, sign_in):
+def test_a_user_without_an_address_gets_none(alice, sign_in_from):
     alice.email = ""
     alice.save()
-    sign_in()
-    sign_in(SAFARI)
+    sign_in_from()
+    sign_in_from(SAFARI)
     assert mail.outbox == []
 
 
@@ -163,9 +163,9 @@ def test_a_login_by_code_of_the_project_needs_no_real_request(alice):
         "%(at)s {{ user.password }} {% debug %}",
     ],
 )
-def test_what_a_client_calls_itself_is_only_text(agent, sign_in):
-    sign_in()
-    sign_in(agent)
+def test_what_a_client_calls_itself_is_only_text(agent, sign_in_from):
+    sign_in_from()
+    sign_in_from(agent)
     (message,) = mail.outbox
     html = message.alternatives[0][0]
     for tag in ("<script", "<img"):
@@ -178,8 +178,8 @@ def test_what_a_client_calls_itself_is_only_text(agent, sign_in):
     assert "correct horse" not in message.body
 
 
-def test_it_costs_the_same_with_a_long_history(sign_in, alice, django_assert_max_num_queries):
-    sign_in()
+def test_it_costs_the_same_with_a_long_history(sign_in_from, alice, django_assert_max_num_queries):
+    sign_in_from()
     rows = [LoginSession.objects.get()] * 300
     for row in rows:
         row.pk = None
@@ -195,12 +195,12 @@ def test_it_costs_the_same_with_a_long_history(sign_in, alice, django_assert_max
         for row in rows
     )
     with django_assert_max_num_queries(40):
-        sign_in(SAFARI)
+        sign_in_from(SAFARI)
 
 
-def test_a_user_of_many_clients_signs_in_as_fast_as_others(alice, sign_in, monkeypatch):
+def test_a_user_of_many_clients_signs_in_as_fast_as_others(alice, sign_in_from, monkeypatch):
     """To name a client takes milliseconds."""
-    sign_in()
+    sign_in_from()
     row = LoginSession.objects.get()
     times = {name: getattr(row, name) for name in ("created_at", "last_seen_at", "expires_at")}
     LoginSession.objects.bulk_create(
@@ -209,7 +209,7 @@ def test_a_user_of_many_clients_signs_in_as_fast_as_others(alice, sign_in, monke
     )
     named = []
     monkeypatch.setattr("authmodes.notices.client_label", lambda agent: named.append(agent) or "")
-    sign_in("a99")
+    sign_in_from("a99")
     assert named == []
-    sign_in(SAFARI)
+    sign_in_from(SAFARI)
     assert len(named) == 20

@@ -22,7 +22,8 @@ from authmodes.openapi import components, endpoints, shapes
 from authmodes.views.base import DoorMixin
 from authmodes.views.login import LoginView
 
-from .conftest import PASSWORD, Browser, call_with, post_json
+from .support.browser import Browser
+from .support.logins import PASSWORD, call_with, post_json, sign_in
 
 ROOT = Path(__file__).parent.parent
 # A page for people.
@@ -222,31 +223,26 @@ def conforms():
     return check
 
 
-def rest_login(mode, **extra):
-    body = {"username": "alice", "password": PASSWORD, "mode": mode, **extra}
-    return Browser().send_json("/auth/login/", body)
-
-
 def test_the_check_itself_finds_what_is_wrong(conforms, alice):
     with pytest.raises(jsonschema.ValidationError):
-        conforms("authmodes_csrf", rest_login("jwt"), 200)
+        conforms("authmodes_csrf", sign_in("jwt"), 200)
     with pytest.raises(KeyError):
-        conforms("authmodes_index", rest_login("jwt", password="wrong"), 401)
+        conforms("authmodes_index", sign_in("jwt", password="wrong"), 401)
 
 
 def test_signing_in_answers_as_documented(conforms, mode, alice):
-    conforms("authmodes_login", rest_login(mode), 200)
-    conforms("authmodes_login", rest_login(mode, password="wrong"), 401)
-    conforms("authmodes_login", rest_login("spoon"), 400)
+    conforms("authmodes_login", sign_in(mode), 200)
+    conforms("authmodes_login", sign_in(mode, password="wrong"), 401)
+    conforms("authmodes_login", sign_in("spoon"), 400)
     conforms("authmodes_login", Browser().post("/auth/login/", {}), 400)
     with override_settings(AUTHMODES_MAX_LOGIN_SESSIONS=1, AUTHMODES_LIMIT_POLICY="refuse"):
-        conforms("authmodes_login", rest_login(mode), 403)
+        conforms("authmodes_login", sign_in(mode), 403)
 
 
 def test_a_pending_stage_answers_as_documented(conforms, mode, alice):
     TOTP.activate(alice, generate_totp_secret())
-    conforms("authmodes_login", rest_login(mode), 401)
-    assert rest_login(mode).json()["code"] == "stage_pending"
+    conforms("authmodes_login", sign_in(mode), 401)
+    assert sign_in(mode).json()["code"] == "stage_pending"
 
 
 def test_what_the_signed_in_user_sees_is_as_documented(conforms, mode, login):

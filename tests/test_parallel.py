@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from asgiref.sync import async_to_sync, sync_to_async
-from django.contrib.auth import get_user_model, update_session_auth_hash
+from django.contrib.auth import get_user_model
 from django.contrib.auth import login as django_login
 from django.contrib.sessions.backends import file
 from django.contrib.sessions.models import Session
@@ -21,12 +21,12 @@ from rest_framework.response import Response
 from authmodes import memory, registry, stores
 from authmodes.models import LoginSession
 
-from .conftest import API, PASSWORD, Browser, only_row
-from .test_adoption import signed_in
-from .test_key_rotation import at_once, sent_key
+from .support.browser import Browser, browser_with
+from .support.logins import API, PAGE, PASSWORD, only_row
+from .support.sessions import at_once, sent_key, session_without_row
+from .support.views import change_password, cycle, put
 from .urls import urlpatterns as project_urlpatterns
 
-PAGE = "/probe/page/"
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 GRACE = timedelta(seconds=11)
 EVERY_REQUEST = timedelta(0)
@@ -39,35 +39,15 @@ hooks = {}
 # -- views ---------------------------------------------------------------------------------
 
 
-def put(request: HttpRequest, name: str) -> JsonResponse:
-    assert request.user.is_authenticated
-    request.session[name] = True
-    return JsonResponse({})
-
-
 def contents(request: HttpRequest) -> JsonResponse:
     assert request.user.is_authenticated
     return JsonResponse({"names": list(request.session.keys())})
-
-
-def cycle(request: HttpRequest) -> JsonResponse:
-    assert request.user.is_authenticated
-    request.session.cycle_key()
-    return JsonResponse({})
 
 
 def cycle_and_wait(request: HttpRequest) -> JsonResponse:
     assert request.user.is_authenticated
     request.session.cycle_key()
     hooks["cycled"](request)
-    return JsonResponse({})
-
-
-def change_password(request: HttpRequest) -> JsonResponse:
-    user = request.user
-    user.set_password("another one")
-    user.save()
-    update_session_auth_hash(request, user)
     return JsonResponse({})
 
 
@@ -194,26 +174,20 @@ def engine(request, settings, tmp_path, monkeypatch):
     return request.param
 
 
-def with_key(key):
-    browser = Browser()
-    browser.cookies["sessionid"] = key
-    return browser
-
-
 def parallel(request, path):
     """The same browser, in parallel; gives back its key afterwards."""
-    other = with_key(request.COOKIES["sessionid"])
+    other = browser_with(request.COOKIES["sessionid"])
     answer = other.get(path)
     assert answer.status_code == 200, answer
     return other.session_cookie
 
 
 def is_signed_in(key):
-    return with_key(key).get(API).status_code == 200
+    return browser_with(key).get(API).status_code == 200
 
 
 def names_in(key):
-    names = with_key(key).get("/contents/").json()["names"]
+    names = browser_with(key).get("/contents/").json()["names"]
     return [name for name in names if not name.startswith("_")]
 
 
@@ -264,7 +238,7 @@ def test_an_async_request_overtaken_is_not_signed_out(login, settings):
     client = AsyncClient()
     client.cookies["sessionid"] = used.browser.session_cookie
     answer = async_to_sync(client.get)("/async-slow/")
-    assert with_key(got["key"]).get(PAGE).status_code == 200
+    assert browser_with(got["key"]).get(PAGE).status_code == 200
     morsel = answer.cookies.get("sessionid")
     assert morsel is None or morsel.value == got["key"]
 
@@ -298,7 +272,7 @@ def test_a_touch_while_another_request_changes_the_key_ends_nobodys_login(login)
     hooks["during"], hooks["cycled"] = during, after_cycle
 
     def slow():
-        browser = with_key(key)
+        browser = browser_with(key)
         browser.raise_request_exception = False
         try:
             return browser.get("/slow-asks-last/").status_code
@@ -336,7 +310,7 @@ def test_a_view_that_saves_does_not_bring_the_old_key_back(page, engine, login, 
     morsel = answer.cookies.get("sessionid")
     assert morsel is None or morsel.value == got["key"], "signed out"
     clock.shift(GRACE)
-    assert with_key(old).get(API).status_code == 401
+    assert browser_with(old).get(API).status_code == 401
     assert is_signed_in(got["key"])
 
 
@@ -358,16 +332,16 @@ def test_saving_every_request_does_not_bring_the_old_key_back(login, clock, sett
     got = {}
 
     def meanwhile(request):
-        browser = with_key(second)
+        browser = browser_with(second)
         assert browser.get(PAGE).status_code == 200
         got["key"] = browser.session_cookie
 
     hooks["outer"] = meanwhile
-    late = with_key(first)
+    late = browser_with(first)
     late.get(PAGE)  # led on to `second`, which is rotated before Django saves it
     assert got["key"] not in (first, second)
     clock.shift(GRACE)
-    assert with_key(second).get(API).status_code == 401
+    assert browser_with(second).get(API).status_code == 401
     assert is_signed_in(got["key"])
 
 
@@ -383,7 +357,7 @@ def test_a_crowd_with_every_request_saved(login, settings, repetition):
     def surf(number):
         statuses = []
         for _turn in range(10):
-            answer = with_key(jar["key"]).get(PAGE)
+            answer = browser_with(jar["key"]).get(PAGE)
             statuses.append(answer.status_code)
             jar["key"] = sent_key(answer) or jar["key"]
             seen.append(jar["key"])
@@ -453,8 +427,8 @@ def test_of_two_changed_keys_a_revocation_ends_both(engine, login, settings, tmp
     hooks["during"] = lambda request: got.update(key=parallel(request, "/cycle/"))
     used.browser.get("/slow-cycles/")
     registry.revoke(only_row())
-    assert with_key(used.browser.session_cookie).get(API).status_code == 401
-    assert with_key(got["key"]).get(API).status_code == 401
+    assert browser_with(used.browser.session_cookie).get(API).status_code == 401
+    assert browser_with(got["key"]).get(API).status_code == 401
 
 
 def test_of_two_changed_keys_the_other_costs_no_more(login, clock, django_assert_num_queries):
@@ -462,7 +436,7 @@ def test_of_two_changed_keys_the_other_costs_no_more(login, clock, django_assert
     got = {}
     hooks["during"] = lambda request: got.update(key=parallel(request, "/cycle/"))
     used.browser.get("/slow-cycles/")
-    browser = with_key(got["key"])
+    browser = browser_with(got["key"])
     clock.shift(2 * MINUTE)
     browser.get(PAGE)
     with django_assert_num_queries(2):
@@ -478,7 +452,7 @@ def test_of_two_changed_keys_the_other_is_not_signed_out_by_the_rotation(login, 
     hooks["during"] = lambda request: got.update(key=parallel(request, PAGE))
     used.browser.get("/slow-asks-last/")
     # The answer of the parallel request reaches the browser last.
-    browser = with_key(got["key"])
+    browser = browser_with(got["key"])
     for _ in range(3):
         clock.shift(11 * MINUTE)
         assert browser.get(PAGE).status_code == 200
@@ -490,12 +464,12 @@ def test_twenty_at_once_after_the_secret_key_changed_leave_one_session(login, se
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = OTHER_SECRET_KEY
     key = used.browser.session_cookie
-    answers = at_once(20, lambda number: with_key(key).get(PAGE))
+    answers = at_once(20, lambda number: browser_with(key).get(PAGE))
     keys = {sent_key(answer) for answer in answers} - {None, ""}
     # Whichever answer comes last, the browser must end up with the key of the row, or at
     # least with one that a revocation ends.
     registry.revoke(only_row())
-    alive = [one for one in keys if with_key(one).get(PAGE).status_code == 200]
+    alive = [one for one in keys if browser_with(one).get(PAGE).status_code == 200]
     assert alive == []
 
 
@@ -513,23 +487,23 @@ def test_a_new_password_wins_over_a_rotation_that_was_faster(engine, login, cloc
 
 def test_adoption_beside_a_rotation_makes_one_row(alice, settings, clock):
     settings.AUTHMODES_ROTATE_SESSION_AFTER = EVERY_REQUEST
-    key = signed_in(alice, settings)
+    key = session_without_row(alice)
     hooks["during"] = lambda request: parallel(request, PAGE)
-    assert with_key(key).get("/slow-asks-last/").status_code == 200
+    assert browser_with(key).get("/slow-asks-last/").status_code == 200
     assert LoginSession.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_adoption_does_not_bring_a_revoked_login_back(alice, settings):
     settings.AUTHMODES_ROTATE_SESSION_AFTER = EVERY_REQUEST
-    key = signed_in(alice, settings)
+    key = session_without_row(alice)
 
     def during(request):
         parallel(request, PAGE)  # adopted and rotated
         assert registry.revoke_user(alice) == 1
 
     hooks["during"] = during
-    browser = with_key(key)
+    browser = browser_with(key)
     browser.raise_request_exception = False
     browser.get("/slow-asks-last/")
     assert browser.get(PAGE).status_code == 302, "signed in again"
@@ -577,7 +551,7 @@ def test_a_slow_page_does_not_hold_up_the_others(login, settings, atomic_request
     if due:
         make_due(used)
     key = used.browser.session_cookie
-    assert hold_up(lambda path: with_key(key).get(path)) == 200
+    assert hold_up(lambda path: browser_with(key).get(path)) == 200
 
 
 @pytest.mark.servers
@@ -610,7 +584,7 @@ def test_a_page_that_saves_its_user_and_a_login_that_takes_turns(login, settings
     hooks["during"] = during
 
     def page():
-        browser = with_key(key)
+        browser = browser_with(key)
         browser.raise_request_exception = False
         try:
             return browser.get("/saves-user/").status_code
@@ -635,10 +609,8 @@ def test_a_page_that_saves_its_user_and_a_login_that_takes_turns(login, settings
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_login_adopted_in_a_request_that_rolls_back_lives_on(
-    alice, settings, atomic_requests, clock
-):
-    browser = with_key(signed_in(alice, settings))
+def test_a_login_adopted_in_a_request_that_rolls_back_lives_on(alice, atomic_requests, clock):
+    browser = browser_with(session_without_row(alice))
     assert browser.get("/missing/").status_code == 404
     clock.shift(2 * MINUTE)
     assert browser.get(PAGE).status_code == 200
@@ -646,10 +618,8 @@ def test_a_login_adopted_in_a_request_that_rolls_back_lives_on(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_login_adopted_in_a_request_that_rolls_back_is_listed(
-    alice, settings, atomic_requests, clock
-):
-    browser = with_key(signed_in(alice, settings))
+def test_a_login_adopted_in_a_request_that_rolls_back_is_listed(alice, atomic_requests, clock):
+    browser = browser_with(session_without_row(alice))
     assert browser.get("/missing/").status_code == 404
     assert browser.get(PAGE).status_code == 200
     assert LoginSession.objects.active().count() == 1
@@ -708,8 +678,8 @@ def test_a_commit_that_fails_during_a_rotation_signs_nobody_out(
     used.browser.raise_request_exception = False
     assert used.browser.get(PAGE).status_code == 500
     monkeypatch.setattr(stores, "retire", retire)
-    assert with_key(key).get(PAGE).status_code == 200
-    browser = with_key(key)
+    assert browser_with(key).get(PAGE).status_code == 200
+    browser = browser_with(key)
     for _ in range(3):
         assert browser.get(PAGE).status_code == 200
 

@@ -6,11 +6,10 @@ from django.contrib.auth import get_user_model
 
 from authmodes.models import LoginSession
 
-from .processes import serve
+from .support.logins import PASSWORD
+from .support.processes import serve
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def servers():
         yield urls
 
 
-def sign_in(url: str, mode: str) -> requests.Session:
+def sign_in_over_http(url: str, mode: str) -> requests.Session:
     """Sign in over HTTP; the session that comes back carries the cookie or the tokens."""
     session = requests.Session()
     token = session.get(f"{url}/auth/csrf/", timeout=10).json()["csrf_token"]
@@ -43,7 +42,7 @@ def sign_in(url: str, mode: str) -> requests.Session:
 @pytest.mark.parametrize("mode", ["session", "jwt"])
 def test_a_login_revoked_in_one_process_is_refused_by_the_other(servers, mode):
     one, other = servers
-    victim, owner = sign_in(one, mode), sign_in(one, "session")
+    victim, owner = sign_in_over_http(one, mode), sign_in_over_http(one, "session")
     assert victim.get(f"{other}/auth/user/", timeout=10).status_code == 200
 
     revoked = owner.delete(f"{one}/auth/sessions/{victim.sid}/", timeout=10)
@@ -55,7 +54,7 @@ def test_a_login_revoked_in_one_process_is_refused_by_the_other(servers, mode):
 
 def test_a_refresh_token_revoked_in_one_process_is_refused_by_the_other(servers):
     one, other = servers
-    victim, owner = sign_in(one, "jwt"), sign_in(one, "session")
+    victim, owner = sign_in_over_http(one, "jwt"), sign_in_over_http(one, "session")
 
     owner.delete(f"{one}/auth/sessions/{victim.sid}/", timeout=10)
 

@@ -15,7 +15,9 @@ from authmodes import registry
 from authmodes.models import HandoffCode, LoginSession
 from authmodes.urls import urlpatterns
 
-from .conftest import API, Browser, call_with, claims_of, refresh
+from .support.browser import Browser
+from .support.logins import API, call_with, refresh
+from .support.tokens import claims_of
 
 CHALLENGE = 'Bearer realm="api"'
 INVALID = 'Bearer realm="api", error="invalid_token"'

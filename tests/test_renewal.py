@@ -10,10 +10,10 @@ from django.urls import path
 
 from authmodes.models import LoginSession
 
-from .conftest import API, PASSWORD, Browser, admin_login, html_login
+from .support.browser import Browser
+from .support.logins import API, PAGE, PASSWORD, admin_login, html_login, sign_in
 from .urls import urlpatterns as project_urlpatterns
 
-PAGE = "/probe/page/"
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
@@ -74,13 +74,6 @@ def sent_age(response):
     """The age in seconds of the cookie that an answer sends, None if it sends none."""
     morsel = response.cookies.get("sessionid")
     return None if morsel is None else morsel["max-age"]
-
-
-def sign_in(browser):
-    body = {"username": "alice", "password": PASSWORD, "mode": "session"}
-    response = browser.send_json("/auth/login/", body)
-    assert response.status_code == 200
-    return response
 
 
 # -- renewal -------------------------------------------------------------------------------
@@ -258,7 +251,7 @@ def ninety_minutes(settings):
 
 def test_at_login_the_cookie_is_cut_to_the_absolute_lifetime(alice, settings):
     settings.AUTHMODES_ABSOLUTE_LIFETIME = timedelta(minutes=20)
-    assert sent_age(sign_in(Browser())) == 20 * 60
+    assert sent_age(sign_in()) == 20 * 60
     browser = Browser()
     browser.get("/accounts/login/")
     form = {"login": "alice", "password": PASSWORD, "remember": "on"}
@@ -307,7 +300,7 @@ def test_rotation_does_not_push_the_end(ninety_minutes, login, clock, settings):
 
 def test_an_age_that_a_view_sets_is_capped_too(ninety_minutes, alice, clock, settings):
     settings.SESSION_COOKIE_AGE = 7 * 86400
-    assert sent_age(sign_in(Browser())) == 90 * 60
+    assert sent_age(sign_in()) == 90 * 60
 
 
 def test_a_new_login_in_the_same_session_has_an_end_of_its_own(login, clock, settings):

@@ -14,7 +14,8 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 from authmodes import machines, registry
 from authmodes.models import LoginSession
 
-from .conftest import post_json, redirect_query, refresh
+from .support.handoff import redirect_query
+from .support.logins import post_json, refresh
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "replica"])
 

@@ -16,7 +16,7 @@ from authmodes import registry
 from authmodes.models import LoginSession
 from authmodes.signals import login_session_ended
 
-from .conftest import API, Login, call_with, post_json, refresh
+from .support.logins import API, Login, call_with, post_json, refresh
 
 # Longer than every limit below, so that the row is judged and not only the token's `exp`.
 LONG_LIVED = {"ACCESS_TOKEN_LIFETIME": timedelta(days=40)}

@@ -19,7 +19,8 @@ from authmodes.models import LoginSession
 from authmodes.serializers import TokenRefreshSerializer
 from authmodes.signals import refresh_token_reused
 
-from .conftest import call_with, claims_of, only_row, post_json, refresh
+from .support.logins import call_with, only_row, post_json, refresh
+from .support.tokens import claims_of
 from .urls import urlpatterns as project_urlpatterns
 
 SECOND = timedelta(seconds=1)

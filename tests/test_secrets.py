@@ -22,19 +22,17 @@ from django.utils.log import AdminEmailHandler
 from authmodes import handoff, machines, registry, sign_in
 from authmodes.models import HandoffCode, LoginSession
 
-from .conftest import (
+from .support.browser import Browser
+from .support.handoff import NEXT, Handoff, redirect_query
+from .support.logins import (
     API,
-    NEXT,
     PASSWORD,
     UID,
-    Browser,
-    Handoff,
     Login,
     admin_login,
     call_with,
     html_login,
     post_json,
-    redirect_query,
     refresh,
     social_login,
 )

@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from authmodes.sessions.digest import digest_of
 
-from .conftest import API, Browser
+from .support.browser import Browser
+from .support.logins import API
 
 ENGINES = ["authmodes.sessions.db", "authmodes.sessions.cached_db"]
 pytestmark = pytest.mark.django_db

@@ -17,7 +17,8 @@ from rest_framework_simplejwt.utils import get_md5_hash_password
 
 from authmodes.models import LoginSession
 
-from .conftest import PASSWORD, Login, call_with, claims_of, only_row, post_json, refresh
+from .support.logins import PASSWORD, Login, call_with, only_row, post_json, refresh
+from .support.tokens import claims_of
 from .urls import urlpatterns as project_urlpatterns
 
 SERIALIZERS = {

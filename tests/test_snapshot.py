@@ -21,8 +21,8 @@ from rest_framework.response import Response
 from authmodes import registry, revocations
 from authmodes.models import LoginSession
 
-from .conftest import API, PASSWORD, call_with, post_json, refresh
-from .processes import serve
+from .support.logins import API, PASSWORD, call_with, post_json, refresh
+from .support.processes import serve
 from .urls import urlpatterns as project_urlpatterns
 
 INVALID = 'Bearer realm="api", error="invalid_token"'

@@ -28,8 +28,9 @@ from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import LoginSession, SpentToken
 from authmodes.provider_tokens import _tidied
 
-from .conftest import API, Browser, Login, in_mode, post_json
-from .oidc_provider import CLIENT_ID, REDIRECT_URI, app_of
+from .support.browser import Browser
+from .support.logins import API, Login, in_mode, post_json
+from .support.oidc_provider import CLIENT_ID, REDIRECT_URI, app_of
 
 User = get_user_model()
 

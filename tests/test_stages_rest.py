@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -13,7 +12,7 @@ from allauth.mfa.base.views import TrustView
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.signals import authenticator_added
-from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
+from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.forms import SignupForm
 from allauth.socialaccount.models import SocialAccount
 from django import forms
@@ -28,13 +27,15 @@ from authmodes import registry
 from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import HandoffCode, LoginSession, SpentToken
 
-from .conftest import API, PASSWORD, UID, Browser, Handoff, html_login, only_row, post_json
-from .oidc_provider import CLIENT_ID
+from .support.browser import Browser
+from .support.handoff import Handoff
+from .support.logins import API, PASSWORD, UID, html_login, only_row, post_json
+from .support.mfa import SECRET, totp_code
+from .support.oidc_provider import CLIENT_ID
 from .urls import urlpatterns as project_urlpatterns
 
 User = get_user_model()
 
-SECRET = "JBSWY3DPEHPK3PXP"
 MFA_PAGE = "/accounts/2fa/authenticate/"
 VERIFICATION = {"ACCOUNT_EMAIL_VERIFICATION": "mandatory", "SOCIALACCOUNT_EMAIL_REQUIRED": False}
 
@@ -79,10 +80,6 @@ def token_door(request, alice, provider):
 @pytest.fixture(params=[kind for kind, mode in WAYS if mode == "session"])
 def cookie_door(request, alice, provider):
     return Door(request.param, "session", alice, provider)
-
-
-def totp_code():
-    return format_hotp_value(hotp_value(SECRET, int(time.time()) // 30))
 
 
 @pytest.fixture

@@ -20,18 +20,10 @@ from authmodes import stores
 from authmodes.models import LoginSession
 from authmodes.stepup import RecentLogin, recent_login
 
-from .conftest import (
-    PASSWORD,
-    UID,
-    Browser,
-    call_with,
-    claims_of,
-    html_login,
-    only_row,
-    refresh,
-    social_login,
-)
-from .test_adoption import browser_with, signed_in
+from .support.browser import Browser, browser_with
+from .support.logins import PASSWORD, UID, call_with, html_login, only_row, refresh, social_login
+from .support.sessions import session_without_row
+from .support.tokens import claims_of
 from .urls import urlpatterns as project_urlpatterns
 
 FIVE = timedelta(minutes=5)
@@ -191,9 +183,9 @@ def test_activity_is_no_proof(browser, clock):
 
 
 @pytest.mark.parametrize("command", [False, True])
-def test_a_session_from_before_authmodes_is_no_proof(command, alice, settings):
+def test_a_session_from_before_authmodes_is_no_proof(command, alice):
     """It may be years old; that it is seen for the first time says nothing."""
-    browser = browser_with(signed_in(alice, settings))
+    browser = browser_with(session_without_row(alice))
     if command:
         call_command("adopt_sessions")
     assert browser.get(PAGE).status_code == 302

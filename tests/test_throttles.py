@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from allauth.core.internal import ratelimit
 from django.core.cache import cache
-from django.core.cache.backends.locmem import LocMemCache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
@@ -16,7 +15,9 @@ from authmodes.conf import conf
 from authmodes.models import LoginSession
 from authmodes.views.login import LoginView
 
-from .conftest import PASSWORD, Browser, post_json, refresh
+from .support.browser import Browser
+from .support.caches import UNREACHABLE
+from .support.logins import PASSWORD, post_json, refresh
 
 EVERY = throttles.EVERY_SCOPE
 PASSWORD_BODY = {"username": "alice", "password": "wrong", "mode": "jwt"}
@@ -469,20 +470,10 @@ def test_counting_costs_no_query(rates, login):
 # -- the cache is away ---------------------------------------------------------------------
 
 
-class Away(LocMemCache):
-    def _down(self, *args, **kwargs):
-        raise ConnectionError("the cache is away")
-
-    get = set = add = incr = delete = get_many = _down
-
-
-AWAY = {"default": {"BACKEND": "tests.test_throttles.Away"}}
-
-
 def test_without_the_cache_nobody_is_refused_and_the_log_says_so(rates, login, settings, caplog):
     signed_in = login("jwt")
     rates(**{EVERY: "1/min"})
-    settings.CACHES = AWAY
+    settings.CACHES = UNREACHABLE
     assert [signed_in.refresh().status_code for _ in range(3)] == [200, 200, 200]
     assert login("jwt").mode == "jwt"
     assert "Cannot count the calls of authmodes_refresh" in caplog.text
@@ -491,7 +482,7 @@ def test_without_the_cache_nobody_is_refused_and_the_log_says_so(rates, login, s
 
 @pytest.mark.parametrize("path", ["/auth/login/", "/auth/token/"])
 def test_without_the_cache_allauths_limits_let_nobody_guess(path, settings, alice):
-    settings.CACHES = AWAY
+    settings.CACHES = UNREACHABLE
     with override_settings(ACCOUNT_RATE_LIMITS={}):
         response = post_json(path, {**PASSWORD_BODY, "password": PASSWORD})
     assert response.status_code == 503

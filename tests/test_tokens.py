@@ -1,8 +1,6 @@
 """What is in a token, and that nothing but a token of ours is accepted for one."""
 
-import base64
 import hashlib
-import hmac
 import json
 import time
 import uuid
@@ -21,21 +19,10 @@ from rest_framework_simplejwt import tokens as simplejwt
 from authmodes import tokens
 from authmodes.models import LoginSession
 
-from .conftest import PASSWORD, call_with, claims_of, header_of, post_json, refresh
+from .support.logins import PASSWORD, call_with, post_json, refresh
+from .support.tokens import base64url, claims_of, forge, header_of
 
 OTHER_KEY = "another-key-of-the-same-length-0123456789-abcdefghijklmnop"
-
-
-def b64(data):
-    raw = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def forge(header, payload, key=None, digest=hashlib.sha256):
-    """A token signed with SECRET_KEY unless told otherwise, so that only one thing is wrong."""
-    head = f"{b64(header)}.{b64(payload)}"
-    secret = (django_settings.SECRET_KEY if key is None else key).encode()
-    return f"{head}.{b64(hmac.new(secret, head.encode(), digest).digest())}"
 
 
 def assert_refused(raw_token):
@@ -133,7 +120,7 @@ def test_the_public_key_is_no_hmac_secret(alice):
     [
         {"jku": "https://evil.example/jwks.json"},
         {"x5u": "https://evil.example/cert.pem"},
-        {"jwk": {"kty": "oct", "k": b64(OTHER_KEY.encode())}},
+        {"jwk": {"kty": "oct", "k": base64url(OTHER_KEY.encode())}},
         {"x5c": ["AAAA"]},
     ],
 )

@@ -12,7 +12,8 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from authmodes import registry
 from authmodes.models import HandoffCode, LoginSession
 
-from .conftest import API, PASSWORD, Browser, Login, html_login, post_json, social_login
+from .support.browser import Browser
+from .support.logins import API, PASSWORD, Login, html_login, post_json, sign_in, social_login
 
 ACCESS, REFRESH = "__Host-authmodes_access", "__Host-authmodes_refresh"
 COOKIES = (ACCESS, REFRESH)
@@ -25,13 +26,6 @@ in_cookies = override_settings(AUTHMODES_TOKEN_TRANSPORT="cookie")
 def _token_cookies():
     with in_cookies:
         yield
-
-
-def sign_in(browser=None, **changed):
-    browser = browser or Browser()
-    response = browser.send_json("/auth/login/", {**BODY, **changed})
-    assert response.status_code == 200, response.content
-    return browser, response
 
 
 def values_of(browser, names=COOKIES):
@@ -54,7 +48,7 @@ HOST_BOUND = {"path": "/", "domain": "", "secure": True, "httponly": True, "same
 
 
 def by_login(browser, alice):
-    return browser.send_json("/auth/login/", BODY)
+    return sign_in("jwt", browser)
 
 
 def by_simplejwts_endpoint(browser, alice):
@@ -62,7 +56,7 @@ def by_simplejwts_endpoint(browser, alice):
 
 
 def by_refresh(browser, alice):
-    sign_in(browser)
+    sign_in("jwt", browser)
     return browser.send_json("/auth/token/refresh/")
 
 
@@ -124,7 +118,7 @@ def test_without_https_the_cookies_have_names_that_a_browser_takes(way, alice):
 
 def test_the_insecure_names_open_nothing_where_cookies_are_secure(alice):
     """A sibling domain could plant them."""
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     stranger = Browser()
     plant(
         stranger,
@@ -139,7 +133,7 @@ def test_the_insecure_names_open_nothing_where_cookies_are_secure(alice):
 @pytest.mark.parametrize("debug", [True, False])
 def test_cookies_are_secure_unless_debug_is_on(debug, alice, settings):
     settings.DEBUG = debug
-    _, response = sign_in()
+    response = sign_in("jwt")
     assert (ACCESS in response.cookies) is not debug
 
 
@@ -147,14 +141,14 @@ def test_cookies_are_secure_unless_debug_is_on(debug, alice, settings):
 
 
 def test_max_age_is_how_long_the_token_counts(alice, clock):
-    _, response = sign_in()
+    response = sign_in("jwt")
     assert response.cookies[ACCESS]["max-age"] == 5 * 60
     assert response.cookies[REFRESH]["max-age"] == 24 * 60 * 60
 
 
 def test_max_age_never_goes_beyond_the_absolute_end(alice, clock):
     with override_settings(AUTHMODES_ABSOLUTE_LIFETIME=timedelta(hours=30)):
-        browser, _ = sign_in()
+        browser = sign_in("jwt").client
     for hours_left in (18, 6):
         clock.shift(timedelta(hours=12))
         response = browser.send_json("/auth/token/refresh/")
@@ -167,7 +161,7 @@ def test_max_age_never_goes_beyond_the_absolute_end(alice, clock):
 
 
 def test_a_retry_within_the_grace_does_not_stretch_the_cookie(alice, clock):
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     before = values_of(browser)
     first = browser.send_json("/auth/token/refresh/").cookies[REFRESH]
     value, max_age = first.value, first["max-age"]
@@ -221,7 +215,8 @@ def state_of_the_database():
 def test_an_unsafe_call_without_a_csrf_token_is_403_and_does_nothing(
     method, path, body, headers, alice, clock
 ):
-    browser, response = sign_in()
+    response = sign_in("jwt")
+    browser = response.client
     path = path.format(sid=response.json()["sid"])
     before, cookies = state_of_the_database(), values_of(browser)
     refused = getattr(browser, method)(
@@ -237,7 +232,7 @@ def test_an_unsafe_call_without_a_csrf_token_is_403_and_does_nothing(
 @pytest.mark.parametrize("path", ["/auth/login/", "/auth/token/refresh/", "/auth/logout/", API])
 def test_a_cross_site_form_gets_nowhere(path, content_type, alice):
     """A form needs no preflight, and `text/plain` can look like JSON."""
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     before = state_of_the_database()
     body = urlencode(BODY) if "form" in content_type else json.dumps(BODY)
     response = browser.post(path, body, content_type, headers={"origin": "https://evil.example"})
@@ -248,14 +243,14 @@ def test_a_cross_site_form_gets_nowhere(path, content_type, alice):
 
 @pytest.mark.parametrize("path", ["/auth/token/refresh/", "/auth/logout/", API])
 def test_a_csrf_token_does_not_help_a_foreign_origin(path, alice):
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     response = browser.send_json(path, headers={"origin": "https://evil.example"})
     assert response.status_code == 403
     assert browser.get(API).status_code == 200
 
 
 def test_a_bearer_header_needs_no_csrf_token(alice):
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     header = {"authorization": f"Bearer {values_of(browser)[ACCESS]}"}
     assert Client(enforce_csrf_checks=True).post(API, headers=header).status_code == 200
 
@@ -273,10 +268,10 @@ def stale(request, alice, bob, clock):
         return browser
     if kind == "cookie":
         # Of a login for cookies: its session id where a token should be.
-        browser, _ = sign_in(browser, mode="session")
+        browser = sign_in("session", browser).client
         plant(browser, access=browser.session_cookie, refresh=browser.session_cookie)
         return browser
-    sign_in(browser, username="bob")
+    sign_in("jwt", browser, username="bob")
     if kind == "expired":
         clock.shift(timedelta(days=40))
     elif kind == "revoked":
@@ -290,13 +285,14 @@ def stale(request, alice, bob, clock):
 
 
 def test_no_cookie_blocks_a_login_for_tokens(stale):
-    browser, response = sign_in(stale)
+    response = sign_in("jwt", stale)
+    browser = response.client
     assert browser.get(API).json() == {"username": "alice", "mode": "jwt"}
     assert response.json()["user"]["username"] == "alice"
 
 
 def test_no_cookie_blocks_a_login_for_a_cookie(stale):
-    sign_in(stale, mode="session")
+    sign_in("session", stale)
     assert stale.get("/probe/page/").json() == {"username": "alice"}
 
 
@@ -321,8 +317,9 @@ def test_no_cookie_blocks_the_pages_for_everybody(stale):
 
 def test_the_refresh_of_one_login_does_not_mind_the_access_cookie_of_another(alice, bob):
     """The refresh token says whose it is."""
-    other, _ = sign_in(username="bob")
-    browser, response = sign_in()
+    other = sign_in("jwt", username="bob").client
+    response = sign_in("jwt")
+    browser = response.client
     plant(browser, access=values_of(other)[ACCESS])
     refreshed = browser.send_json("/auth/token/refresh/")
     assert refreshed.status_code == 200
@@ -333,14 +330,14 @@ def test_the_refresh_of_one_login_does_not_mind_the_access_cookie_of_another(ali
 
 @pytest.mark.parametrize("value", ["garbage", "a.b.c", "x" * 4000])
 def test_a_refresh_does_not_mind_a_garbage_access_cookie(value, alice):
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     plant(browser, access=value)
     assert browser.send_json("/auth/token/refresh/").status_code == 200
     assert browser.get(API).status_code == 200
 
 
 def test_a_client_without_cookies_still_hands_its_refresh_token_to_logout(alice):
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     body = {"refresh": values_of(browser)[REFRESH]}
     assert post_json("/auth/logout/", body).status_code == 204
     assert browser.get(API).status_code == 401
@@ -348,8 +345,8 @@ def test_a_client_without_cookies_still_hands_its_refresh_token_to_logout(alice)
 
 def test_logging_out_with_the_cookies_of_two_logins_ends_both(alice):
     """Whoever holds this browser shall be signed out of it."""
-    one, _ = sign_in()
-    browser, _ = sign_in()
+    one = sign_in("jwt").client
+    browser = sign_in("jwt").client
     plant(browser, access=values_of(one)[ACCESS])
     assert browser.send_json("/auth/logout/").status_code == 204
     assert not LoginSession.objects.active().exists()
@@ -360,7 +357,7 @@ def test_logging_out_with_the_cookies_of_two_logins_ends_both(alice):
 
 @pytest.mark.parametrize("why", ["garbage", "revoked", "expired", "reused", "the access token"])
 def test_a_refused_refresh_takes_both_cookies_back(why, alice, clock):
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     first = values_of(browser)
     if why == "garbage":
         plant(browser, refresh="a.b.c")
@@ -385,7 +382,7 @@ def test_a_refused_refresh_takes_both_cookies_back(why, alice, clock):
 
 def test_a_refresh_without_its_cookie_is_4xx_whatever_the_body_says(alice):
     """With this transport a token in a body is none."""
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     held = values_of(browser)
     stranger = Browser()
     response = stranger.send_json("/auth/token/refresh/", {"refresh": held[REFRESH]})
@@ -396,7 +393,7 @@ def test_a_refresh_without_its_cookie_is_4xx_whatever_the_body_says(alice):
 
 def test_switching_tokens_off_and_on_again_leaves_the_login_as_it_was(alice):
     """A mode that is off refuses; it does not end (the design, section 5)."""
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     with override_settings(AUTHMODES_MODE="session"):
         assert browser.get(API).status_code == 401
         refused = browser.send_json("/auth/token/refresh/")
@@ -411,9 +408,10 @@ def test_switching_tokens_off_and_on_again_leaves_the_login_as_it_was(alice):
 @pytest.mark.parametrize("second", ["alice", "bob"])
 def test_signing_in_over_token_cookies_ends_the_login_that_they_were(second, alice, bob):
     """Nobody could end it any more: its cookies are gone (ASVS V7.2.4)."""
-    browser, first = sign_in()
+    first = sign_in("jwt")
+    browser = first.client
     held = values_of(browser)
-    sign_in(browser, username=second)
+    sign_in("jwt", browser, username=second)
     assert LoginSession.objects.get(sid=first.json()["sid"]).ended_at is not None
     stranger = Browser()
     plant(stranger, access=held[ACCESS], refresh=held[REFRESH])
@@ -440,7 +438,7 @@ def test_a_token_too_large_for_a_cookie_is_a_clear_error_and_no_half_made_login(
 
 
 def test_a_refresh_whose_token_grew_too_large_is_a_clear_error(alice):
-    browser, _ = sign_in()
+    browser = sign_in("jwt").client
     browser.raise_request_exception = False
     with override_settings(AUTHMODES_CLAIMS="tests.test_transport.many_claims"):
         response = browser.send_json("/auth/token/refresh/")

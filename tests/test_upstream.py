@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 import requests
-from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialApp
 from cryptography.hazmat.primitives import serialization
@@ -24,19 +24,12 @@ from rest_framework import throttling
 from authmodes import registry
 from authmodes.models import HandoffCode, LoginSession, SpentToken
 
-from .conftest import (
-    API,
-    NEXT,
-    PASSWORD,
-    Browser,
-    Login,
-    call_with,
-    challenge_of,
-    post_json,
-    redirect_query,
-    refresh,
-)
-from .oidc_upstream import (
+from .support.browser import Browser
+from .support.caches import UNREACHABLE
+from .support.handoff import NEXT, challenge_of, redirect_query
+from .support.logins import API, PASSWORD, Login, call_with, post_json, refresh
+from .support.mfa import totp_code
+from .support.oidc_upstream import (
     BACKCHANNEL,
     CLIENT_ID,
     CLIENT_SECRET,
@@ -46,7 +39,6 @@ from .oidc_upstream import (
     jwk_of,
     unsigned,
 )
-from .test_throttles import AWAY
 
 LOGOUT = "/auth/upstream/logout/idp/"
 EVENTS = "/auth/upstream/events/idp/"
@@ -180,7 +172,7 @@ def handed_over(idp):
 def totp_of(user):
     secret = generate_totp_secret()
     TOTP.activate(user, secret)
-    return lambda: format_hotp_value(hotp_value(secret, int(time.time()) // 30))
+    return lambda: totp_code(secret)
 
 
 @pytest.mark.parametrize("addressed_by", ["sid", "sub"])
@@ -843,7 +835,7 @@ def test_an_answer_without_keys_replaces_none(idp, came_by, clock, answer):
 
 def test_without_the_cache_a_call_is_503_and_may_be_sent_again(idp, came_by, settings):
     used, raw, caches = came_by(), idp.logout_token(), settings.CACHES
-    settings.CACHES = AWAY
+    settings.CACHES = UNREACHABLE
     assert_refused(send(raw), 503)
     assert send_event(idp.event_token(SESSIONS_REVOKED)).status_code == 503
     settings.CACHES = caches
@@ -1017,7 +1009,7 @@ def test_a_dead_refresh_token_learns_nothing_of_the_providers_session(idp, came_
 
 def test_a_cache_that_is_away_does_not_break_a_logout(idp, came_by, settings):
     used = came_by("jwt")
-    settings.CACHES = AWAY
+    settings.CACHES = UNREACHABLE
     assert upstream_url(sign_out(used, upstream=True)) is None
     assert used.row.end_reason == "logout"
 

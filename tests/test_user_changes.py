@@ -20,11 +20,11 @@ from rest_framework.response import Response
 
 from authmodes.models import LoginSession
 
-from .conftest import (
+from .support.browser import Browser
+from .support.handoff import Handoff
+from .support.logins import (
     API,
     PASSWORD,
-    Browser,
-    Handoff,
     Login,
     admin_login,
     call_with,

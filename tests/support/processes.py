@@ -14,6 +14,7 @@ from typing import IO, Any
 import requests
 from django.db import connection
 
+ROOT = Path(__file__).parents[2]
 START_TIMEOUT = 30
 
 
@@ -26,13 +27,13 @@ def serve(count: int, **environment: str) -> Iterator[list[str]]:
 
 @contextmanager
 def _process(environment: dict[str, str]) -> Iterator[str]:
-    url = f"http://127.0.0.1:{_free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     command = ["-m", "django", "runserver", "--noreload", url.removeprefix("http://")]
     # Not a pipe: nobody reads it while the process runs, and a full pipe would stop it.
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [sys.executable, *command],
-            cwd=Path(__file__).parent.parent,
+            cwd=ROOT,
             env={
                 **os.environ,
                 "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -43,20 +44,28 @@ def _process(environment: dict[str, str]) -> Iterator[str]:
             stderr=errors,
         )
         try:
-            _wait_for(url, process, errors)
+            wait_for(url, process, errors)
             yield url
         finally:
             process.terminate()
             process.wait(timeout=10)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
+def free_port() -> int:
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    with_sockets = [socket.socket() for _ in range(count)]
+    for probe in with_sockets:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    ports = [probe.getsockname()[1] for probe in with_sockets]
+    for probe in with_sockets:
+        probe.close()
+    return ports
 
 
-def _wait_for(url: str, process: "subprocess.Popen[Any]", errors: IO[bytes]) -> None:
+def wait_for(url: str, process: "subprocess.Popen[Any]", errors: IO[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
