@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from authmodes.urls import urlpatterns
+
+from .support.mfa import totp_code
+from .support.processes import free_ports
 
 pytestmark = pytest.mark.browser
 
@@ -34,16 +35,6 @@ CHROMIUM_FLAGS = [
 ]
 
 
-def free_ports(count: int) -> list[int]:
-    with_sockets = [socket.socket() for _ in range(count)]
-    for probe in with_sockets:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in with_sockets]
-    for probe in with_sockets:
-        probe.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Iterator[str]:
     """Run the demo as a person would, on free ports and in a folder of its own."""
@@ -56,6 +47,8 @@ def site(tmp_path_factory) -> Iterator[str]:
         "IDP_PORT": str(idp_port),
         "DEMO_VAR_DIR": str(folder),
         "DEMO_ACCESS_SECONDS": "4",
+        # A new session id for every answer: whatever works so works without.
+        "DEMO_ROTATE": "1",
         "AUTHMODES_MODE": "both",
     }
     with (folder / "demo.log").open("w+") as log:
@@ -198,11 +191,6 @@ def test_signing_out_ends_each_kind_of_login(new_page):
         page.wait_for_url("**/accounts/login/**")
 
 
-def totp_code(secret: str) -> str:
-    counter = int(time.time()) // 30
-    return format_hotp_value(hotp_value(secret, counter))
-
-
 def hold_security_key(page: Page) -> None:
     """Give the browser a security key that is touched whenever a page asks for it."""
     devtools = page.context.new_cdp_session(page)
@@ -310,3 +298,78 @@ def test_the_pages_declare_what_scripts_may_run(site):
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+# -- the user's own page, and session ids that rotate ----------------------------------------
+
+MANAGE = "/auth/sessions/manage/"
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+TWENTY_AT_ONCE = """async (path) => Promise.all(
+    Array.from({length: 20}, () => fetch(path).then((answer) => answer.status))
+)"""
+
+
+def session_id(page: Page) -> str:
+    return next(
+        cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "site_sessionid"
+    )
+
+
+def is_signed_in(page: Page) -> bool:
+    page.goto("/account/")
+    return "/accounts/login/" not in page.url
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_fits_and_ends_another_login(new_page, size):
+    here, elsewhere = new_page(), new_page()
+    sign_in_with_cookie(elsewhere)
+    sign_in_with_cookie(here)
+    width, height = SIZES[size]
+    here.set_viewport_size({"width": width, "height": height})
+    here.goto(MANAGE)
+    expect(here.get_by_role("heading", name="Where you are signed in")).to_be_visible()
+    assert here.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    button = here.get_by_role("button", name="End HeadlessChrome").first
+    box = button.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    if folder := os.environ.get("SCREENSHOTS"):
+        for scheme in ("light", "dark"):
+            here.emulate_media(color_scheme=scheme)
+            here.screenshot(path=f"{folder}/manage-{size}-{scheme}.png", full_page=True)
+
+    button.click()
+
+    expect(here.get_by_text("Signed out there.")).to_be_visible()
+    assert not is_signed_in(elsewhere)
+    assert is_signed_in(here)
+
+
+def test_twenty_fetches_at_once_while_every_answer_rotates(new_page):
+    page = new_page()
+    sign_in_with_cookie(page)
+    seen = {session_id(page)}
+    for _ in range(5):
+        assert page.evaluate(TWENTY_AT_ONCE, "/auth/user/") == [200] * 20
+        seen.add(session_id(page))
+    assert len(seen) == 6
+    # Longer than the grace: what the browser holds is the key in force.
+    page.wait_for_timeout(11_000)
+    assert is_signed_in(page)
+
+
+def test_a_page_that_is_left_while_it_loads_signs_nobody_out(new_page):
+    """Its answers are thrown away, and the one with the new session id may be among them."""
+    page = new_page()
+    sign_in_with_cookie(page)
+    for _ in range(5):
+        page.evaluate("""() => {
+            const stop = new AbortController();
+            for (let i = 0; i < 10; i++)
+                fetch("/auth/user/", {signal: stop.signal}).catch(() => null);
+            setTimeout(() => stop.abort(), 5);
+        }""")
+        page.goto("/account/")
+    page.wait_for_timeout(11_000)
+    assert is_signed_in(page)
