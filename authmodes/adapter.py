@@ -13,23 +13,18 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied, Valid
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from . import (
-    client,
-    handoff,
-    id_tokens,
-    intent,
-    pending,
-    registry,
-    state,
-    stores,
-    tokens,
-    transport,
-    upstream,
-)
+from . import registry, request_client
 from .conf import conf, simple_jwt
-from .errors import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, user_inactive
-from .intent import Intent
+from .exceptions import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, user_inactive
 from .models import LoginMode
+from .registry import authentication_context, starting
+from .sessions import store as session_store
+from .signin import authorization_code, authorization_request, id_tokens, pending
+from .signin.authorization_request import AuthorizationRequest
+from .state import request_state
+from .tokens import cookies as token_cookies
+from .tokens.jwt import mint
+from .upstream import ending as upstream_ending
 
 logger = logging.getLogger("authmodes")
 
@@ -50,60 +45,62 @@ class AuthModesAdapterMixin:
         sociallogin = (kwargs.get("signal_kwargs") or {}).get("sociallogin")
         if sociallogin is not None:
             _put_out_squatter(user, sociallogin)
-        intent.settle(request, sociallogin.state if sociallogin else None)
-        pending.note(request, user)
-        client.note_provider_session(request, sociallogin.account.extra_data if sociallogin else {})
+        authorization_request.determine(request, sociallogin.state if sociallogin else None)
+        pending.store(request, user)
+        authentication_context.store_provider_session(
+            request, sociallogin.account.extra_data if sociallogin else {}
+        )
         return super().pre_login(request, user, **kwargs)  # type: ignore[misc]
 
     def login(self, request: HttpRequest, user: Any) -> None:
         """Called by allauth when its last stage is done; nothing is minted before."""
-        wanted = intent.take(request)
+        wanted = authorization_request.pop(request)
         if not conf.MODE.allows(wanted.mode) and not (wanted.to_admin and user.is_staff):
             raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
         if not simple_jwt().USER_AUTHENTICATION_RULE(user):
             # Locked while the login waited at a stage; allauth has asked before.
-            stores.discard(request)
-            if intent.declared(request):
+            session_store.discard(request)
+            if authorization_request.declared(request):
                 raise user_inactive()
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))  # type: ignore[attr-defined]
         try:
-            if pending.is_outdated(request, user):
+            if pending.pop_is_outdated(request, user):
                 raise LoginOutdated
-            if upstream.has_ended(request, user):
+            if upstream_ending.has_ended(request, user):
                 raise UpstreamLogout
-            if not (intent.declared(request) or _uses_up(wanted)):
+            if not (authorization_request.declared(request) or _uses_up(wanted)):
                 raise LoginOutdated
             self._become(request, user, wanted)
         except (LimitReached, LoginOutdated, UpstreamLogout) as error:
-            if intent.declared(request):
-                stores.discard(request)
+            if authorization_request.declared(request):
+                session_store.discard(request)
                 raise
             raise ImmediateHttpResponse(
                 _refuse(request, error.default_code, str(error.detail), error.status_code)
             ) from error
 
-    def _become(self, request: HttpRequest, user: Any, wanted: Intent) -> None:
+    def _become(self, request: HttpRequest, user: Any, wanted: AuthorizationRequest) -> None:
         if wanted.mode == LoginMode.SESSION:
             super().login(request, user)  # type: ignore[misc]
-        elif client.is_app(request) and wanted.mode == LoginMode.JWT:
+        elif request_client.is_app_client(request) and wanted.mode == LoginMode.JWT:
             # Headless has it carry on with a Django session as well.
-            intent.add_tokens(request)
+            authorization_request.add_tokens(request)
             super().login(request, user)  # type: ignore[misc]
             # Headless tells the tokens of a login only to who was nobody before. One who signs
             # in anew would be left without, for the login of before has ended. A private name of
             # allauth's; a test fails when it moves.
             request.allauth.headless._pre_user = AnonymousUser()  # type: ignore[attr-defined]
-        elif client.is_headless(request):
+        elif request_client.is_headless(request):
             raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
-        elif intent.declared(request):
-            transport.start(request, user)
+        elif authorization_request.declared(request):
+            starting.start_tokens(request, user)
         elif wanted.is_handoff:
-            state.of_request(request).redirect = handoff.issue(request, user, wanted)
-            stores.discard(request)
-        elif transport.in_use():
-            started = transport.start(request, user)
-            state.of_request(request).pair = tokens.mint(started)
-            stores.discard(request)
+            request_state(request).redirect_url = authorization_code.issue(request, user, wanted)
+            session_store.discard(request)
+        elif token_cookies.are_enabled():
+            started = starting.start_tokens(request, user)
+            request_state(request).token_pair = mint(started)
+            session_store.discard(request)
             request.user = user
         else:
             raise ImmediateHttpResponse(_refuse(request, "nowhere_to_send_tokens"))
@@ -121,14 +118,14 @@ class AuthModesAdapterMixin:
         return response
 
     def _respond(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
-        if url := state.of_request(request).redirect:
+        if url := request_state(request).redirect_url:
             return _announced(request, user, HandoffRedirect(url), kwargs)
-        if intent.declared(request):
+        if authorization_request.declared(request):
             # A view of ours runs the flow and answers itself.
             return _announced(request, user, HttpResponse(status=204), kwargs)
         response = super().post_login(request, user, **kwargs)  # type: ignore[misc]
-        if pair := state.of_request(request).pair:
-            transport.set_cookies(response, pair)
+        if pair := request_state(request).token_pair:
+            token_cookies.set_cookies(response, pair)
         return response
 
 
@@ -148,7 +145,7 @@ def _put_out_squatter(user: Any, sociallogin: Any) -> None:
         registry.revoke_user(user)
 
 
-def _uses_up(wanted: Intent) -> bool:
+def _uses_up(wanted: AuthorizationRequest) -> bool:
     """Use up the ID token that a login began with, unless somebody has meanwhile."""
     return wanted.receipt is None or id_tokens.use_up(id_tokens.Receipt(**wanted.receipt))
 
@@ -178,8 +175,8 @@ def _announced(
 
 def _refuse(request: HttpRequest, code: str, detail: str = "", status: int = 400) -> HttpResponse:
     """Make no login, leave no session, and tell a person where to begin instead."""
-    stores.discard(request)
-    if client.is_headless(request):
+    session_store.discard(request)
+    if request_client.is_headless(request):
         return _refuse_headless(request, code, detail or str(ModeDisabled.default_detail), status)
     context = {"code": code, "detail": detail}
     return render(request, "authmodes/login_refused.html", context, status=status)

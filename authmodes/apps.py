@@ -10,13 +10,12 @@ class AuthModesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, receivers
+        from . import checks, receivers  # noqa: F401 (checks register themselves)
 
         receivers.connect()
-        checks.register_all()
         if apps.is_installed("allauth.socialaccount"):
-            from . import subjects
+            from .signin import collation
 
-            subjects.register()
+            collation.register()
         if apps.is_installed("drf_spectacular"):
-            from . import openapi  # noqa: F401
+            from .api import openapi  # noqa: F401

@@ -15,14 +15,19 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import AuthenticationFailed, TokenError
 
-from . import client, machines, memory, policy, registry, revocations, state, tokens, transport
+from . import policy, request_client
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
-from .errors import REALM
-from .lazy import LazyUser
-from .machines import MachineToken
+from .exceptions import REALM
+from .machines import tokens as machine_tokens
+from .machines.tokens import MachineToken
 from .models import LoginSession
-from .state import settings_of
-from .tokens import AccessToken
+from .registry import django_sessions, transactions, validation
+from .sessions import state as session_state
+from .state import request_settings, request_state
+from .tokens import cookies as token_cookies
+from .tokens import snapshot
+from .tokens.jwt import AccessToken, read_token
+from .tokens.user import TokenUser
 
 # `request.auth.mode` of a machine client, which has no login session of either mode.
 CLIENT = "client"
@@ -75,8 +80,8 @@ class AuthModesAuthentication(BaseAuthentication):
         header = _bearer_token(request)
         if header is not None:
             return self._by_header(request, header)
-        in_cookies = settings_of(request._request).tokens_in_cookies
-        cookie = transport.access_token(request._request) if in_cookies else None
+        in_cookies = request_settings(request._request).tokens_in_cookies
+        cookie = token_cookies.access_token(request._request) if in_cookies else None
         if cookie is None:
             return self._by_session(request)
         try:
@@ -95,11 +100,11 @@ class AuthModesAuthentication(BaseAuthentication):
         return _bearer_token(request)
 
     def authenticate_header(self, request: Request) -> str:
-        max_age = state.of_request(request._request).max_age
+        max_age = request_state(request._request).max_age
         if max_age is not None:
             return f'{REALM}, error="insufficient_user_authentication", max_age="{max_age}"'
         # `error` only when a token was sent (RFC 6750, 3.1).
-        failed = state.of_request(request._request).bad_token
+        failed = request_state(request._request).has_bad_token
         return f'{REALM}, error="invalid_token"' if failed else REALM
 
     def _by_header(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
@@ -108,21 +113,23 @@ class AuthModesAuthentication(BaseAuthentication):
         except AuthenticationFailed:
             # A machine client's token counts in the header alone: no cookie of ours holds one.
             token = (
-                machines.read(raw_token) if settings_of(request._request).allows_tokens else None
+                machine_tokens.read(raw_token)
+                if request_settings(request._request).allows_tokens
+                else None
             )
             if token is None:
                 raise
         auth = _check_machine(token)
-        state.of_request(request._request).bad_token = False
+        request_state(request._request).has_bad_token = False
         # Nobody's: `IsAuthenticated` refuses it, and with it every view meant for users.
         return AnonymousUser(), auth
 
     def _by_token(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
-        state.of_request(request._request).bad_token = True
-        if not settings_of(request._request).allows_tokens:
+        request_state(request._request).has_bad_token = True
+        if not request_settings(request._request).allows_tokens:
             raise AuthenticationFailed(_("Tokens are switched off."), "mode_disabled")
         try:
-            token = tokens.read(tokens.AccessToken, raw_token)
+            token = read_token(AccessToken, raw_token)
         except TokenError as error:
             raise AuthenticationFailed(
                 _("The access token is invalid or expired."), "token_not_valid"
@@ -132,19 +139,19 @@ class AuthModesAuthentication(BaseAuthentication):
             user = _check_by_row(request._request, token, auth)
         else:
             user = _check_without_query(request, token)
-        state.of_request(request._request).bad_token = False
-        state.of_request(request._request).sid = auth.sid
+        request_state(request._request).has_bad_token = False
+        request_state(request._request).sid = auth.sid
         return user, auth
 
     def _by_session(self, request: Request) -> tuple[Any, LoginAuth] | None:
-        if not settings_of(request._request).allows_cookies:
+        if not request_settings(request._request).allows_cookies:
             return None
         user = request._request.user
         # Loaded through the middleware, which has judged the login session. `AnonymousUser` is
         # not active either.
         if not user.is_active:
             return None
-        remembered = memory.recall(request._request.session)
+        remembered = session_state.load(request._request.session)
         if remembered is None:
             return None
         enforce_csrf(request)
@@ -162,22 +169,24 @@ def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> 
     login_session = LoginSession.objects.for_credential().by_sid(token.sid)
     if login_session is None or not token.is_of(login_session):
         raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
-    if not registry.is_acceptable(login_session, request):
+    if not validation.validate_or_end(login_session, request):
         raise _ended()
     if policy.needs_touch(
-        login_session.last_seen_at, settings_of(request).touch_after, timezone.now()
+        login_session.last_seen_at, request_settings(request).touch_after, timezone.now()
     ):
-        registry.outlive(request, partial(registry.touch, auth.sid, client.ip_address(request)))
+        transactions.write_or_defer(
+            request, partial(django_sessions.touch, auth.sid, request_client.ip_address(request))
+        )
     auth.login_session = login_session
     return login_session.user
 
 
-def _check_without_query(request: Request, token: AccessToken) -> LazyUser:
+def _check_without_query(request: Request, token: AccessToken) -> TokenUser:
     """Judge a token by this process's snapshot, or by its signature and expiry alone."""
     by_snapshot = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.SNAPSHOT
-    if by_snapshot and revocations.snapshot.has_ended(token.sid):
+    if by_snapshot and snapshot.snapshot.has_ended(token.sid):
         raise _ended()
-    user = LazyUser(request._request, token)
+    user = TokenUser(request._request, token)
     renderer = getattr(request, "accepted_renderer", None)
     if renderer is not None and renderer.media_type == "text/html":
         # DRF's own pages show the user's name after the view, where a 401 would be a 500.
@@ -188,7 +197,7 @@ def _check_without_query(request: Request, token: AccessToken) -> LazyUser:
 def _check_machine(token: MachineToken) -> MachineAuth:
     """Judge a machine client's token by its secret's row; a snapshot knows only logins."""
     by_signature = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.NONE
-    scopes = token.scopes if by_signature else machines.judge(token)
+    scopes = token.scopes if by_signature else machine_tokens.validate(token)
     if scopes is None:
         raise AuthenticationFailed(_("The access token was revoked."), "token_not_valid")
     claims = {**token.payload, "scope": " ".join(scopes)}

@@ -15,9 +15,14 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from . import intent, memory, pending, policy, registry, stores
-from .errors import LimitReached
+from . import policy, registry
+from .exceptions import LimitReached
 from .models import EndReason, LoginMode, LoginSession
+from .registry import django_sessions, ending, starting, validation
+from .sessions import rotation as session_rotation
+from .sessions import state as session_state
+from .sessions import store as session_store
+from .signin import authorization_request, pending
 
 
 def connect() -> None:
@@ -58,21 +63,21 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
     if request is None or not hasattr(request, "session"):
         return
     try:
-        if intent.adds_tokens(request):
-            registry.start_app(request, user)
+        if authorization_request.adds_tokens(request):
+            starting.start_app(request, user)
         else:
             registry.start(request, user, LoginMode.SESSION)
     except LimitReached:
         # Django has put the user into the session already, and whoever answers the error,
         # such as DRF, would have it saved with the answer.
-        stores.discard(request)
+        session_store.discard(request)
         raise
 
 
 def end_cookie_login(request: HttpRequest | None, **kwargs: Any) -> None:
     """End the row of a `logout()`; the signal comes before Django flushes the session."""
     session = getattr(request, "session", None)
-    remembered = memory.recall(session) if session is not None else None
+    remembered = session_state.load(session) if session is not None else None
     if remembered is not None:
         registry.revoke_all(LoginSession.objects.filter(sid=remembered.sid), EndReason.LOGOUT)
 
@@ -83,28 +88,28 @@ def change_key_at_reauthentication(
     """Whoever proves again who they are goes on under a new session id (ASVS V7.2.4)."""
     if not reauthenticated or not request.session.session_key:
         return
-    remembered = memory.recall(request.session)
-    if remembered is None or not stores.is_of_app(request.session):
+    remembered = session_state.load(request.session)
+    if remembered is None or not session_store.is_app_session(request.session):
         # A parallel request may have rotated the key, and of two changes one wins.
         with suppress(UpdateError):
-            stores.catch_up(request.session)
+            session_rotation.reload_latest(request.session)
         request.session.cycle_key()
         return
     # An app may have calls under way, and takes a 410 for the end of its login: for the grace,
     # the old session token leads on to the new one.
     try:
-        registry.rotate_key(request.session, remembered.sid, lambda session: None)
+        django_sessions.rotate_session(request.session, remembered.sid, lambda session: None)
     except UpdateError:
         request.session.flush()
     else:
-        memory.note_key(request.session)
+        session_state.register_key(request.session)
 
 
 def end_blacklisted_login(instance: BlacklistedToken, **kwargs: Any) -> None:
     """Whoever blacklists a refresh token through simplejwt ends its login session."""
     ended = registry.revoke_all(LoginSession.objects.filter(refresh_token=instance.token_id))
     if not ended:
-        registry.end_by_token_text(instance.token)
+        validation.revoke_by_raw_token(instance.token)
 
 
 def end_logins_of_changed_user(
@@ -117,7 +122,7 @@ def end_logins_of_changed_user(
     """
     if created or (update_fields is not None and not {"password", "is_active"} & update_fields):
         return
-    registry.end_outdated(instance, spare=_current_sid())
+    validation.end_outdated(instance, spare=_current_sid())
 
 
 def end_logins_of_deleted_user(instance: Any, **kwargs: Any) -> None:
@@ -128,7 +133,7 @@ def end_logins_of_deleted_user(instance: Any, **kwargs: Any) -> None:
 def end_other_logins(**kwargs: Any) -> None:
     """A way in was added or taken away: whoever else is signed in has to prove it anew."""
     user = kwargs.get("user") or (kwargs.get("sociallogin") or kwargs["socialaccount"]).user
-    registry.end_others(user, spare=_current_sid())
+    ending.revoke_others(user, spare=_current_sid())
     pending.renew(context.request, user)
 
 
@@ -141,4 +146,4 @@ def end_login_of_deleted_token(instance: OutstandingToken, **kwargs: Any) -> Non
 def _current_sid() -> str | None:
     """The login session of the request under way, if there is one."""
     request = context.request
-    return memory.current_sid(request) if request is not None else None
+    return session_state.current_sid(request) if request is not None else None

@@ -19,11 +19,18 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from . import client, memory, policy, registry, state, stores, tokens
+from . import policy, registry, request_client
 from .conf import conf
-from .memory import Memory
 from .models import EndReason, LoginMode, LoginSession
-from .registry import Refusal, Touch
+from .registry import adoption, django_sessions, rotation, validation
+from .registry.django_sessions import Touch
+from .registry.rotation import Refusal
+from .sessions import rotation as session_rotation
+from .sessions import state as session_state
+from .sessions import store as session_store
+from .sessions.state import SessionData
+from .state import request_state
+from .tokens.jwt import mint
 
 
 class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
@@ -32,8 +39,8 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
     def create_session_token(self, request: HttpRequest) -> str:
         """Name the request's session to an app, and have the row keep up with its key."""
         session = request.session
-        stores.reserve_for_app(session)
-        key = stores.ensure_key(session)
+        session_store.reserve_for_app(session)
+        key = session_store.ensure_key(session)
         presented = self.get_session_token(request) or ""
         if not _follow_key(session):
             # The login has ended meanwhile: the app goes on with a token that leads nowhere.
@@ -46,17 +53,17 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
         session = _find_session(session_token)
         if session is None:
             return None
-        remembered = memory.recall(session)
+        remembered = session_state.load(session)
         if remembered is None and SESSION_KEY in session:
             # Another version of us wrote it; unjudged it must not pass.
-            if not registry.recollect(session):
+            if not adoption.load_existing(session):
                 return None
-            remembered = memory.recall(session)
+            remembered = session_state.load(session)
         if remembered is not None:
             if not _counts(session, remembered):
                 return None
             _note_login(remembered.sid)
-        memory.note_key(session)
+        session_state.register_key(session)
         return session
 
     def create_access_token_payload(self, request: HttpRequest) -> dict[str, Any] | None:
@@ -64,7 +71,7 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
         login_session = _started_in(request)
         if login_session is None or login_session.mode != LoginMode.JWT:
             return None
-        pair = tokens.mint(login_session)
+        pair = mint(login_session)
         lifetime = pair.access_expires_at - timezone.now()
         return {
             "access_token": pair.access,
@@ -74,7 +81,7 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
 
     def refresh_token(self, refresh_token: str) -> tuple[str, str] | None:
         """The rotation of `token/refresh/`: one family, whichever of the two is called."""
-        outcome = registry.rotate(refresh_token, context.request)
+        outcome = rotation.rotate(refresh_token, context.request)
         return None if isinstance(outcome, Refusal) else (outcome.access, outcome.refresh)
 
 
@@ -116,23 +123,23 @@ def _follow_key(session: SessionBase) -> bool:
     False if the login has ended. The middleware does so for cookies, and never sees the
     session that headless works with.
     """
-    remembered = memory.recall(session)
-    if remembered is None or memory.is_registered(session):
+    remembered = session_state.load(session)
+    if remembered is None or session_state.is_key_registered(session):
         return True
-    key, auth_hash = stores.ensure_key(session), session.get(HASH_SESSION_KEY, "")
-    memory.note_key(session)
-    return registry.follow(remembered.sid, None, key, auth_hash)
+    key, auth_hash = session_store.ensure_key(session), session.get(HASH_SESSION_KEY, "")
+    session_state.register_key(session)
+    return django_sessions.follow_key(remembered.sid, None, key, auth_hash)
 
 
 def _find_session(session_token: str) -> SessionBase | None:
     key = _read(session_token)
     if key is None:
         return None
-    session = stores.engine()(key)
-    live = stores.successor_of(session)
-    if live is None or not stores.is_of_app(live):
+    session = session_store.engine()(key)
+    live = session_rotation.find_successor(session)
+    if live is None or not session_store.is_app_session(live):
         # The store may just have kept it no longer than the login was to last.
-        registry.expire(key)
+        django_sessions.end_if_expired(key)
         return None
     if live is not session:
         # Headless then tells the new token again, in case the answer with it was lost.
@@ -140,29 +147,34 @@ def _find_session(session_token: str) -> SessionBase | None:
     return live
 
 
-def _counts(session: SessionBase, remembered: Memory) -> bool:
+def _counts(session: SessionBase, remembered: SessionData) -> bool:
     """Whether the login of an app's session still counts; ends it if not.
 
     Judged by the row, because a class of allauth's may ask in a view that our middleware
     has no part in, and because an app comes by here seldom enough.
     """
     row = LoginSession.objects.for_credential().by_sid(uuid.UUID(remembered.sid))
-    if row is None or row.session_key != stores.stored_key(stores.ensure_key(session)):
+    if row is None or row.session_key != session_store.stored_key(
+        session_store.ensure_key(session)
+    ):
         return False
     request = context.request
-    if not conf.MODE.allows(row.mode) or not registry.is_acceptable(row, request):
+    if not conf.MODE.allows(row.mode) or not validation.validate_or_end(row, request):
         return False
     now = time.time()
-    if memory.cookie_is_over(session, remembered, now):
+    if session_state.is_cookie_expired(session, remembered, now):
         registry.revoke(row, EndReason.EXPIRED)
         return False
     if not policy.needs_touch(
         remembered.seen_at, policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT), now
     ):
         return True
-    seen_from = client.ip_address(request) if request is not None else row.last_ip_address
+    seen_from = request_client.ip_address(request) if request is not None else row.last_ip_address
     try:
-        return registry.touch_cookie(session, remembered.sid, seen_from) is not Touch.ENDED
+        return (
+            django_sessions.touch_with_session(session, remembered.sid, seen_from)
+            is not Touch.ENDED
+        )
     except UpdateError:
         return False
 
@@ -174,9 +186,9 @@ def _note_login(sid: str) -> None:
     logins but this one.
     """
     if context.request is not None:
-        state.of_request(context.request).sid = sid
+        request_state(context.request).sid = sid
 
 
 def _started_in(request: HttpRequest) -> LoginSession | None:
-    started = state.of_request(request).login
+    started = request_state(request).login_session
     return started if started is not None and started.user == request.user else None

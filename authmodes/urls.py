@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .views import login, manage, sessions, social, social_token, tokens, upstream
+from .api.views import login, sessions, social, tokens, upstream
 
 app_name = "authmodes"
 
@@ -13,7 +13,7 @@ urlpatterns = [
     path("logout/", login.LogoutView.as_view(), name="logout"),
     path("user/", login.UserView.as_view(), name="user"),
     path("social/", social.SocialView.as_view(), name="social"),
-    path("social/<str:provider>/", social_token.SocialTokenView.as_view(), name="social_token"),
+    path("social/<str:provider>/", social.SocialTokenView.as_view(), name="social_token"),
     path("social/<str:provider>/start/", social.SocialStartView.as_view(), name="social_start"),
     path(
         "upstream/logout/<str:provider>/",
@@ -34,6 +34,6 @@ urlpatterns = [
     path("token/introspect/", tokens.TokenIntrospectView.as_view(), name="token_introspect"),
     path(".well-known/jwks.json", tokens.JwksView.as_view(), name="jwks"),
     path("sessions/", sessions.SessionListView.as_view(), name="session_list"),
-    path("sessions/manage/", manage.SessionManageView.as_view(), name="session_manage"),
+    path("sessions/manage/", sessions.SessionManageView.as_view(), name="session_manage"),
     path("sessions/<str:sid>/", sessions.SessionDetailView.as_view(), name="session_detail"),
 ]

@@ -51,7 +51,7 @@ def main() -> None:
     head = (f"request (median of {ROUNDS})", "queries", "time", "ratio", "CPU time", "ratio")
     measure.table(head, rows)
 
-    from authmodes.revocations import snapshot
+    from authmodes.tokens.snapshot import snapshot
 
     snapshot.stop()
 
@@ -90,7 +90,7 @@ def _calls() -> dict[str, measure.Call]:
 
 def _stock_session(client: Any) -> str:
     """Save what Django keeps of a client's login, without what we keep; return the key."""
-    from authmodes.memory import DATA_KEY
+    from authmodes.sessions.state import DATA_KEY
 
     data = dict(client.session.items())
     del data[DATA_KEY]

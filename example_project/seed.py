@@ -153,7 +153,7 @@ def relive(past: Past, users: dict[str, User]) -> None:
     from django.test import RequestFactory
 
     from authmodes import registry
-    from authmodes.client import Origin
+    from authmodes.models import AuthenticationContext
     from example_project.environment import OIDC_PROVIDER_ID
     from example_project.people import SITE_PEOPLE
 
@@ -168,7 +168,7 @@ def relive(past: Past, users: dict[str, User]) -> None:
         request,
         user,
         past.mode,
-        origin=Origin(
+        origin=AuthenticationContext(
             method=past.method,
             provider=OIDC_PROVIDER_ID if social else "",
             provider_uid=subject if social else "",

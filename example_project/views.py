@@ -9,8 +9,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from authmodes import registry
-from authmodes.memory import recall
 from authmodes.models import EndReason, LoginSession
+from authmodes.sessions.state import load
 
 MODES = (
     ("session", "Cookies only. Tokens are refused."),
@@ -30,7 +30,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def account(request: HttpRequest) -> HttpResponse:
     """Show a user of the cookie who they are and where else they are signed in."""
     own = list(LoginSession.objects.active().for_user(request.user).order_by("-last_seen_at"))
-    remembered = recall(request.session)
+    remembered = load(request.session)
     sid = remembered.sid if remembered else None
     current = next((row for row in own if str(row.sid) == sid), None)
     return render(

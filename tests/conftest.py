@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.cache import cache
 from django.test import Client  # noqa: F401
 
-from authmodes import revocations
+from authmodes.tokens import snapshot
 
 from .support.browser import Browser
 from .support.handoff import Handoff
@@ -37,7 +37,7 @@ User = get_user_model()
 def no_thread_is_left_behind():
     """A snapshot that a test has started would go on asking the database of the next one."""
     yield
-    revocations.snapshot.stop()
+    snapshot.snapshot.stop()
 
 
 @pytest.fixture(autouse=True)

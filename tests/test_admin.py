@@ -17,8 +17,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
 
-from authmodes.admin import paginator as paginators
-from authmodes.admin import revoking
+from authmodes.admin import base, revocation
 from authmodes.models import EndReason, LoginSession
 
 from .support.browser import Browser
@@ -161,7 +160,7 @@ def test_revoking_all_of_users_reaches_beyond_a_batch_of_the_list_that_it_change
     root, alice, bob, monkeypatch
 ):
     # Filtered by "active", the list no longer holds the users once they are done with.
-    monkeypatch.setattr(revoking, "BATCH", 1)
+    monkeypatch.setattr(revocation, "BATCH", 1)
     chosen = [rows_of(user, 600)[0].pk for user in (alice, bob)]
     run(root, "revoke_all_of_users", chosen, f"{LIST}?status=active")
     assert not LoginSession.objects.active().filter(user__in=[alice, bob]).exists()
@@ -293,8 +292,8 @@ def test_a_post_without_csrf_token_revokes_nothing(root, victim):
 
 
 def test_the_confirmation_lists_some_and_says_how_many(root, alice, monkeypatch):
-    monkeypatch.setattr(revoking, "LISTED", 2)
-    monkeypatch.setattr(revoking, "COUNTED", 4)
+    monkeypatch.setattr(revocation, "LISTED", 2)
+    monkeypatch.setattr(revocation, "COUNTED", 4)
     pks = [row.pk for row in rows_of(alice, 4)]
     page = ask(root, "revoke_selected", pks)
     assert len(page.context["listed"]) == 2
@@ -450,7 +449,7 @@ def test_revoking_all_of_a_provider_has_one_entry_that_names_it(root, alice):
 def test_a_large_revocation_logs_a_bounded_number_of_rows_and_says_how_many(
     root, alice, monkeypatch
 ):
-    monkeypatch.setattr(revoking, "LOGGED", 3)
+    monkeypatch.setattr(revocation, "LOGGED", 3)
     run(root, "revoke_selected", [row.pk for row in rows_of(alice, 5)])
     messages = list(LogEntry.objects.values_list("change_message", flat=True))
     assert messages == ["Revoked, together 5 login sessions."] * 3
@@ -726,7 +725,7 @@ def test_a_page_that_is_not_there_does_no_harm(root, alice, number):
 
 
 def test_the_last_page_that_can_be_asked_for_has_no_next(root, alice, monkeypatch):
-    monkeypatch.setattr(paginators, "LAST_PAGE", 2)
+    monkeypatch.setattr(base, "LAST_PAGE", 2)
     fill(alice, 250)
     page = root.get(f"{LIST}?p=2")
     assert len(shown(page)) == 100

@@ -20,8 +20,9 @@ from django.utils import timezone
 
 from authmodes import registry
 from authmodes.management.commands import adopt_sessions
-from authmodes.memory import DATA_KEY, Memory, recall, sid_in
 from authmodes.models import LoginSession
+from authmodes.registry import adoption
+from authmodes.sessions.state import DATA_KEY, SessionData, load, sid_in
 
 from .support.browser import Browser, browser_with
 from .support.logins import API, PAGE, PASSWORD, only_row
@@ -128,16 +129,16 @@ def remembering(login, change):
 
 
 def without(field):
-    place = Memory._fields.index(field)
+    place = SessionData._fields.index(field)
     return lambda data: data[:place] + data[place + 1 :]
 
 
-@pytest.mark.parametrize("missing", Memory._fields)
+@pytest.mark.parametrize("missing", SessionData._fields)
 def test_what_a_session_does_not_remember_is_read_from_the_row(missing, login):
     used = remembering(login, without(missing))
     sid = only_row().sid
     assert used.get().status_code == 200
-    assert recall(used.browser.session).sid == str(sid)
+    assert load(used.browser.session).sid == str(sid)
     assert only_row().sid == sid
 
 
@@ -145,7 +146,7 @@ def test_what_a_session_does_not_remember_is_read_from_the_row(missing, login):
     "other",
     [
         lambda data: [*data, "blue"],
-        lambda data: dict(zip(Memory._fields, data, strict=True)),
+        lambda data: dict(zip(SessionData._fields, data, strict=True)),
         lambda data: str(data),
         lambda data: 1,
     ],
@@ -155,7 +156,7 @@ def test_what_another_version_remembered_in_its_own_way_is_in_nobodys_way(other,
     used = remembering(login, other)
     sid = only_row().sid
     assert used.get().status_code == 200
-    assert recall(used.browser.session).sid == str(only_row().sid) == str(sid)
+    assert load(used.browser.session).sid == str(only_row().sid) == str(sid)
 
 
 def test_a_login_that_ended_is_not_adopted_again(login):
@@ -286,7 +287,7 @@ def test_it_survives_an_interruption(alice, monkeypatch):
     monkeypatch.setattr(adopt_sessions, "BATCH", 2)
     for _ in range(6):
         session_without_row(alice)
-    adopt_many, calls = registry.adopt_many, []
+    adopt_many, calls = adoption.adopt_many, []
 
     def interrupted(sessions):
         if len(calls) == 2:
@@ -294,11 +295,11 @@ def test_it_survives_an_interruption(alice, monkeypatch):
         calls.append(1)
         return adopt_many(sessions)
 
-    monkeypatch.setattr(registry, "adopt_many", interrupted)
+    monkeypatch.setattr(adoption, "adopt_many", interrupted)
     with pytest.raises(KeyboardInterrupt):
         adopt()
     assert LoginSession.objects.count() == 4
-    monkeypatch.setattr(registry, "adopt_many", adopt_many)
+    monkeypatch.setattr(adoption, "adopt_many", adopt_many)
     assert "Adopted 2 of 6" in adopt()
 
 

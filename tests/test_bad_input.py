@@ -7,7 +7,7 @@ from django.test import Client
 from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from authmodes.models import HandoffCode, LoginSession
+from authmodes.models import AuthorizationCode, LoginSession
 
 from .support.browser import Browser
 from .support.handoff import challenge_of
@@ -60,7 +60,7 @@ def unchanged(login):
             list(LoginSession.objects.order_by("pk").values()),
             list(OutstandingToken.objects.order_by("pk").values()),
             BlacklistedToken.objects.count(),
-            HandoffCode.objects.count(),
+            AuthorizationCode.objects.count(),
         )
 
     before = state()
@@ -295,7 +295,7 @@ def test_a_strange_parameter_of_the_start_page_is_400_or_only_a_state(
         assert response.status_code in (200, 302)
     else:
         assert_bad(response, 400)
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
 
 
 @pytest.mark.parametrize("value", ["x", "\x00", "both", "JWT", BIG[:20_000]])

@@ -16,9 +16,10 @@ from django.urls import clear_url_caches, path
 from rest_framework.authentication import SessionAuthentication
 from rest_framework_simplejwt import views as simplejwt
 
-from authmodes import serializers
+from authmodes import checks as checks_module
 from authmodes.adapter import AuthModesAdapterMixin
-from authmodes.checks import check_headless_strategy, versions
+from authmodes.api import serializers
+from authmodes.checks import check_headless_strategy
 from authmodes.strategy import AuthModesTokenStrategy
 
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
@@ -229,8 +230,8 @@ def test_an_admin_that_asks_for_no_second_factor_is_found_in_deployment(monkeypa
 )
 def test_a_release_that_was_not_tested_is_told_of(monkeypatch, package, installed, is_found):
     tested = {"django-allauth": "65.22", "djangorestframework-simplejwt": "5.5.1"}
-    monkeypatch.setattr(versions, "NEWEST_TESTED", tested)
-    monkeypatch.setattr(versions, "version", {**tested, package: installed}.__getitem__)
+    monkeypatch.setattr(checks_module, "NEWEST_TESTED", tested)
+    monkeypatch.setattr(checks_module, "version", {**tested, package: installed}.__getitem__)
     found = [message for message in run_checks() if message.id == "authmodes.I001"]
     assert [f"{package} {installed}" in message.msg for message in found] == [True] * is_found
 

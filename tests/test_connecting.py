@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import override_settings
 
 from authmodes import registry
-from authmodes.models import LoginSession, SpentToken
+from authmodes.models import ExpiringMark, LoginSession
 
 from .support.browser import Browser
 from .support.oidc_provider import REDIRECT_URI, app_of
@@ -97,7 +97,7 @@ def test_what_somebody_else_has_connected_is_409(mode, provider, login, alice, b
     response = connect(login(mode), provider)
     assert code_of(response) == (409, "connected_other")
     assert (uids(alice), uids(bob)) == (set(), {"subject-1"})
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
 
 
 def test_a_token_connects_once(mode, provider, login, bob):
@@ -117,7 +117,7 @@ def test_a_provider_that_is_down_connects_nothing(mode, provider, login, alice):
     provider.faults["jwks"] = "500"
     assert code_of(connect(login(mode), provider)) == (503, "provider_unavailable")
     assert uids(alice) == set()
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
 
 
 # -- disconnecting -------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from django.core import mail
 from django.urls import path
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from authmodes.models import HandoffCode, LoginSession
+from authmodes.models import AuthorizationCode, LoginSession
 
 from .support.browser import Browser
 from .support.handoff import Handoff, redirect_query
@@ -222,7 +222,7 @@ def outcome(door, stage):
     if stage == "nothing":
         return held
     assert held == "nothing"
-    for made in (LoginSession, OutstandingToken, HandoffCode):
+    for made in (LoginSession, OutstandingToken, AuthorizationCode):
         assert not made.objects.exists()
     if stage == "inactive user":
         return "refused"

@@ -17,8 +17,10 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.utils import timezone
 
-from authmodes import registry, stores
+from authmodes import registry
 from authmodes.models import LoginSession
+from authmodes.registry import django_sessions
+from authmodes.sessions import store as session_store
 
 from .support.browser import browser_with
 from .support.logins import API, PAGE, only_row
@@ -46,7 +48,7 @@ PARAMS = [pytest.param(choice, id=f"{choice[0].split('.', 1)[1]}") for choice in
 def cleared_meanwhile(request: HttpRequest) -> JsonResponse:
     """`clearsessions`, or an eviction from the cache, while the request is under way."""
     assert request.user.is_authenticated
-    stores.engine()().delete(request.session.session_key)
+    session_store.engine()().delete(request.session.session_key)
     request.session["cart"] = ["book"]
     return JsonResponse({})
 
@@ -101,7 +103,7 @@ def assert_signed_out(key):
 def test_a_login_is_recognised_and_its_row_knows_the_stored_key(cookie):
     assert cookie.get().status_code == 200
     assert cookie.browser.get(PAGE).json() == {"username": "alice"}
-    assert only_row().session_key == stores.stored_key(cookie.browser.session_cookie)
+    assert only_row().session_key == session_store.stored_key(cookie.browser.session_cookie)
 
 
 def test_after_a_revocation_the_next_request_is_refused(cookie, login):
@@ -110,7 +112,7 @@ def test_after_a_revocation_the_next_request_is_refused(cookie, login):
     registry.revoke(cookie.row)
     assert_signed_out(key)
     assert other.get().status_code == 200
-    assert not stores.engine()().exists(key)
+    assert not session_store.engine()().exists(key)
 
 
 def test_a_revocation_through_rest_is_as_quick(cookie, login):
@@ -171,29 +173,29 @@ def test_a_new_password_ends_it(cookie, alice):
 
 def test_a_save_that_arrives_after_the_revocation_does_not_resurrect(cookie):
     key = cookie.browser.session_cookie
-    slow = stores.engine()(key)
+    slow = session_store.engine()(key)
     slow["cart"] = ["book"]
     registry.revoke(cookie.row)
     with pytest.raises(UpdateError):
         slow.save()
     assert_signed_out(key)
-    assert SESSION_KEY not in stores.engine()(key)
+    assert SESSION_KEY not in session_store.engine()(key)
 
 
 def test_a_touch_that_arrives_after_the_revocation_does_not_resurrect(cookie, clock):
     key = cookie.browser.session_cookie
     clock.shift(timedelta(minutes=2))
-    slow = stores.engine()(key)
+    slow = session_store.engine()(key)
     assert SESSION_KEY in slow
     registry.revoke(cookie.row)
-    touched = registry.touch_cookie(slow, cookie.sid, "127.0.0.1")
-    assert touched is registry.Touch.ENDED
+    touched = django_sessions.touch_with_session(slow, cookie.sid, "127.0.0.1")
+    assert touched is django_sessions.Touch.ENDED
     assert_signed_out(key)
 
 
 def test_clearing_leaves_the_living(engine, clock, login):
     used = login("session")
-    dead = stores.engine()()
+    dead = session_store.engine()()
     dead.set_expiry(timezone.now() + timedelta(seconds=60))
     dead.save()
     clock.shift(timedelta(seconds=61))
@@ -215,7 +217,7 @@ def test_a_session_that_is_cleared_meanwhile_is_not_brought_back(rotate_after, c
 
 
 def test_an_unregistered_session_is_adopted(engine, clock, alice):
-    session = stores.engine()()
+    session = session_store.engine()()
     session[SESSION_KEY] = str(alice.pk)
     session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
     session["_auth_user_hash"] = alice.get_session_auth_hash()
@@ -261,10 +263,10 @@ def test_a_store_that_is_away_does_not_keep_a_revoked_login_alive(
     assert used.row.end_reason == "revoked"
     assert "Could not delete 1 Django sessions" in caplog.text
     assert key not in caplog.text
-    assert stores.stored_key(key) not in caplog.text
+    assert session_store.stored_key(key) not in caplog.text
     clock.shift(timedelta(minutes=1))
     assert_signed_out(key)
-    assert not stores.engine()().exists(key)
+    assert not session_store.engine()().exists(key)
 
 
 def test_a_folder_that_is_away_does_not_keep_a_revoked_login_alive(

@@ -13,9 +13,17 @@ from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 from rest_framework_simplejwt.exceptions import TokenError
 
-from authmodes import registry, revocations, tokens
 from authmodes.authentication import AuthModesAuthentication
 from authmodes.models import LoginSession
+from authmodes.registry import rotation, validation
+from authmodes.tokens import snapshot
+from authmodes.tokens.jwt import (
+    AccessToken,
+    LegacyRefreshToken,
+    RefreshToken,
+    TokenPair,
+    read_token,
+)
 
 from .support.tokens import base64url, claims_of, forge, header_of
 
@@ -24,7 +32,7 @@ settings.register_profile("many", max_examples=10_000)
 PROFILE = settings.get_profile("many" if os.environ.get("CI") else "few")
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-KINDS = (tokens.AccessToken, tokens.RefreshToken, tokens.LegacyRefreshToken)
+KINDS = (AccessToken, RefreshToken, LegacyRefreshToken)
 
 
 def fuzz(share):
@@ -159,21 +167,21 @@ def decode(raw_token):
     accepted = []
     for kind in KINDS:
         try:
-            accepted.append(tokens.read(kind, raw_token))
+            accepted.append(read_token(kind, raw_token))
         except TokenError:
             continue
     return accepted
 
 
 def identify(raw_token):
-    found = registry.identify(raw_token)
+    found = validation.identify(raw_token)
     return None if found is None else str(found[1].sid)
 
 
 def rotate(raw_token):
     """Refused, or a pair; never anything else."""
-    outcome = registry.rotate(raw_token)
-    assert isinstance(outcome, registry.Refusal | tokens.TokenPair)
+    outcome = rotation.rotate(raw_token)
+    assert isinstance(outcome, rotation.Refusal | TokenPair)
     return outcome
 
 
@@ -191,7 +199,7 @@ def victim(login):
 def assert_refused_everywhere(raw_token):
     assert decode(raw_token) == []
     assert identify(raw_token) is None
-    assert isinstance(rotate(raw_token), registry.Refusal)
+    assert isinstance(rotate(raw_token), rotation.Refusal)
     if isinstance(raw_token, str):
         assert authenticate(raw_token) is None
 
@@ -225,7 +233,7 @@ def test_a_changed_token_is_refused(mutate, kind, victim):
     # An HTTP header is stripped of white space around it, by the server already.
     assert decode(changed) == []
     assert identify(changed) is None
-    assert isinstance(rotate(changed), registry.Refusal)
+    assert isinstance(rotate(changed), rotation.Refusal)
     if changed.strip() != genuine:
         assert authenticate(changed) is None
 
@@ -305,11 +313,11 @@ def test_changed_claims_of_a_refresh_token_name_this_login_or_are_refused(claims
     genuine = claims_of(victim.refresh_token)
     payload = {name: value for name, value in {**genuine, **claims}.items() if name not in removed}
     forged = forge(header_of(victim.refresh_token), payload)
-    accepted = [token for token in decode(forged) if isinstance(token, tokens.RefreshToken)]
+    accepted = [token for token in decode(forged) if isinstance(token, RefreshToken)]
     found = identify(forged)
     assert found in (None, victim.sid)
     if found is None or payload["token_type"] != "refresh":
-        assert isinstance(rotate(forged), registry.Refusal)
+        assert isinstance(rotate(forged), rotation.Refusal)
         return
     assert len(accepted) == 1
     assert payload["jti"] == genuine["jti"]
@@ -325,7 +333,7 @@ def test_a_user_id_of_any_kind_is_a_user_or_a_401_where_no_row_is_asked(claims, 
     request = Request(factory.get("/"))
     request._request.META["HTTP_AUTHORIZATION"] = f"Bearer {forged}"
     # The snapshot's thread is not what this is about.
-    revocations.snapshot.has_ended = lambda sid: False
+    snapshot.snapshot.has_ended = lambda sid: False
     try:
         with override_settings(AUTHMODES_ACCESS_TOKEN_CHECK=check):
             user, _auth = AuthModesAuthentication().authenticate(request)
@@ -333,5 +341,5 @@ def test_a_user_id_of_any_kind_is_a_user_or_a_401_where_no_row_is_asked(claims, 
     except AuthenticationFailed:
         return
     finally:
-        del revocations.snapshot.has_ended
+        del snapshot.snapshot.has_ended
     assert (name, pk) == ("alice", victim.row.user_id)

@@ -15,7 +15,8 @@ from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes import registry
-from authmodes.models import HandoffCode, LoginSession
+from authmodes.models import AuthorizationCode, LoginSession
+from authmodes.registry import ending
 
 from .support.browser import Browser
 from .support.handoff import NEXT, Handoff, challenge_of, redirect_query
@@ -28,7 +29,7 @@ User = get_user_model()
 def assert_refused(response, code):
     assert response.status_code == 400, response.content
     assert code.encode() in response.content
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
 
 
 # -- the whole way -------------------------------------------------------------------------
@@ -104,17 +105,17 @@ def test_a_cookie_login_that_the_browser_had_is_ended_and_not_merely_forgotten(h
 
 def test_the_code_is_stored_as_a_digest_only(handoff):
     handoff.run()
-    row = HandoffCode.objects.values().get()
+    row = AuthorizationCode.objects.values().get()
     assert row["digest"] == hashlib.sha256(handoff.code.encode()).hexdigest()
     assert handoff.code not in str(row)
-    assert handoff.code not in str(HandoffCode.objects.get())
+    assert handoff.code not in str(AuthorizationCode.objects.get())
     assert handoff.exchange(code=row["digest"]).status_code == 401
 
 
 def test_the_exchange_removes_the_code(handoff):
     handoff.run()
     handoff.exchange()
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
 
 
 def test_the_exchange_needs_no_cookie_and_sets_none(handoff):
@@ -275,7 +276,7 @@ def test_a_callback_with_the_state_of_another_browser_is_refused(handoff):
     victim = Browser()
     response = victim.submit(started.url, {"id": UID})
     assert response.status_code in (400, 403)
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
     assert victim.get("/probe/page/").status_code == 302
 
 
@@ -291,14 +292,14 @@ def test_a_callback_works_once(handoff):
     handoff.authenticate(started.url)
     again = handoff.authenticate(started.url)
     assert again.status_code in (400, 403)
-    assert HandoffCode.objects.count() == 1
+    assert AuthorizationCode.objects.count() == 1
 
 
 def test_a_cancelled_login_ends_in_no_code(handoff):
     started = handoff.start()
     response = handoff.browser.submit(started.url, {"action": "cancel"})
     assert "code=" not in response.headers.get("location", "")
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
 
 
 # -- exchanging ----------------------------------------------------------------------------
@@ -382,7 +383,7 @@ def test_expired_codes_are_pruned(clock, handoff):
     handoff.run()
     clock.shift(timedelta(minutes=2))
     registry.prune()
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
 
 
 def test_with_token_cookies_the_exchange_answers_in_cookies(handoff):
@@ -408,10 +409,13 @@ def test_a_browser_login_for_token_cookies_needs_no_code(alice_at_dummy):
 def test_a_code_verifier_of_the_rfc_makes_its_challenge():
     """RFC 7636, appendix B."""
     verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-    from authmodes import handoff
+    from authmodes.signin import authorization_code
 
-    assert handoff.challenge_of(verifier) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-    assert base64.urlsafe_b64decode(handoff.challenge_of(verifier) + "=")
+    assert (
+        authorization_code.code_challenge_of(verifier)
+        == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    )
+    assert base64.urlsafe_b64decode(authorization_code.code_challenge_of(verifier) + "=")
 
 
 # -- races ---------------------------------------------------------------------------------
@@ -468,7 +472,7 @@ def sign_out_everywhere_over_rest(user):
 
 
 def remove_a_second_factor(user):
-    registry.end_others(user, spare=None)
+    ending.revoke_others(user, spare=None)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import include, path
 from django.utils import timezone
 
-from authmodes import registry, signals, stores
+from authmodes import registry, signals
 from authmodes.models import EndReason, LoginSession
+from authmodes.sessions import store as session_store
 from authmodes.strategy import AuthModesTokenStrategy
 
 from .support.browser import Browser
@@ -105,7 +106,7 @@ def test_nor_does_a_late_save_bring_it_back_after_a_revocation(app):
     session = forget(app)
     data = dict(session.items())
     registry.revoke(only_row())
-    back = stores.engine()(session.session_key)
+    back = session_store.engine()(session.session_key)
     back.clear()
     back.update(data)
     back.save(must_create=True)
@@ -166,7 +167,7 @@ def test_a_browsers_session_is_no_apps(alice):
     browser = Browser()
     assert send(browser, "auth/login", {"username": "alice", "password": PASSWORD}).json()
     request = Client().get("/probe/whoami/").wsgi_request
-    request.session = stores.engine()(browser.session_cookie)
+    request.session = session_store.engine()(browser.session_cookie)
     # Even one who could make session tokens would have to mark the session as an app's.
     from authmodes import strategy
 
@@ -674,7 +675,7 @@ def test_allauths_class_for_views_refuses_the_session_token_of_an_ended_login(ap
     row = LoginSession.objects.active().latest("pk")
     registry.revoke(row)
     assert by_allauths_class(app) is None
-    revived = stores.engine()(key)
+    revived = session_store.engine()(key)
     revived.clear()
     revived.update(kept)
     revived.save(must_create=True)
@@ -696,8 +697,8 @@ def test_allauths_class_for_views_counts_as_being_seen(alice, settings, clock):
 def test_a_session_under_a_key_of_before_is_not_the_logins_any_more(app):
     """A save that comes late may bring back what a re-authentication has retired."""
     before = App(app.session_token)
-    old = stores.engine()(only_row().session_key)
-    assert stores.is_of_app(old)
+    old = session_store.engine()(only_row().session_key)
+    assert session_store.is_app_session(old)
     app.post("auth/reauthenticate", {"password": PASSWORD})
     old.save()
     assert before.get("auth/session").status_code == 410
@@ -1027,7 +1028,7 @@ def test_on_every_engine_a_login_runs_its_course(
 
 
 def test_a_store_that_keeps_a_session_too_long_does_not_keep_its_login(app, monkeypatch):
-    monkeypatch.setattr(stores, "delete", lambda doomed: None)
+    monkeypatch.setattr(session_store, "delete", lambda doomed: None)
     registry.revoke(only_row())
     assert Session.objects.exists()
     assert app.statuses() == DEAD

@@ -18,8 +18,10 @@ from rest_framework.decorators import api_view, permission_classes
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import AllowAny
 
-from authmodes import registry, stores
+from authmodes import registry
 from authmodes.models import LoginSession
+from authmodes.sessions import rotation as session_rotation
+from authmodes.sessions import store as session_store
 
 from .support.browser import Browser, browser_with
 from .support.logins import API, PAGE, PASSWORD, only_row
@@ -240,7 +242,7 @@ def test_a_zero_duration_changes_the_key_with_every_answer(engine, cookie):
 def test_the_row_follows_and_only_one_session_is_left(engine, cookie, clock):
     for _ in range(3):
         _old, new = rotate(cookie)
-        assert only_row().session_key == stores.stored_key(new)
+        assert only_row().session_key == session_store.stored_key(new)
     registry.revoke(only_row())
     assert not is_signed_in(cookie.browser)
 
@@ -316,7 +318,7 @@ def test_a_retired_session_leaves_the_store_by_itself(cookie, clock):
     rotate(cookie)
     assert Session.objects.count() == 2
     clock.shift(GRACE + timedelta(seconds=1))
-    stores.engine().clear_expired()
+    session_store.engine().clear_expired()
     assert Session.objects.count() == 1
     assert is_signed_in(cookie.browser)
 
@@ -469,7 +471,7 @@ def test_a_late_request_that_cycles_the_key_is_followed(engine, cookie, clock):
     late.get("/cycle/")
     newest = late.session_cookie
     assert newest not in (old, new)
-    assert only_row().session_key == stores.stored_key(newest)
+    assert only_row().session_key == session_store.stored_key(newest)
     clock.shift(GRACE + timedelta(seconds=1))
     assert is_signed_in(browser_with(newest))
     assert not is_signed_in(browser_with(new))
@@ -513,7 +515,7 @@ def test_async_views_rotate_and_serve_late_requests(engine, alice, rotating, clo
     assert ask("/async/put/early/").json() == {"username": "alice"}
     new = client.cookies["sessionid"].value
     assert new != old
-    assert only_row().session_key == stores.stored_key(new)
+    assert only_row().session_key == session_store.stored_key(new)
 
     late = AsyncClient()
     late.cookies["sessionid"] = old
@@ -542,7 +544,7 @@ def test_of_twenty_at_once_with_one_key_none_fails_on_postgresql(engine, page, c
     assert [answer.status_code for answer in answers] == [200] * 20
     (live,) = {sent_key(answer) for answer in answers} - {None}
     assert only_row().ended_at is None
-    assert only_row().session_key == stores.stored_key(live)
+    assert only_row().session_key == session_store.stored_key(live)
     clock.shift(GRACE + timedelta(seconds=1))
     assert not is_signed_in(browser_with(old))
     assert is_signed_in(browser_with(live))
@@ -571,16 +573,16 @@ def test_a_crowd_that_goes_on_with_what_it_gets_is_never_signed_out(cookie):
 
 
 def test_after_a_rotation_that_failed_the_next_one_succeeds(engine, cookie, clock, monkeypatch):
-    retire = stores.retire
+    retire = session_rotation.retire
 
     def fail(*args):
         retire(*args)
         raise OperationalError("deadlock detected")
 
-    monkeypatch.setattr(stores, "retire", fail)
+    monkeypatch.setattr(session_rotation, "retire", fail)
     cookie.browser.raise_request_exception = False
     assert cookie.browser.get(PAGE).status_code == 500
-    monkeypatch.setattr(stores, "retire", retire)
+    monkeypatch.setattr(session_rotation, "retire", retire)
     clock.shift(GRACE + timedelta(seconds=1))
     rotate(cookie)
     assert is_signed_in(cookie.browser)

@@ -18,8 +18,9 @@ from django.core.management import call_command
 from django.test import Client
 from django.test.utils import override_settings
 
-from authmodes import checks, keys
+from authmodes import checks
 from authmodes.models import LoginSession
+from authmodes.tokens import keys
 
 from .support.logins import call_with, post_json, refresh
 from .support.tokens import claims_of, header_of

@@ -19,8 +19,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from authmodes import memory, registry, stores
+from authmodes import registry
 from authmodes.models import LoginSession
+from authmodes.sessions import state as session_state
+from authmodes.sessions import store as session_store
 
 from .support.browser import Browser
 from .support.logins import API, PASSWORD, admin_login, html_login, post_json, refresh, social_login
@@ -62,7 +64,7 @@ def nobody_new_is_signed_in(before):
     alive = {str(sid) for sid in before}
     for session in Session.objects.all():
         data = session.get_decoded()
-        assert SESSION_KEY not in data or memory.sid_in(data) in alive
+        assert SESSION_KEY not in data or session_state.sid_in(data) in alive
 
 
 # -- the oldest ends -----------------------------------------------------------------------
@@ -350,7 +352,7 @@ def engine(request, settings, tmp_path):
 
 def lose(used):
     """The Django session leaves its store, as by `clearsessions` or a cache's own clock."""
-    stores.engine()(used.browser.session_cookie).delete()
+    session_store.engine()(used.browser.session_cookie).delete()
 
 
 def test_whose_cookie_has_run_out_takes_no_place(engine, refuse, settings, login, clock):

@@ -20,7 +20,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes import registry
-from authmodes.models import HandoffCode, LoginSession
+from authmodes.models import AuthorizationCode, LoginSession
 from authmodes.signals import login_session_started
 
 from .support.browser import Browser
@@ -57,7 +57,7 @@ def second_factor(alice):
 def assert_nothing_was_made():
     assert not LoginSession.objects.exists()
     assert not OutstandingToken.objects.exists()
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
 
 
 def assert_signed_out(browser):
@@ -388,7 +388,7 @@ def test_the_intent_of_a_handoff_that_stopped_at_a_stage_is_not_left_either(
     assert response.url == "/probe/page/"
     row = only_row()
     assert (row.user, row.mode) == (bob, "session")
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
 
 
 @pytest.mark.parametrize("path", ["/auth/login/", "/auth/token/"])

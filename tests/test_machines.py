@@ -26,10 +26,20 @@ from rest_framework.response import Response
 from rest_framework_simplejwt.tokens import AccessToken as StockAccessToken
 from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
 
-from authmodes import machines, registry, tokens
+from authmodes import registry
+from authmodes.machines import clients as machine_clients
+from authmodes.machines import tokens as machine_tokens
 from authmodes.management.commands.make_signing_key import make_key
-from authmodes.models import LoginSession, MachineClient, MachineClientSecret, SpentToken
+from authmodes.models import ExpiringMark, LoginSession, MachineClient, MachineClientSecret
 from authmodes.permissions import HasScope
+from authmodes.registry import validation
+from authmodes.tokens.jwt import (
+    AccessToken,
+    LegacyRefreshToken,
+    RefreshToken,
+    TokenError,
+    read_token,
+)
 
 from .support.browser import Browser
 from .support.logins import PASSWORD, Login, call_with, in_mode, post_json, refresh
@@ -94,7 +104,7 @@ class Machine:
     """A machine client with the secrets it was ever given, newest last."""
 
     def __init__(self, name: str = "Reports", scopes: str = SCOPES, **fields: Any) -> None:
-        self.row, secret = machines.create(name, scopes, **fields)
+        self.row, secret = machine_clients.create(name, scopes, **fields)
         self.secrets = [secret]
 
     @property
@@ -102,7 +112,7 @@ class Machine:
         return self.secrets[-1]
 
     def rotate(self, overlap: timedelta) -> None:
-        secret = machines.rotate(self.row, overlap)
+        secret = machine_clients.rotate(self.row, overlap)
         assert secret is not None
         self.secrets.append(secret)
 
@@ -372,17 +382,17 @@ def test_kinds_are_not_interchangeable(machine, login, claim):
         with override_settings(AUTHMODES_ACCEPT_LEGACY_REFRESH=True):
             assert refresh(access).status_code == 401
         assert post_json("/auth/token/blacklist/", {"refresh": access}).status_code == 401
-        assert registry.identify(access) is None
-        for kind in (tokens.AccessToken, tokens.RefreshToken, tokens.LegacyRefreshToken):
-            with pytest.raises(tokens.TokenError):
-                tokens.read(kind, access)
+        assert validation.identify(access) is None
+        for kind in (AccessToken, RefreshToken, LegacyRefreshToken):
+            with pytest.raises(TokenError):
+                read_token(kind, access)
         # simplejwt's own classes, which a project may have on a view.
         for stock in (StockAccessToken, StockRefreshToken):
-            with pytest.raises(tokens.TokenError, match="wrong type"):
+            with pytest.raises(TokenError, match="wrong type"):
                 stock(access)
         # A user's as a machine's, and a secret as a token.
         for raw in (user.access, user.refresh_token, machine.secret, machine.row.client_id):
-            assert machines.read(raw) is None
+            assert machine_tokens.read(raw) is None
         assert call_with(user.access, REPORTS)["WWW-Authenticate"] == MISSING
         assert call_with(user.refresh_token, REPORTS).status_code == 401
         assert call_with(machine.secret, REPORTS).status_code == 401
@@ -391,7 +401,7 @@ def test_kinds_are_not_interchangeable(machine, login, claim):
 
 def forged(**changed: Any) -> str:
     """What only somebody with our key could make."""
-    token = machines.MachineToken()
+    token = machine_tokens.MachineToken()
     token.payload.update(changed)
     return str(token)
 
@@ -454,7 +464,7 @@ def take_scope(machine: Machine) -> None:
 
 
 def revoke(machine: Machine) -> None:
-    assert machines.revoke(machine.row)
+    assert machine_clients.revoke(machine.row)
 
 
 def rotate_at_once(machine: Machine) -> None:
@@ -498,11 +508,11 @@ def test_an_end_counts_from_the_next_request(machine, clock, check, end):
 
 
 def test_revoking_is_final_and_says_who(machine, admin_user):
-    assert machines.revoke(machine.row, by=admin_user)
-    assert not machines.revoke(machine.row)
+    assert machine_clients.revoke(machine.row, by=admin_user)
+    assert not machine_clients.revoke(machine.row)
     row = MachineClient.objects.get()
     assert row.revoked_by == admin_user
-    assert machines.rotate(row) is None
+    assert machine_clients.rotate(row) is None
     assert row.secrets.count() == 1
 
 
@@ -551,7 +561,7 @@ def _act_at_once(*acts: Callable[[], Any]) -> list[Any]:
 
 
 def _assert_one_secret_is_left(machine: Machine) -> None:
-    given = _act_at_once(*[lambda: machines.rotate(machine.row, timedelta(0))] * 8)
+    given = _act_at_once(*[lambda: machine_clients.rotate(machine.row, timedelta(0))] * 8)
     assert sorted(machine.ask(each).status_code for each in given) == [200] + [401] * 7
     assert machine.ask().status_code == 401
 
@@ -575,12 +585,13 @@ def test_of_eight_rotations_at_once_one_secret_is_left_on_postgresql(machine, re
 @pytest.mark.parametrize("repetition", range(3))
 def test_a_revocation_beside_rotations_always_wins_on_postgresql(machine, repetition):
     *given, revoked = _act_at_once(
-        *[lambda: machines.rotate(machine.row)] * 4, lambda: machines.revoke(machine.row)
+        *[lambda: machine_clients.rotate(machine.row)] * 4,
+        lambda: machine_clients.revoke(machine.row),
     )
     assert revoked
     for secret in (machine.secret, *filter(None, given)):
         assert machine.ask(secret).status_code == 401
-    assert machines.rotate(machine.row) is None
+    assert machine_clients.rotate(machine.row) is None
 
 
 def test_one_clients_secret_opens_no_other_client(machine):
@@ -593,14 +604,14 @@ def test_one_clients_secret_opens_no_other_client(machine):
 @pytest.mark.parametrize("scopes", ['a"b', "a\\b", "é", "a\0b"])
 def test_what_cannot_be_a_scope_makes_no_client(db, scopes):
     with pytest.raises(ValidationError):
-        machines.create("Reports", scopes)
+        machine_clients.create("Reports", scopes)
     assert not MachineClient.objects.exists()
 
 
 def test_pruning_forgets_what_ended_long_ago(machine, clock):
     gone, lapsed = Machine("Gone"), Machine("Lapsed", expires_at=datetime(2031, 5, 5, tzinfo=UTC))
     machine.rotate(timedelta(0))
-    machines.revoke(gone.row)
+    machine_clients.revoke(gone.row)
     clock.shift(timedelta(days=90))
     registry.prune()
     assert (MachineClient.objects.count(), MachineClientSecret.objects.count()) == (3, 4)
@@ -738,10 +749,10 @@ def test_a_token_revoked_by_rfc_7009_is_dead_and_its_sister_is_not(machine, cloc
     # What was written down for it goes when the token would be refused anyway.
     clock.shift(timedelta(seconds=300))
     registry.prune()
-    assert SpentToken.objects.count() == 1
+    assert ExpiringMark.objects.count() == 1
     clock.shift(timedelta(seconds=1))
     registry.prune()
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
 
 
 # -- cost, traces, logs --------------------------------------------------------------------
@@ -824,13 +835,13 @@ def test_nothing_in_the_database_is_accepted_as_a_credential(machine):
         ]
     for value in found:
         assert machine.ask(secret=value or "-").status_code in (400, 401)
-        assert machines.read(value) is None
+        assert machine_tokens.read(value) is None
 
 
 def test_what_is_printed_of_them_names_no_secret(machine):
-    minted = machines.mint(machine.row.secrets.get(), ["reports:read"])
+    minted = machine_tokens.mint(machine.row.secrets.get(), ["reports:read"])
     assert minted.access not in repr(minted)
-    token = machines.read(minted.access)
+    token = machine_tokens.read(minted.access)
     assert repr(token) == "<MachineToken>"
     secret = machine.row.secrets.get()
     for text in (str(secret), repr(secret), str(machine.row), repr(machine.row)):

@@ -10,9 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from authmodes import machines
-from authmodes.admin.machine_clients import MachineClientAdmin
-from authmodes.admin.machine_forms import MachineClientForm
+from authmodes.admin.machine_clients import MachineClientAdmin, MachineClientForm
+from authmodes.machines import clients as machine_clients
 from authmodes.models import MachineClient
 
 from .support.browser import Browser
@@ -33,7 +32,7 @@ def root(admin_user: Any) -> Browser:
 
 @pytest.fixture
 def client_and_secret(db: None) -> tuple[MachineClient, str]:
-    return machines.create("Reports", "reports:read reports:write")
+    return machine_clients.create("Reports", "reports:read reports:write")
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def test_a_rotation_shows_the_new_secret_once_and_the_old_one_goes_on(root, clie
     ("hours", "seconds", "is_over"), [(0, 0, True), (2, 7199, False), (2, 7200, True)]
 )
 def test_the_administrator_chooses_the_overlap(admin_user, clock, hours, seconds, is_over):
-    row, old = machines.create("Reports", "reports:read")
+    row, old = machine_clients.create("Reports", "reports:read")
     new = shown(sign_in_to_admin(admin_user).submit(url(row, "rotate"), {"hours": str(hours)}))
     clock.shift(timedelta(seconds=seconds))
     assert exchange(row, old) == (401 if is_over else 200)
@@ -241,7 +240,7 @@ def moment(value: datetime) -> dict[str, str]:
 
 
 def test_a_client_that_has_expired_can_be_given_more_time(admin_user, clock):
-    row, secret = machines.create("Reports", "a", expires_at=timezone.now() + HOUR)
+    row, secret = machine_clients.create("Reports", "a", expires_at=timezone.now() + HOUR)
     clock.shift(HOUR)
     browser = sign_in_to_admin(admin_user)
     assert exchange(row, secret) == 401
@@ -261,8 +260,8 @@ def test_the_list_costs_the_same_for_any_number(root):
     counts = []
     for number in (1, 20):
         for _each in range(number):
-            row, _secret = machines.create("Reports", "a b")
-            machines.rotate(row)
+            row, _secret = machine_clients.create("Reports", "a b")
+            machine_clients.rotate(row)
         with CaptureQueriesContext(connection) as queries:
             assert root.get(LIST).status_code == 200
         counts.append(len(queries))
@@ -288,7 +287,7 @@ def test_a_query_string_neither_breaks_the_list_nor_asks_about_secrets(root, row
 
 
 def test_searching_finds_by_name_and_by_client_id(root, row):
-    machines.create("Billing", "a")
+    machine_clients.create("Billing", "a")
     for word in ("repo", row.client_id, row.client_id[:12]):
         found = root.get(LIST, {"q": word}).context["cl"].result_list
         assert row in found
@@ -301,7 +300,7 @@ def test_a_change_beside_a_revocation_does_not_bring_the_client_back(
     row, secret = client_and_secret
     # What the admin read a moment before; revoked there, it would go back with its transaction.
     as_read = MachineClient.objects.get()
-    machines.revoke(row)
+    machine_clients.revoke(row)
     monkeypatch.setattr(MachineClientAdmin, "get_object", lambda *args: as_read)
     assert root.submit(url(row), {**FIELDS, "name": "Other"}).status_code == 403
     row.refresh_from_db()

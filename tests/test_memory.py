@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
 
-from authmodes import memory
 from authmodes.models import LoginSession
+from authmodes.sessions import state as session_state
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -29,39 +29,39 @@ def stored(session):
 def test_nothing_that_was_noted_lies_in_the_future(microseconds, session, time_machine):
     at = NOON + timedelta(microseconds=microseconds)
     time_machine.move_to(at, tick=False)
-    memory.remember(session, a_login(at))
+    session_state.attach(session, a_login(at))
     session.update(stored(session))
-    remembered = memory.recall(session)
+    remembered = session_state.load(session)
     for moment in (remembered.seen_at, remembered.keyed_at, remembered.renewed_at):
         assert 0 <= at.timestamp() - moment < 0.001 + 1e-6
 
 
 def test_the_absolute_end_is_that_of_the_row(session):
     row = a_login(NOON + timedelta(microseconds=123_457))
-    memory.remember(session, row)
+    session_state.attach(session, row)
     session.update(stored(session))
-    assert memory.moment_of(memory.recall(session).expires_at) == row.expires_at
+    assert session_state.to_datetime(session_state.load(session).expires_at) == row.expires_at
 
 
 def test_what_changes_is_remembered_and_the_rest_stays(session):
-    memory.remember(session, a_login(NOON))
-    before = memory.recall(session)
-    memory.change(session, seen_at=before.seen_at + 60)
-    assert memory.recall(session) == before._replace(seen_at=before.seen_at + 60)
+    session_state.attach(session, a_login(NOON))
+    before = session_state.load(session)
+    session_state.update(session, seen_at=before.seen_at + 60)
+    assert session_state.load(session) == before._replace(seen_at=before.seen_at + 60)
 
 
 @pytest.mark.parametrize("moment", [1969420869.5279999, 1879042456.5279999, 1795629354.287016])
 def test_not_even_by_the_last_bit(moment, session):
-    memory.remember(session, a_login(NOON))
-    memory.change(session, seen_at=moment)
-    assert moment - 0.001 < memory.recall(session).seen_at <= moment
+    session_state.attach(session, a_login(NOON))
+    session_state.update(session, seen_at=moment)
+    assert moment - 0.001 < session_state.load(session).seen_at <= moment
 
 
 def test_a_serializer_may_make_tuples_of_lists(session):
-    memory.remember(session, a_login(NOON))
-    before = memory.recall(session)
-    session[memory.DATA_KEY] = tuple(session[memory.DATA_KEY])
-    assert memory.recall(session) == before
+    session_state.attach(session, a_login(NOON))
+    before = session_state.load(session)
+    session[session_state.DATA_KEY] = tuple(session[session_state.DATA_KEY])
+    assert session_state.load(session) == before
 
 
 @pytest.mark.parametrize("hour", [0, 1])
@@ -69,11 +69,13 @@ def test_a_login_is_not_over_because_an_hour_comes_twice(hour, session, settings
     settings.USE_TZ = False
     settings.TIME_ZONE = "Europe/Berlin"
     now = datetime(2026, 10, 25, hour, 10, tzinfo=UTC).timestamp()
-    row = LoginSession(created_at=memory.moment_of(now), last_seen_at=memory.moment_of(now))
+    row = LoginSession(
+        created_at=session_state.to_datetime(now), last_seen_at=session_state.to_datetime(now)
+    )
     row.expires_at = row.created_at + timedelta(minutes=30)
-    memory.remember(session, row)
-    assert not memory.is_over(memory.recall(session), now + 5)
-    assert memory.is_over(memory.recall(session), now + 7200)
+    session_state.attach(session, row)
+    assert not session_state.is_expired(session_state.load(session), now + 5)
+    assert session_state.is_expired(session_state.load(session), now + 7200)
 
 
 @pytest.mark.parametrize("hour", [0, 1])
@@ -83,6 +85,6 @@ def test_a_cookie_is_not_over_because_an_hour_comes_twice(hour, session, setting
     settings.TIME_ZONE = "Europe/Berlin"
     settings.SESSION_COOKIE_AGE = 600
     sent_at = datetime(2026, 10, 25, hour, 30, tzinfo=UTC).timestamp()
-    remembered = memory.Memory("", 0, 0, 0, 0, sent_at, "", "")
-    assert not memory.cookie_is_over(session, remembered, sent_at + 599)
-    assert memory.cookie_is_over(session, remembered, sent_at + 600)
+    remembered = session_state.SessionData("", 0, 0, 0, 0, sent_at, "", "")
+    assert not session_state.is_cookie_expired(session, remembered, sent_at + 599)
+    assert session_state.is_cookie_expired(session, remembered, sent_at + 600)

@@ -208,7 +208,9 @@ def test_a_user_of_many_clients_signs_in_as_fast_as_others(alice, sign_in_from, 
         for n in range(100)
     )
     named = []
-    monkeypatch.setattr("authmodes.notices.client_label", lambda agent: named.append(agent) or "")
+    monkeypatch.setattr(
+        "authmodes.registry.notifications.client_label", lambda agent: named.append(agent) or ""
+    )
     sign_in_from("a99")
     assert named == []
     sign_in_from(SAFARI)

@@ -17,10 +17,12 @@ from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.views import APIView
 
-from authmodes import machines, urls
-from authmodes.openapi import components, endpoints, shapes
-from authmodes.views.base import DoorMixin
-from authmodes.views.login import LoginView
+from authmodes import urls
+from authmodes.api.openapi import components as openapi_components
+from authmodes.api.openapi import endpoints, shapes
+from authmodes.api.views.base import AuthModesViewMixin
+from authmodes.api.views.login import LoginView
+from authmodes.machines import clients as machine_clients
 
 from .support.browser import Browser
 from .support.logins import PASSWORD, call_with, post_json, sign_in
@@ -78,7 +80,9 @@ def test_every_endpoint_has_a_schema_of_ours():
 
 def test_every_shape_is_used():
     text = str(document())
-    unused = [name for name in components.COMPONENTS if f"/{shapes.PREFIX}{name}'" not in text]
+    unused = [
+        name for name in openapi_components.COMPONENTS if f"/{shapes.PREFIX}{name}'" not in text
+    ]
     assert not unused
 
 
@@ -188,7 +192,9 @@ def test_what_is_throttled_says_so():
     by_id = operations_of(document())
     for view, verbs in endpoints.OPERATIONS.items():
         for method, operation in verbs.items():
-            counted = issubclass(view, DoorMixin) and view.credential_scope and method != "GET"
+            counted = (
+                issubclass(view, AuthModesViewMixin) and view.credential_scope and method != "GET"
+            )
             answer = by_id[operation.id]["responses"].get("429")
             assert bool(answer) == bool(counted)
             assert not answer or "Retry-After" in answer["headers"]
@@ -294,7 +300,7 @@ def test_a_handoff_answers_as_documented(conforms, handoff):
 
 
 def test_a_machine_clients_token_answers_as_documented(conforms, db, admin_user, login):
-    client, secret = machines.create("nightly", scopes="reports:read")
+    client, secret = machine_clients.create("nightly", scopes="reports:read")
     body = {
         "grant_type": "client_credentials",
         "client_id": client.client_id,

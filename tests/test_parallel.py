@@ -18,8 +18,11 @@ from django.urls import path
 from rest_framework.decorators import api_view
 from rest_framework.response import Response
 
-from authmodes import memory, registry, stores
+from authmodes import registry
 from authmodes.models import LoginSession
+from authmodes.sessions import rotation as session_rotation
+from authmodes.sessions import state as session_state
+from authmodes.sessions import store as session_store
 
 from .support.browser import Browser, browser_with
 from .support.logins import API, PAGE, PASSWORD, only_row
@@ -193,8 +196,8 @@ def names_in(key):
 
 def make_due(used):
     LoginSession.objects.update(last_seen_at=datetime.now(UTC) - 5 * MINUTE)
-    store = stores.engine()(used.browser.session_cookie)
-    memory.change(store, seen_at=memory.recall(store).seen_at - 300)
+    store = session_store.engine()(used.browser.session_cookie)
+    session_state.update(store, seen_at=session_state.load(store).seen_at - 300)
     store.save()
 
 
@@ -478,7 +481,7 @@ def test_a_new_password_wins_over_a_rotation_that_was_faster(engine, login, cloc
     used = login("session")
     hooks["during"] = lambda request: parallel(request, PAGE)
     used.browser.get("/slow-changes-password/")
-    assert only_row().session_key == stores.stored_key(used.browser.session_cookie)
+    assert only_row().session_key == session_store.stored_key(used.browser.session_cookie)
     assert is_signed_in(used.browser.session_cookie)
 
 
@@ -667,17 +670,17 @@ def test_a_commit_that_fails_during_a_rotation_signs_nobody_out(
 ):
     settings.AUTHMODES_ROTATE_SESSION_AFTER = EVERY_REQUEST
     used = login("session")
-    retire = stores.retire
+    retire = session_rotation.retire
 
     def fail(*args):
         retire(*args)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(stores, "retire", fail)
+    monkeypatch.setattr(session_rotation, "retire", fail)
     key = used.browser.session_cookie
     used.browser.raise_request_exception = False
     assert used.browser.get(PAGE).status_code == 500
-    monkeypatch.setattr(stores, "retire", retire)
+    monkeypatch.setattr(session_rotation, "retire", retire)
     assert browser_with(key).get(PAGE).status_code == 200
     browser = browser_with(key)
     for _ in range(3):

@@ -12,7 +12,7 @@ from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from authmodes import registry
-from authmodes.models import HandoffCode, LoginSession
+from authmodes.models import AuthorizationCode, LoginSession
 from authmodes.urls import urlpatterns
 
 from .support.browser import Browser
@@ -348,7 +348,7 @@ def database():
         list(LoginSession.objects.order_by("pk").values()),
         list(OutstandingToken.objects.order_by("pk").values()),
         BlacklistedToken.objects.count(),
-        HandoffCode.objects.count(),
+        AuthorizationCode.objects.count(),
     )
 
 

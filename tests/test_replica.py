@@ -11,7 +11,8 @@ from django.contrib.sessions.models import Session
 from django.db import connections
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
-from authmodes import machines, registry
+from authmodes import registry
+from authmodes.machines import clients as machine_clients
 from authmodes.models import LoginSession
 
 from .support.handoff import redirect_query
@@ -89,15 +90,15 @@ def test_a_token_is_judged_by_the_primary_however_far_the_replica_lags(login, st
 
 @pytest.mark.parametrize("ended", ["client", "secret", "token"])
 def test_so_is_a_machine_clients_token(ended, stop):
-    client, secret = machines.create("Nightly", "reports:read")
+    client, secret = machine_clients.create("Nightly", "reports:read")
     body = {"grant_type": "client_credentials", "client_id": client.client_id}
     token = post_json("/auth/token/", {**body, "client_secret": secret}).json()["access_token"]
     stop()
     assert post_json("/auth/token/verify/", {"token": token}).status_code == 200
     if ended == "client":
-        machines.revoke(client)
+        machine_clients.revoke(client)
     elif ended == "secret":
-        machines.rotate(client, timedelta(0))
+        machine_clients.rotate(client, timedelta(0))
     else:
         assert post_json("/auth/token/revoke/", {"token": token}).status_code == 200
     assert post_json("/auth/token/verify/", {"token": token}).status_code == 401

@@ -15,8 +15,8 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from rest_framework_simplejwt.views import TokenRefreshView
 
 from authmodes import registry
+from authmodes.api.serializers import TokenRefreshSerializer
 from authmodes.models import LoginSession
-from authmodes.serializers import TokenRefreshSerializer
 from authmodes.signals import refresh_token_reused
 
 from .support.logins import call_with, only_row, post_json, refresh

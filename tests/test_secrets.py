@@ -19,8 +19,11 @@ from django.test import Client
 from django.test.utils import override_settings
 from django.utils.log import AdminEmailHandler
 
-from authmodes import handoff, machines, registry, sign_in
-from authmodes.models import HandoffCode, LoginSession
+from authmodes import machines, registry
+from authmodes.models import AuthorizationCode, LoginSession
+from authmodes.registry import rotation, validation
+from authmodes.signin import authorization_code
+from authmodes.signin import password as password_signin
 
 from .support.browser import Browser
 from .support.handoff import NEXT, Handoff, redirect_query
@@ -132,7 +135,7 @@ class Life:
         # And one code that is still on its way.
         self.pending = self.handoff()
         assert self.pending.run().status_code == 302
-        assert HandoffCode.objects.exists()
+        assert AuthorizationCode.objects.exists()
 
     def handoff(self) -> Handoff:
         made = Handoff()
@@ -305,7 +308,7 @@ def test_nothing_that_rests_there_is_accepted_as_a_credential(
     own = [text for key, values in dump.items() if key[0] not in FIXED_TABLES for text in values]
     found |= {text for text in own if 12 <= len(text) < 4096}
     assert {life.tokens.sid, life.tokens.row.refresh_token.jti} < found
-    assert HandoffCode.objects.get().digest in found
+    assert AuthorizationCode.objects.get().digest in found
     before = list(LoginSession.objects.order_by("pk").values("pk", "ended_at", "rotated_at"))
 
     accepted = {
@@ -383,11 +386,15 @@ def post_as_json(client: Client, path: str, body: dict[str, str]) -> Any:
     ("broken", "path", "body"),
     [
         (machines.clients._secrets_of, "/auth/token/", {**A_CLIENT, "client_secret": SENT}),
-        (registry.rotate, "/auth/token/refresh/", {"refresh": SENT}),
-        (registry.identify, "/auth/token/revoke/", {"token": SENT}),
-        (handoff.redeem, "/auth/token/exchange/", {"code": SENT, "code_verifier": SENT}),
-        (sign_in._valid_form, "/auth/login/", {"username": "a", "password": SENT, "mode": "jwt"}),
-        (sign_in._valid_form, "/auth/token/", {"username": "a", "password": SENT}),
+        (rotation.rotate, "/auth/token/refresh/", {"refresh": SENT}),
+        (validation.identify, "/auth/token/revoke/", {"token": SENT}),
+        (authorization_code.redeem, "/auth/token/exchange/", {"code": SENT, "code_verifier": SENT}),
+        (
+            password_signin._valid_form,
+            "/auth/login/",
+            {"username": "a", "password": SENT, "mode": "jwt"},
+        ),
+        (password_signin._valid_form, "/auth/token/", {"username": "a", "password": SENT}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -16,7 +16,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from authmodes.sessions.digest import digest_of
+from authmodes.sessions.db import digest_of
 
 from .support.browser import Browser
 from .support.logins import API

@@ -22,10 +22,10 @@ from .support.tokens import claims_of
 from .urls import urlpatterns as project_urlpatterns
 
 SERIALIZERS = {
-    "TOKEN_OBTAIN_SERIALIZER": "authmodes.serializers.TokenObtainPairSerializer",
-    "TOKEN_REFRESH_SERIALIZER": "authmodes.serializers.TokenRefreshSerializer",
-    "TOKEN_VERIFY_SERIALIZER": "authmodes.serializers.TokenVerifySerializer",
-    "TOKEN_BLACKLIST_SERIALIZER": "authmodes.serializers.TokenBlacklistSerializer",
+    "TOKEN_OBTAIN_SERIALIZER": "authmodes.api.serializers.TokenObtainPairSerializer",
+    "TOKEN_REFRESH_SERIALIZER": "authmodes.api.serializers.TokenRefreshSerializer",
+    "TOKEN_VERIFY_SERIALIZER": "authmodes.api.serializers.TokenVerifySerializer",
+    "TOKEN_BLACKLIST_SERIALIZER": "authmodes.api.serializers.TokenBlacklistSerializer",
 }
 OURS = {
     "obtain": "/auth/token/",

@@ -18,8 +18,9 @@ from django.utils import timezone
 from rest_framework.decorators import api_view
 from rest_framework.response import Response
 
-from authmodes import registry, revocations
+from authmodes import registry
 from authmodes.models import LoginSession
+from authmodes.tokens import snapshot as tokens_snapshot
 
 from .support.logins import API, PASSWORD, call_with, post_json, refresh
 from .support.processes import serve
@@ -75,9 +76,9 @@ urlpatterns = [
 
 @pytest.fixture(autouse=True)
 def _stopped():
-    revocations.snapshot.stop()
+    tokens_snapshot.snapshot.stop()
     yield
-    revocations.snapshot.stop()
+    tokens_snapshot.snapshot.stop()
     assert "authmodes-snapshot" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -108,7 +109,7 @@ def eventually(condition, within=5.0):
 def next_polls(count=2):
     """Wait until the thread has polled so often."""
     seen = []
-    snapshot = revocations.snapshot
+    snapshot = tokens_snapshot.snapshot
     original = snapshot._poll
 
     def counted():
@@ -344,7 +345,7 @@ def test_a_clock_that_steps_back_by_two_seconds_is_covered(login, clock):
     assert not is_refused(used)
     clock.shift(-timedelta(seconds=2))
     registry.revoke(used.row)
-    revocations.snapshot._poll()
+    tokens_snapshot.snapshot._poll()
     assert is_refused(used)
 
 
@@ -353,14 +354,14 @@ def test_an_entry_is_kept_as_long_as_its_access_token_and_then_forgotten(login, 
     used = login("jwt")
     assert not is_refused(used)
     registry.revoke(used.row)
-    revocations.snapshot._poll()
+    tokens_snapshot.snapshot._poll()
     clock.shift(timedelta(minutes=5))
-    revocations.snapshot._poll()
+    tokens_snapshot.snapshot._poll()
     # Its token has expired; clocks may disagree, so it is not forgotten to the second.
-    assert uuid.UUID(used.sid) in revocations.snapshot._ended
+    assert uuid.UUID(used.sid) in tokens_snapshot.snapshot._ended
     clock.shift(timedelta(minutes=2))
-    revocations.snapshot._poll()
-    assert revocations.snapshot._ended == {}
+    tokens_snapshot.snapshot._poll()
+    assert tokens_snapshot.snapshot._ended == {}
     assert is_refused(used)
 
 
@@ -372,7 +373,7 @@ def test_leeway_keeps_an_entry_for_longer(login, clock, settings):
     registry.revoke(used.row)
     for _ in range(9):
         clock.shift(timedelta(minutes=1))
-        revocations.snapshot._poll()
+        tokens_snapshot.snapshot._poll()
         assert call_with(used.access, ID).json()["code"] == "login_session_ended"
 
 
@@ -383,7 +384,7 @@ def test_what_ended_long_ago_is_not_loaded(login, clock):
     clock.shift(timedelta(hours=1))
     fresh = login("jwt")
     assert not is_refused(fresh)
-    assert revocations.snapshot._ended == {}
+    assert tokens_snapshot.snapshot._ended == {}
 
 
 # -- the database is away ------------------------------------------------------------------
@@ -473,7 +474,7 @@ def test_a_thread_that_died_is_started_again(login, monkeypatch):
     """Else a process would accept revoked tokens until it is restarted."""
     used = login("jwt")
     assert not is_refused(used)
-    snapshot = revocations.snapshot
+    snapshot = tokens_snapshot.snapshot
     snapshot._stopping.set()
     snapshot._thread.join()
     snapshot._stopping.clear()
@@ -492,7 +493,7 @@ def test_many_first_requests_start_one_thread(login):
 
     def ask():
         barrier.wait()
-        results.append(revocations.snapshot.has_ended(uuid.UUID(used.sid)))
+        results.append(tokens_snapshot.snapshot.has_ended(uuid.UUID(used.sid)))
         from django.db import connections
 
         connections.close_all()
@@ -527,11 +528,11 @@ def test_a_forked_worker_starts_its_own(login):
             for connection in connections.all(initialized_only=True):
                 connection.inc_thread_sharing()
                 connection.connection = None
-            has_none = revocations.snapshot._thread is None
-            first = revocations.snapshot.has_ended(sid)
+            has_none = tokens_snapshot.snapshot._thread is None
+            first = tokens_snapshot.snapshot.has_ended(sid)
             os.write(from_child, b"ready\n")
             os.read(to_child, 1)
-            seen = eventually(lambda: revocations.snapshot.has_ended(sid), within=5)
+            seen = eventually(lambda: tokens_snapshot.snapshot.has_ended(sid), within=5)
             answer = f"{has_none} {first} {seen}".encode()
         except BaseException as error:
             answer = repr(error).encode()

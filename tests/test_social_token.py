@@ -25,8 +25,8 @@ from django.utils.module_loading import import_string
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes.adapter import AuthModesAccountAdapter
-from authmodes.models import LoginSession, SpentToken
-from authmodes.provider_tokens import _tidied
+from authmodes.models import ExpiringMark, LoginSession
+from authmodes.signin.provider_tokens import _tidied
 
 from .support.browser import Browser
 from .support.logins import API, Login, in_mode, post_json
@@ -57,7 +57,7 @@ def code_of(response):
 def assert_nothing_was_made(users=0):
     assert not LoginSession.objects.exists()
     assert not OutstandingToken.objects.exists()
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
     assert User.objects.count() == users
 
 
@@ -290,8 +290,8 @@ def test_an_id_token_counts_once_whatever_process_it_comes_to(jti, mode, provide
     cache.clear()
     for again in (id_token, with_another_signature(id_token)):
         assert code_of(present(mode, id_token=again)) == (401, "provider_token_replayed")
-    assert LoginSession.objects.count() == SpentToken.objects.count() == 1
-    SpentToken.objects.all().delete()
+    assert LoginSession.objects.count() == ExpiringMark.objects.count() == 1
+    ExpiringMark.objects.all().delete()
     if jti is None:
         # It is the row that refused it, whichever of its signatures it came with.
         assert present(mode, id_token=with_another_signature(id_token)).status_code == 200
@@ -318,13 +318,13 @@ def test_of_eight_at_once_one_signs_in_on_postgresql(known, provider, alice):
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(sign_in, ["session", "jwt"] * 4)) == [200] + [401] * 7
-    assert LoginSession.objects.count() == SpentToken.objects.count() == 1
+    assert LoginSession.objects.count() == ExpiringMark.objects.count() == 1
 
 
 def test_a_used_token_is_kept_for_as_long_as_it_could_be_presented(provider):
     exp = int(time.time()) + 300
     present(id_token=provider.id_token(exp=exp))
-    assert SpentToken.objects.get().expires_at.timestamp() == exp
+    assert ExpiringMark.objects.get().expires_at.timestamp() == exp
 
 
 def test_a_token_that_allauth_has_seen_elsewhere_stays_used(provider):
@@ -503,7 +503,7 @@ def test_a_login_over_the_limit_leaves_the_token_unused(mode, provider, connecte
         response = present(mode, id_token=provider.id_token())
     assert code_of(response) == (403, "limit_reached")
     assert LoginSession.objects.count() == 1
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
 
 
 def test_of_two_sign_ups_at_once_one_makes_no_half_user(mode, provider, monkeypatch):
@@ -518,7 +518,7 @@ def test_of_two_sign_ups_at_once_one_makes_no_half_user(mode, provider, monkeypa
     response = present(mode, id_token=provider.id_token(email=None))
     assert code_of(response) == (409, "conflict")
     assert User.objects.count() == SocialAccount.objects.count() == 1
-    assert SpentToken.objects.count() == LoginSession.objects.count() == 1
+    assert ExpiringMark.objects.count() == LoginSession.objects.count() == 1
 
 
 @override_settings(ACCOUNT_RATE_LIMITS={"login": "3/m/ip"})

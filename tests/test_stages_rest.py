@@ -25,7 +25,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes import registry
 from authmodes.adapter import AuthModesAccountAdapter
-from authmodes.models import HandoffCode, LoginSession, SpentToken
+from authmodes.models import AuthorizationCode, ExpiringMark, LoginSession
 
 from .support.browser import Browser
 from .support.handoff import Handoff
@@ -102,7 +102,7 @@ def assert_pending(response, stage, page, fields):
     assert not {"access", "refresh", "sid"} & set(answer)
     assert not LoginSession.objects.exists()
     assert not OutstandingToken.objects.exists()
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
 
 
 # -- the second factor ---------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_a_wrong_code_is_401_and_makes_nothing(door, wrong, second_factor):
     browser = Browser()
     assert code_of(door(browser, mfa_code=wrong)) == (401, "invalid_mfa_code")
     assert not LoginSession.objects.exists()
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
     assert browser.get(API).status_code == 401
 
 
@@ -392,7 +392,7 @@ def test_a_stage_of_the_projects_own_is_named_with_its_page(door):
 def test_a_login_that_a_hook_refuses_is_no_login(door):
     assert code_of(door()) == (401, "login_refused")
     assert not LoginSession.objects.exists()
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
 
 
 # -- what becomes of the user meanwhile ----------------------------------------------------
@@ -437,7 +437,7 @@ def assert_refused(response, status):
     assert "authmodes_access" not in response.cookies
     assert b"access_token" not in response.content
     assert not LoginSession.objects.exists()
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
 
 
 def lock(alice):

@@ -16,9 +16,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt.tokens import RefreshToken as SimplejwtRefreshToken
 
-from authmodes import stores
 from authmodes.models import LoginSession
-from authmodes.stepup import RecentLogin, recent_login
+from authmodes.permissions import RecentLogin, recent_login
+from authmodes.sessions import store as session_store
 
 from .support.browser import Browser, browser_with
 from .support.logins import PASSWORD, UID, call_with, html_login, only_row, refresh, social_login
@@ -145,7 +145,7 @@ def test_reauthentication_changes_the_session_id_and_keeps_the_row(browser, cloc
     assert new != old
     after = only_row()
     assert (after.sid, after.created_at, after.ended_at) == (row.sid, row.created_at, None)
-    assert after.session_key == stores.stored_key(new)
+    assert after.session_key == session_store.stored_key(new)
     planted = Browser()
     planted.cookies["sessionid"] = old
     assert planted.get("/probe/page/").status_code == 302
@@ -164,7 +164,7 @@ def test_reauthentication_in_a_late_request_keeps_the_login(browser, clock, sett
     assert page.get(PAGE).status_code == 200
     clock.shift(timedelta(seconds=60))
     assert page.get(PAGE).status_code == 200
-    assert only_row().session_key == stores.stored_key(page.session_cookie)
+    assert only_row().session_key == session_store.stored_key(page.session_cookie)
 
 
 def test_a_new_sign_in_is_recent(browser, clock):
@@ -197,7 +197,7 @@ def test_a_session_from_before_authmodes_is_no_proof(command, alice):
 
 
 def test_of_a_session_from_before_authmodes_allauths_records_are_the_proof(browser, clock):
-    session = stores.engine()(browser.session_cookie)
+    session = session_store.engine()(browser.session_cookie)
     del session["_authmodes"]
     session.save()
     LoginSession.objects.all().delete()

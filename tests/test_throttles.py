@@ -10,16 +10,19 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 from rest_framework import throttling
 
-from authmodes import machines, throttles, urls
+from authmodes import urls
+from authmodes.api import throttling as api_throttling
+from authmodes.api.views.login import LoginView
 from authmodes.conf import conf
+from authmodes.machines import clients as machine_clients
+from authmodes.machines import tokens as machine_tokens
 from authmodes.models import LoginSession
-from authmodes.views.login import LoginView
 
 from .support.browser import Browser
 from .support.caches import UNREACHABLE
 from .support.logins import PASSWORD, post_json, refresh
 
-EVERY = throttles.EVERY_SCOPE
+EVERY = api_throttling.EVERY_SCOPE
 PASSWORD_BODY = {"username": "alice", "password": "wrong", "mode": "jwt"}
 EXCHANGE_BODY = {"code": "x", "code_verifier": "v" * 43}
 START = "/auth/social/dummy/start/"
@@ -131,9 +134,9 @@ def test_every_endpoint_that_takes_a_credential_is_counted():
     assert {name for name, scope in scopes.items() if not scope} == UNLIMITED
     # What `token/` is counted by depends on the body.
     used = {*filter(None, scopes.values()), "authmodes_client"}
-    assert used == set(throttles.DEFAULT_RATES)
+    assert used == set(api_throttling.DEFAULT_RATES)
     assert {scope for scope, *_ in ENDPOINTS.values()} | {"authmodes_introspect"} == set(
-        throttles.DEFAULT_RATES
+        api_throttling.DEFAULT_RATES
     )
 
 
@@ -153,8 +156,8 @@ def test_machines_do_not_use_up_what_people_have(rates, alice):
 def test_the_token_of_a_machine_is_counted_by_its_client(rates, db):
     rates(authmodes_token="1/min")
     for name in ("nightly", "hourly"):
-        client, _ = machines.create(name, scopes="reports:read")
-        first, second = (machines.mint(client.secrets.get(), []).access for _ in range(2))
+        client, _ = machine_clients.create(name, scopes="reports:read")
+        first, second = (machine_tokens.mint(client.secrets.get(), []).access for _ in range(2))
         path = "/auth/token/verify/"
         assert with_refresh_token(first, path=path, name="token").status_code == 200
         assert with_refresh_token(second, path=path, name="token").status_code == 429
@@ -354,8 +357,8 @@ def test_no_count_keeps_a_browser_from_signing_out(transport, rates, settings, l
 
 def test_no_count_keeps_a_machines_token_from_being_revoked(rates, db):
     rates(authmodes_token="1/min")
-    client, _ = machines.create("nightly", scopes="reports:read")
-    minted = machines.mint(client.secrets.get(), ["reports:read"])
+    client, _ = machine_clients.create("nightly", scopes="reports:read")
+    minted = machine_tokens.mint(client.secrets.get(), ["reports:read"])
     verified = [
         with_refresh_token(minted.access, THIEF, "/auth/token/verify/", "token").status_code
         for _ in range(2)
@@ -366,7 +369,7 @@ def test_no_count_keeps_a_machines_token_from_being_revoked(rates, db):
         for _ in range(2)
     ]
     assert revoked == [200, 429]
-    assert machines.judge(machines.read(minted.access)) is None
+    assert machine_tokens.validate(machine_tokens.read(minted.access)) is None
 
 
 def test_a_throttled_refresh_leaves_the_login_as_it_was(rates, login, clock):
@@ -405,9 +408,9 @@ def test_no_token_is_part_of_a_key_in_the_cache(rates, login):
 
 def test_without_a_word_of_the_projects_our_rates_hold(settings, db):
     settings.REST_FRAMEWORK = {}
-    for scope, rate in throttles.DEFAULT_RATES.items():
-        assert throttles.CredentialThrottle(scope).rate == rate
-    amount = int(throttles.DEFAULT_RATES["authmodes_login"].split("/")[0])
+    for scope, rate in api_throttling.DEFAULT_RATES.items():
+        assert api_throttling.CredentialThrottle(scope).rate == rate
+    amount = int(api_throttling.DEFAULT_RATES["authmodes_login"].split("/")[0])
     assert statuses("login", amount + 1) == [401] * amount + [429]
 
 
@@ -432,10 +435,10 @@ def test_a_rate_that_makes_no_sense_is_the_default_and_an_error_of_the_checks(
     rate, rates, caplog, db
 ):
     rates(authmodes_exchange=rate, authmodes_start="5/min")
-    assert throttles.senseless_rates() == ["authmodes_exchange"]
+    assert api_throttling.invalid_rates() == ["authmodes_exchange"]
     assert call("exchange").status_code == 401
-    default = throttles.DEFAULT_RATES["authmodes_exchange"]
-    assert throttles.CredentialThrottle("authmodes_exchange").rate == default
+    default = api_throttling.DEFAULT_RATES["authmodes_exchange"]
+    assert api_throttling.CredentialThrottle("authmodes_exchange").rate == default
     assert "rate of authmodes_exchange makes no sense" in caplog.text
 
 

@@ -16,8 +16,8 @@ from django.core import signing
 from django.test.utils import override_settings
 from rest_framework_simplejwt import tokens as simplejwt
 
-from authmodes import tokens
 from authmodes.models import LoginSession
+from authmodes.tokens.jwt import AccessToken, RefreshToken, mint, read_token
 
 from .support.logins import PASSWORD, call_with, post_json, refresh
 from .support.tokens import base64url, claims_of, forge, header_of
@@ -364,7 +364,7 @@ def test_a_token_that_simplejwt_makes_without_us_is_refused(alice):
 
 def test_our_refresh_token_is_not_made_without_a_login_session(alice):
     with pytest.raises(TypeError, match="login session"):
-        tokens.RefreshToken.for_user(alice)
+        RefreshToken.for_user(alice)
 
 
 # -- what a token says ---------------------------------------------------------------------
@@ -506,19 +506,19 @@ def test_simplejwts_own_signing_key_is_used(login):
 def test_neither_a_token_nor_a_pair_shows_itself_in_a_log(login):
     used = login("jwt")
     row = LoginSession.objects.select_related("user", "refresh_token").get(sid=used.sid)
-    pair = tokens.mint(row)
+    pair = mint(row)
     for raw_token in (pair.access, pair.refresh):
         assert raw_token not in repr(pair)
-    token = tokens.read(tokens.AccessToken, used.access)
+    token = read_token(AccessToken, used.access)
     assert "user_id" not in repr(token)
-    assert used.row.refresh_token.jti not in repr(tokens.read(tokens.RefreshToken, pair.refresh))
+    assert used.row.refresh_token.jti not in repr(read_token(RefreshToken, pair.refresh))
 
 
 @pytest.mark.parametrize("value", [None, b"x", 1, ["x"], {}, ""])
 def test_reading_what_is_no_text_makes_no_token(value, db):
     """simplejwt takes None for "make me a new one"."""
     with pytest.raises(simplejwt.TokenError):
-        tokens.read(tokens.RefreshToken, value)
+        read_token(RefreshToken, value)
 
 
 def client_of_services(user, login_session):

@@ -10,7 +10,7 @@ from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes import registry
-from authmodes.models import HandoffCode, LoginSession
+from authmodes.models import AuthorizationCode, LoginSession
 
 from .support.browser import Browser
 from .support.logins import API, PASSWORD, Login, html_login, post_json, sign_in, social_login
@@ -190,7 +190,7 @@ def state_of_the_database():
     return (
         list(LoginSession.objects.order_by("pk").values()),
         list(OutstandingToken.objects.order_by("pk").values()),
-        HandoffCode.objects.count(),
+        AuthorizationCode.objects.count(),
     )
 
 

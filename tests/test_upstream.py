@@ -22,7 +22,8 @@ from django.utils import timezone
 from rest_framework import throttling
 
 from authmodes import registry
-from authmodes.models import HandoffCode, LoginSession, SpentToken
+from authmodes.models import AuthorizationCode, ExpiringMark, LoginSession
+from authmodes.registry import ending
 
 from .support.browser import Browser
 from .support.caches import UNREACHABLE
@@ -219,7 +220,7 @@ def test_a_login_that_waits_for_its_second_factor_ends_too(idp, alice_at_idp, st
     assert b"upstream_logout" in refused.content
     assert browser.get(API).status_code == 401
     assert not LoginSession.objects.exists()
-    assert not HandoffCode.objects.exists()
+    assert not AuthorizationCode.objects.exists()
 
 
 def test_another_session_that_waits_for_its_second_factor_does_not_end(idp, alice_at_idp):
@@ -410,7 +411,7 @@ def test_names_that_differ_a_little_end_nothing(
     settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [made]}}
     SocialAccount.objects.update(extra_data={"id_token": {"sub": "sub-1"}})
     used = came_by()
-    code = HandoffCode.objects.create(
+    code = AuthorizationCode.objects.create(
         digest="x",
         user=alice_at_idp,
         expires_at=timezone.now(),
@@ -424,7 +425,7 @@ def test_names_that_differ_a_little_end_nothing(
         subject = {"subject_type": "iss-sub", "iss": idp.url, "sub": claims.get("sub", "Sub-1")}
         assert send_event(idp.event_token(SESSIONS_REVOKED, subject=subject)).status_code == 202
     assert_alive(used)
-    assert HandoffCode.objects.get() == code
+    assert AuthorizationCode.objects.get() == code
 
 
 # -- tokens that are refused ---------------------------------------------------------------
@@ -600,7 +601,7 @@ def test_a_token_that_breaks_a_rule_is_400_and_ends_nothing(idp, came_by, name, 
     assert len(raw) < 50 or raw not in caplog.text
     assert_alive(kept)
     # Nothing was used up either.
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
     assert not {path for path in idp.asked if path not in WELL_KNOWN}
 
 
@@ -692,7 +693,7 @@ def test_a_logout_token_counts_once(idp, came_by, clock):
     assert_alive(later)
     clock.shift(timedelta(days=7))
     registry.prune()
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
 
 
 @pytest.mark.servers
@@ -718,7 +719,7 @@ def test_what_failed_may_be_sent_again(idp, came_by, monkeypatch):
     used = came_by()
     raw = idp.logout_token()
     with monkeypatch.context() as patched:
-        patched.setattr(registry, "revoke_all", lambda *args, **kwargs: 1 / 0)
+        patched.setattr(ending, "revoke_all", lambda *args, **kwargs: 1 / 0)
         assert send(raw).status_code == 500
     assert_done(send(raw))
     assert_ended(used)
@@ -734,10 +735,10 @@ def test_a_worker_that_is_told_to_exit_leaves_the_token_good(idp, came_by, monke
         raise SystemExit(1)  # as gunicorn's does
 
     with monkeypatch.context() as patched:
-        patched.setattr(registry, "revoke_all", killed)
+        patched.setattr(ending, "revoke_all", killed)
         with pytest.raises(SystemExit):
             deliver(raw)
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
     assert deliver(raw).status_code in (200, 202)
     assert_ended(used)
 
@@ -1163,13 +1164,13 @@ def test_an_event_ends_what_it_is_about(idp, came_by, login, bob, kind, event, e
         "password": login("session"),
         "bob": came_by(uid="sub-2", user=bob),
     }
-    HandoffCode.objects.create(
+    AuthorizationCode.objects.create(
         user=bob, provider="idp", provider_uid="sub-1", expires_at=logins["bob"].row.expires_at
     )
     assert_accepted(send_event(idp.event_token(kind, event)))
     for name, one in logins.items():
         (assert_ended if name in ended else assert_alive)(one)
-    assert HandoffCode.objects.exists() == (not ended)
+    assert AuthorizationCode.objects.exists() == (not ended)
 
 
 def test_an_event_about_a_stranger_ends_nothing(idp, came_by):
@@ -1274,7 +1275,7 @@ def test_an_event_that_breaks_a_rule_is_400_and_ends_nothing(idp, came_by, name)
     make, err = BAD_EVENTS[name]
     assert_event_refused(send_event(make(idp)), err)
     assert_alive(used)
-    assert not SpentToken.objects.exists()
+    assert not ExpiringMark.objects.exists()
 
 
 @pytest.mark.parametrize("typ", [MISSING, "JWT", "secevent+jwt", "application/secevent+jwt"])

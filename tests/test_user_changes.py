@@ -329,15 +329,15 @@ def test_every_credential_of_a_deleted_user_is_401(delete, scene):
 
 def test_the_refresh_of_a_user_deleted_while_rotating_is_401(scene, monkeypatch):
     """Between our reading of the row and our writing."""
-    from authmodes.registry import rotating
+    from authmodes.registry import rotation
 
-    original = rotating._swap
+    original = rotation._rotate_row
 
     def late(login_session, jti, now):
         User.objects.filter(pk=login_session.user_id).delete()
         return original(login_session, jti, now)
 
-    monkeypatch.setattr(rotating, "_swap", late)
+    monkeypatch.setattr(rotation, "_rotate_row", late)
     response = refresh(scene.token.refresh_token)
     assert response.status_code == 401
     assert response.json()["code"] == "token_not_valid"

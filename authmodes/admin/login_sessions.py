@@ -15,11 +15,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..client import parse_ip
 from ..models import LoginSession
+from ..request_client import parse_ip
 from .base import Column, badge
 from .filters import ProviderFilter, StatusFilter, UserFilter
-from .revoking import Revocation, RevokingAdmin, end, end_of_providers, end_of_users
+from .revocation import Revocation, RevokingAdmin, end, end_of_providers, end_of_users
 
 SECRETS = ("session_key", "auth_hash", "previous_jti")
 # The beginning of an address of either kind, or all of it.

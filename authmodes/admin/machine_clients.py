@@ -1,11 +1,13 @@
-"""Machine clients: made, given another secret, and revoked; a secret is shown once, as made."""
+"""What an administrator fills in about a machine client and its secrets."""
 
+from datetime import timedelta
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import quote, unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -18,10 +20,44 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from .. import machines
-from ..models import MachineClient
+from .. import policy
+from ..machines import clients as machine_clients
+from ..models import MachineClient, split_scopes
 from .base import ReadOnlyAdmin, badge
-from .machine_forms import MachineClientForm, RotationForm
+
+HOUR = timedelta(hours=1)
+OVERLAP_MAX = 30 * 24
+
+
+class MachineClientForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """What an administrator says about a client."""
+
+    def clean_scopes(self) -> str:
+        return " ".join(split_scopes(self.cleaned_data["scopes"]))
+
+    def clean_expires_at(self) -> Any:
+        expires_at = self.cleaned_data["expires_at"]
+        in_the_past = expires_at is not None and policy.is_over(expires_at, timezone.now())
+        if in_the_past and "expires_at" in self.changed_data:
+            # To end it now is to revoke it, with an actor.
+            raise ValidationError(_("This has passed already."))
+        return expires_at
+
+
+class RotationForm(forms.Form):
+    """How long the old secrets go on."""
+
+    hours = forms.IntegerField(
+        label=_("Hours until the old secrets expire"),
+        help_text=_("0 revokes them at once, and with them the tokens they were exchanged for."),
+        min_value=0,
+        max_value=OVERLAP_MAX,
+        initial=machine_clients.OVERLAP // HOUR,
+    )
+
+    @property
+    def overlap(self) -> timedelta:
+        return self.cleaned_data["hours"] * HOUR
 
 
 class MachineClientAdmin(ReadOnlyAdmin):
@@ -107,8 +143,8 @@ class MachineClientAdmin(ReadOnlyAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not change:
             super().save_model(request, obj, form, change)
-            obj.raw_secret = machines.add_secret(obj)
-        elif not machines.change(obj, form.changed_data):
+            obj.raw_secret = machine_clients.add_secret(obj)
+        elif not machine_clients.change(obj, form.changed_data):
             # It was revoked since the page's permissions were asked.
             raise PermissionDenied
 
@@ -137,7 +173,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
         form = RotationForm(request.POST if request.method == "POST" else None)
         if row.is_active and not form.is_valid():
             return self._ask(request, row, gettext("Rotate secret"), form)
-        raw_secret = machines.rotate(row, form.overlap) if row.is_active else None
+        raw_secret = machine_clients.rotate(row, form.overlap) if row.is_active else None
         if raw_secret is None:
             return self._refuse(request, row)
         done = gettext("Secret rotated; the old ones end in %(hours)d h.")
@@ -153,7 +189,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
             return self._refuse(request, row)
         if request.method != "POST":
             return self._ask(request, row, gettext("Revoke"))
-        if not machines.revoke(row, by=request.user):
+        if not machine_clients.revoke(row, by=request.user):
             return self._refuse(request, row)
         self.log_change(request, row, gettext("Revoked."))
         done = gettext("The machine client “%(name)s” was revoked.") % {"name": row}

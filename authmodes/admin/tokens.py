@@ -22,7 +22,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from .. import policy
 from ..models import LoginSession
 from .base import badge
-from .revoking import LOGGED, Revocation, RevokingAdmin, end, log_unnamed
+from .revocation import LOGGED, Revocation, RevokingAdmin, end, log_unnamed
 
 
 def _login_session(token: OutstandingToken) -> LoginSession | None:

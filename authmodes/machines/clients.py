@@ -19,7 +19,6 @@ from ..conf import conf
 from ..models import MachineClient, MachineClientSecret, split_scopes
 
 logger = logging.getLogger("authmodes")
-
 # How long the old secrets go on when nobody says otherwise: a day to deploy the new one.
 OVERLAP = timedelta(hours=24)
 SECRET_BYTES = 32

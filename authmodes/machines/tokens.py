@@ -10,14 +10,15 @@ from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
-from .. import keys, tokens
 from ..conf import simple_jwt
-from ..models import MachineClient, MachineClientSecret, SpentToken
+from ..models import ExpiringMark, MachineClient, MachineClientSecret
+from ..tokens import keys
+from ..tokens.jwt import RingToken, read_token, to_epoch
 
 SPENT = "machine token"
 
 
-class MachineToken(tokens.RingToken):
+class MachineToken(RingToken):
     """An access token for nobody: of a kind of its own, so no user's is taken for it.
 
     Nor the other way round, although `sub` may be the claim that names a user elsewhere.
@@ -70,8 +71,8 @@ def mint(secret: MachineClientSecret, scopes: list[str]) -> MintedToken:
     now = timezone.now()
     ends = (now + simple_jwt().ACCESS_TOKEN_LIFETIME, client.expires_at, secret.expires_at)
     issued, expires = (
-        tokens.epoch(now),
-        tokens.epoch(min(end for end in ends if end is not None)),
+        to_epoch(now),
+        to_epoch(min(end for end in ends if end is not None)),
     )
     token = MachineToken()
     token.payload.update(
@@ -89,19 +90,19 @@ def mint(secret: MachineClientSecret, scopes: list[str]) -> MintedToken:
 def read(raw_token: Any) -> MachineToken | None:
     """Verify signature, kind and expiry; None if it is no such token."""
     try:
-        return tokens.read(MachineToken, raw_token)
+        return read_token(MachineToken, raw_token)
     except TokenError:
         return None
 
 
-def judge(token: MachineToken) -> list[str] | None:
+def validate(token: MachineToken) -> list[str] | None:
     """What the token may do now, None if it counts no more; one query.
 
     A scope that was taken from the client is taken from its tokens.
     """
     secret = (
         MachineClientSecret.objects.select_related("client")
-        .annotate(is_spent=Exists(SpentToken.objects.named(SPENT, token.jti)))
+        .annotate(is_spent=Exists(ExpiringMark.objects.named(SPENT, token.jti)))
         .filter(secret_id=token.secret_id)
         .first()
     )
@@ -115,7 +116,7 @@ def judge(token: MachineToken) -> list[str] | None:
 def revoke_token(token: MachineToken) -> None:
     """End one token (RFC 7009); the client may ask for another."""
     expires_at = datetime_from_epoch(token["exp"]) + keys.backend().get_leeway()
-    SpentToken.objects.spend(SPENT, token.jti, until=expires_at)
+    ExpiringMark.objects.spend(SPENT, token.jti, until=expires_at)
 
 
 def _still_held(scopes: list[str], client: MachineClient) -> list[str]:

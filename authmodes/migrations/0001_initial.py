@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="SpentToken",
+            name="ExpiringMark",
             fields=[
                 (
                     "id",
@@ -30,13 +30,13 @@ class Migration(migrations.Migration):
                 ("expires_at", models.DateTimeField(db_index=True)),
             ],
             options={
-                "verbose_name": "spent token",
-                "verbose_name_plural": "spent tokens",
+                "verbose_name": "expiring mark",
+                "verbose_name_plural": "expiring marks",
                 "default_permissions": (),
             },
         ),
         migrations.CreateModel(
-            name="HandoffCode",
+            name="AuthorizationCode",
             fields=[
                 (
                     "id",
@@ -44,15 +44,27 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                ("method", models.CharField(default="", max_length=40, verbose_name="method")),
+                ("provider", models.CharField(default="", max_length=200, verbose_name="provider")),
+                (
+                    "provider_uid",
+                    models.CharField(default="", max_length=255, verbose_name="provider uid"),
+                ),
+                ("provider_sid", models.CharField(default="", editable=False, max_length=255)),
+                (
+                    "amr",
+                    models.CharField(
+                        default="",
+                        help_text="Space-separated values of RFC 8176, as in the tokens' amr claim.",
+                        max_length=100,
+                        verbose_name="authentication methods",
+                    ),
+                ),
+                ("authenticated_at", models.DateTimeField(editable=False, null=True)),
                 ("digest", models.CharField(max_length=64, unique=True)),
                 ("auth_hash", models.CharField(default="", max_length=128)),
                 ("code_challenge", models.CharField(max_length=43)),
                 ("next", models.CharField(max_length=2000)),
-                ("method", models.CharField(default="", max_length=40)),
-                ("provider", models.CharField(default="", max_length=200)),
-                ("provider_uid", models.CharField(default="", max_length=255)),
-                ("provider_sid", models.CharField(default="", max_length=255)),
-                ("amr", models.CharField(default="", max_length=100)),
                 ("expires_at", models.DateTimeField(db_index=True)),
                 (
                     "user",
@@ -64,8 +76,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "handoff code",
-                "verbose_name_plural": "handoff codes",
+                "verbose_name": "authorization code",
+                "verbose_name_plural": "authorization codes",
                 "default_permissions": (),
             },
         ),
@@ -178,6 +190,23 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
+                ("method", models.CharField(default="", max_length=40, verbose_name="method")),
+                ("provider", models.CharField(default="", max_length=200, verbose_name="provider")),
+                (
+                    "provider_uid",
+                    models.CharField(default="", max_length=255, verbose_name="provider uid"),
+                ),
+                ("provider_sid", models.CharField(default="", editable=False, max_length=255)),
+                (
+                    "amr",
+                    models.CharField(
+                        default="",
+                        help_text="Space-separated values of RFC 8176, as in the tokens' amr claim.",
+                        max_length=100,
+                        verbose_name="authentication methods",
+                    ),
+                ),
+                ("authenticated_at", models.DateTimeField(editable=False, null=True)),
                 (
                     "sid",
                     models.UUIDField(
@@ -206,22 +235,6 @@ class Migration(migrations.Migration):
                     models.DateTimeField(editable=False, null=True, verbose_name="rotated at"),
                 ),
                 ("auth_hash", models.CharField(default="", editable=False, max_length=128)),
-                ("method", models.CharField(default="", max_length=40, verbose_name="method")),
-                ("provider", models.CharField(default="", max_length=200, verbose_name="provider")),
-                (
-                    "provider_uid",
-                    models.CharField(default="", max_length=255, verbose_name="provider uid"),
-                ),
-                ("provider_sid", models.CharField(default="", editable=False, max_length=255)),
-                (
-                    "amr",
-                    models.CharField(
-                        default="",
-                        help_text="Space-separated values of RFC 8176, as in the tokens' amr claim.",
-                        max_length=100,
-                        verbose_name="authentication methods",
-                    ),
-                ),
                 ("ip_address", models.GenericIPAddressField(null=True, verbose_name="IP address")),
                 (
                     "last_ip_address",
@@ -231,7 +244,6 @@ class Migration(migrations.Migration):
                     "user_agent",
                     models.CharField(default="", max_length=512, verbose_name="user agent"),
                 ),
-                ("authenticated_at", models.DateTimeField(editable=False, null=True)),
                 ("created_at", models.DateTimeField(verbose_name="signed in at")),
                 ("last_seen_at", models.DateTimeField(verbose_name="last seen at")),
                 ("expires_at", models.DateTimeField(db_index=True, verbose_name="expires at")),

@@ -1,6 +1,8 @@
 """The tables and how to query them."""
 
-from .handoff_code import HandoffCode
+from .authentication_context import AuthenticationContext
+from .authorization_code import AuthorizationCode
+from .expiring_mark import ExpiringMark
 from .login_session import (
     USER_AGENT_MAX_LENGTH,
     EndReason,
@@ -10,18 +12,18 @@ from .login_session import (
     client_label,
 )
 from .machine_client import MachineClient, MachineClientSecret, split_scopes
-from .spent_token import SpentToken
 
 __all__ = [
     "USER_AGENT_MAX_LENGTH",
+    "AuthenticationContext",
+    "AuthorizationCode",
     "EndReason",
-    "HandoffCode",
+    "ExpiringMark",
     "LoginMode",
     "LoginSession",
     "LoginSessionQuerySet",
     "MachineClient",
     "MachineClientSecret",
-    "SpentToken",
     "client_label",
     "split_scopes",
 ]

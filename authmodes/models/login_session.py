@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import policy
 from ..conf import conf, simple_jwt
-from .primary import PrimaryManager
+from .authentication_context import AuthenticationContextModel
+from .managers import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
 # How much of it is looked at to name a client; the rules are many, and search all of it.
@@ -114,7 +115,7 @@ class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
         )
 
 
-class LoginSession(models.Model):
+class LoginSession(AuthenticationContextModel):
     """One sign-in by one user on one client, in either mode.
 
     `ended_at` is the truth about whether it still counts; the Django session and
@@ -149,23 +150,10 @@ class LoginSession(models.Model):
     rotated_at = models.DateTimeField(_("rotated at"), null=True, editable=False)
     auth_hash = models.CharField(max_length=128, default="", editable=False)
 
-    method = models.CharField(_("method"), max_length=40, default="")
-    provider = models.CharField(_("provider"), max_length=200, default="")
-    provider_uid = models.CharField(_("provider uid"), max_length=255, default="")
-    # The provider's own name of its session (OpenID Connect's `sid`), for a logout from there.
-    provider_sid = models.CharField(max_length=255, default="", editable=False)
-    amr = models.CharField(
-        _("authentication methods"),
-        max_length=100,
-        default="",
-        help_text=_("Space-separated values of RFC 8176, as in the tokens' amr claim."),
-    )
     ip_address = models.GenericIPAddressField(_("IP address"), null=True)
     last_ip_address = models.GenericIPAddressField(_("last IP address"), null=True)
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_MAX_LENGTH, default="")
 
-    # Not `created_at`: a login that is taken over from before authmodes begins with no proof.
-    authenticated_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("signed in at"))
     last_seen_at = models.DateTimeField(_("last seen at"))
     expires_at = models.DateTimeField(_("expires at"), db_index=True)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import policy
-from .primary import PrimaryManager
+from .managers import PrimaryManager
 
 # RFC 6749, 3.3.
 SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")

@@ -2,31 +2,21 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from allauth.account import app_settings
 from allauth.core import context
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
-from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
-from .. import signals, stores
-from ..conf import conf
-from ..models import (
-    EndReason,
-    HandoffCode,
-    LoginSession,
-    LoginSessionQuerySet,
-    MachineClient,
-    MachineClientSecret,
-    SpentToken,
-)
-from .conflicts import retried
+from .. import signals
+from ..models import AuthorizationCode, EndReason, ExpiringMark, LoginSession, LoginSessionQuerySet
+from ..sessions import store as session_store
+from .transactions import retry_on_conflict
 
 logger = logging.getLogger("authmodes")
-
 BATCH = 500
 # Somebody, or the app itself, wanted the user out. The others are everyday ends.
 DELIBERATE = {
@@ -56,9 +46,9 @@ def revoke(
     return bool(ended)
 
 
-def cancel_handoffs(**whose: Any) -> None:
+def cancel_authorization_codes(**whose: Any) -> None:
     """Make one-time codes worthless; `whose` are lookups such as `user` or `provider`."""
-    HandoffCode.objects.filter(**whose).delete()
+    AuthorizationCode.objects.filter(**whose).delete()
 
 
 def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -> int:
@@ -67,7 +57,7 @@ def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -
     return revoke_all(LoginSession.objects.for_user(user), reason, by=by)
 
 
-def end_others(user: Any, *, spare: str | None) -> int:
+def revoke_others(user: Any, *, spare: str | None) -> int:
     """End every login session of a user but one, at the user's own wish."""
     _end_pending(user)
     others = LoginSession.objects.for_user(user)
@@ -76,20 +66,20 @@ def end_others(user: Any, *, spare: str | None) -> int:
     return revoke_all(others, EndReason.REVOKED_BY_USER, by=user)
 
 
-def ending_of_user(user: Any) -> str:
+def latest_revocation_of(user: Any) -> str:
     """Which ending of all logins of a user was the latest, as a text to compare; "" for none.
 
     Kept for as long as a login may wait at one of allauth's stages (`ACCOUNT_LOGIN_TIMEOUT`).
     """
-    until = SpentToken.objects.spent_until(("ended_user", str(user.pk)))
+    until = ExpiringMark.objects.spent_until(("ended_user", str(user.pk)))
     return until.isoformat() if until else ""
 
 
 def _end_pending(user: Any) -> None:
     """End what has no row yet: one-time codes, and logins that wait at a stage."""
-    cancel_handoffs(user=user)
+    cancel_authorization_codes(user=user)
     until = timezone.now() + timedelta(seconds=app_settings.LOGIN_TIMEOUT)
-    SpentToken.objects.note("ended_user", str(user.pk), until=until)
+    ExpiringMark.objects.note("ended_user", str(user.pk), until=until)
 
 
 def revoke_all(
@@ -110,7 +100,7 @@ def revoke_all(
     return count
 
 
-def end_forgotten(login_sessions: LoginSessionQuerySet) -> int:
+def end_without_session(login_sessions: LoginSessionQuerySet) -> int:
     """End those whose cookie has run out; return how many that were.
 
     Only the store knows how long a cookie lives: pages may set an expiry of their own.
@@ -118,13 +108,13 @@ def end_forgotten(login_sessions: LoginSessionQuerySet) -> int:
     candidates = login_sessions.by_cookie_alone().order_by("pk")
     count, last = 0, 0
     while batch := list(candidates.filter(pk__gt=last).values_list("pk", "session_key")[:BATCH]):
-        gone = stores.gone([key for _, key in batch if key])
+        gone = session_store.find_missing([key for _, key in batch if key])
         count += len(_end([pk for pk, key in batch if key in gone], EndReason.EXPIRED, None))
         last = batch[-1][0]
     return count
 
 
-@retried
+@retry_on_conflict
 def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
     """Set `ended_at` and bring both mirrors into line; return the rows this call ended."""
     mark = {"ended_at": timezone.now(), "end_reason": reason, "ended_by": by}
@@ -135,10 +125,10 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
         if not rows.filter(ended_at__isnull=True).update(**mark):
             return []
         ended = list(rows.filter(**mark).select_related("user"))
-        stores.delete({str(row.sid): row.session_key for row in ended if row.session_key})
+        session_store.delete({str(row.sid): row.session_key for row in ended if row.session_key})
         if reason in DELIBERATE:
             # Else a one-time code that was issued a moment ago would bring the user back.
-            HandoffCode.objects.filter(user__in={row.user_id for row in ended}).delete()
+            AuthorizationCode.objects.filter(user__in={row.user_id for row in ended}).delete()
         BlacklistedToken.objects.bulk_create(
             [
                 BlacklistedToken(token_id=row.refresh_token_id)
@@ -149,18 +139,18 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
         )
         # Not before it is true: the caller may have a transaction of its own.
         transaction.on_commit(lambda: _announce(ended, by))
-    _leave(ended)
+    _flush_current_session(ended)
     return ended
 
 
-def _leave(ended: Sequence[LoginSession]) -> None:
+def _flush_current_session(ended: Sequence[LoginSession]) -> None:
     """Have the request under way forget its own Django session, if that is what ended.
 
     It would be saved with the answer, and Django answers 400 when it is gone by then.
     """
     session: Any = getattr(context.request, "session", None)
     key = session.session_key if session is not None else None
-    if key is not None and stores.stored_key(key) in {row.session_key for row in ended}:
+    if key is not None and session_store.stored_key(key) in {row.session_key for row in ended}:
         session.flush()
 
 
@@ -172,40 +162,3 @@ def _announce(ended: Iterable[LoginSession], by: Any) -> None:
             *(login_session.end_reason, by.pk if by else None),
         )
         signals.login_session_ended.send_robust(LoginSession, login_session=login_session)
-
-
-def prune() -> int:
-    """End what has expired, then delete what ended longer ago than `AUTHMODES_RETENTION`.
-
-    Works in batches and can be interrupted. A row is kept at least until its tokens have
-    expired: without it and its blacklist entry they would have no one to refuse them.
-    Returns the number of rows deleted.
-    """
-    now = timezone.now()
-    revoke_all(LoginSession.objects.expired(), EndReason.EXPIRED)
-    revoke_all(LoginSession.objects.lapsed(), EndReason.EXPIRED)
-    end_forgotten(LoginSession.objects.all())
-    HandoffCode.objects.filter(expires_at__lt=now).delete()
-    SpentToken.objects.filter(expires_at__lt=now).delete()
-    _prune_machines(now - conf.RETENTION)
-    dead = LoginSession.objects.filter(
-        ended_at__lt=now - conf.RETENTION, expires_at__lt=now
-    ).order_by("pk")
-    deleted = 0
-    while batch := list(dead.values_list("pk", "refresh_token_id")[:BATCH]):
-        with transaction.atomic():
-            LoginSession.objects.filter(pk__in=[pk for pk, _ in batch]).delete()
-            OutstandingToken.objects.filter(pk__in=[pk for _, pk in batch if pk]).delete()
-        deleted += len(batch)
-    return deleted
-
-
-def _prune_machines(before: datetime) -> None:
-    """Delete machine clients that were revoked, and secrets that ended, long ago.
-
-    A client that has only expired stays: an administrator may give it more time. Without
-    its secret's row a token is refused, so nothing comes back to life.
-    """
-    MachineClient.objects.filter(revoked_at__lt=before).delete()
-    ended = Q(revoked_at__lt=before) | Q(expires_at__lt=before)
-    MachineClientSecret.objects.filter(ended).delete()

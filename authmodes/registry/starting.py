@@ -1,8 +1,7 @@
-"""Records sign-ins that are finished: one row each, within the limit."""
+"""The token cookies: their names, attributes, and nothing about what is in them."""
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -12,14 +11,29 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from .. import client, memory, notices, policy, signals, state, stores, tokens
-from ..client import Origin
+from .. import policy, registry, request_client, signals
 from ..conf import LimitPolicy, conf
-from ..errors import LimitReached
-from ..models import EndReason, LoginMode, LoginSession
-from .ending import end_forgotten, revoke, revoke_all
+from ..exceptions import LimitReached
+from ..models import AuthenticationContext, EndReason, LoginMode, LoginSession
+from ..sessions import rotation as session_rotation
+from ..sessions import state as session_state
+from ..sessions import store as session_store
+from ..state import request_state
+from ..tokens.jwt import new_jti
+from . import authentication_context, notifications
+from .ending import end_without_session, revoke, revoke_all
+from .validation import logins_of_token_cookies
 
 logger = logging.getLogger("authmodes")
+
+
+def start_tokens(
+    request: HttpRequest, user: Any, origin: AuthenticationContext | None = None
+) -> LoginSession:
+    """Start a login for tokens; it ends those whose cookies it will replace (ASVS V7.2.4)."""
+    replaced = logins_of_token_cookies(request)
+    return registry.start(request, user, LoginMode.JWT, origin=origin, replacing=replaced)
+
 
 Record = Callable[[HttpRequest, LoginSession], None]
 
@@ -29,7 +43,7 @@ def start(
     user: Any,
     mode: str,
     *,
-    origin: Origin | None = None,
+    origin: AuthenticationContext | None = None,
     not_after: datetime | None = None,
     replacing: Iterable[LoginSession] = (),
 ) -> LoginSession:
@@ -41,7 +55,12 @@ def start(
     `replacing` are logins that end by it, unless it is refused; they take no place.
     Sends `login_session_started`. Raises `LimitReached`.
     """
-    login_session = new_row(request, user, mode, origin or client.origin(request, user))
+    login_session = new_row(
+        request,
+        user,
+        mode,
+        origin or authentication_context.read_authentication_context(request, user),
+    )
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
     record = _record_login if mode == LoginMode.SESSION else _record_tokens
@@ -53,7 +72,7 @@ def start_app(request: HttpRequest, user: Any) -> LoginSession:
 
     It is what an app gets from allauth.headless. Otherwise as `start`.
     """
-    origin = client.origin(request, user)
+    origin = authentication_context.read_authentication_context(request, user)
     return _start(request, new_row(request, user, LoginMode.JWT, origin), _record_both)
 
 
@@ -64,62 +83,64 @@ def _start(
     replacing: Iterable[LoginSession] = (),
 ) -> LoginSession:
     with transaction.atomic():
-        _take_turns(login_session.user)
+        _serialize_logins(login_session.user)
         for previous in replacing:
             revoke(previous, EndReason.LOGOUT)
         record(request, login_session)
         _keep_to_limit(login_session)
-    state.of_request(request).login = login_session
+    request_state(request).login_session = login_session
     transaction.on_commit(lambda: _announce(login_session, request))
     return login_session
 
 
-def new_row(request: HttpRequest, user: Any, mode: str, origin: Origin) -> LoginSession:
+def new_row(
+    request: HttpRequest, user: Any, mode: str, origin: AuthenticationContext
+) -> LoginSession:
     """The row of a login that begins now, not saved yet."""
     now = timezone.now()
-    ip_address = client.ip_address(request)
+    ip_address = request_client.ip_address(request)
     return LoginSession(
         user=user,
         mode=mode,
         auth_hash=user.get_session_auth_hash(),
         ip_address=ip_address,
         last_ip_address=ip_address,
-        user_agent=client.user_agent(request),
+        user_agent=request_client.user_agent(request),
         created_at=now,
         last_seen_at=now,
         expires_at=policy.absolute_end(now, conf.ABSOLUTE_LIFETIME),
-        **asdict(origin),
+        **origin.as_fields(),
     )
 
 
-def _supersede(request: HttpRequest) -> None:
+def _end_previous(request: HttpRequest) -> None:
     """End the login session that this Django session carried so far.
 
     Django keeps the key when the same user signs in again; a login of its own needs a
     key of its own (ASVS V7.2.4).
     """
     session = request.session
-    previous, key = memory.recall(session), session.session_key
+    previous, key = session_state.load(session), session.session_key
     if previous is not None:
         session.cycle_key()
-        if session.get_expiry_date() == memory.moment_of(previous.expires_at):
+        if session.get_expiry_date() == session_state.to_datetime(previous.expires_at):
             # Our own cap, which is that login's and not this one's.
             session.set_expiry(None)
         revoke_all(LoginSession.objects.filter(sid=previous.sid), EndReason.LOGOUT)
-    elif key is not None and stores.came_by(session, None) == key:
+    elif key is not None and session_rotation.loaded_key(session, None) == key:
         # It remembers nothing, but `adopt_sessions` may have made a row for it.
         session.cycle_key()
-        carried = LoginSession.objects.filter(session_key=stores.stored_key(key))
+        carried = LoginSession.objects.filter(session_key=session_store.stored_key(key))
         if session.get_expiry_date() in carried.values_list("expires_at", flat=True):
             session.set_expiry(None)
         revoke_all(carried, EndReason.LOGOUT)
-    earlier = state.of_request(request).login
+    earlier = request_state(request).login_session
     if earlier is not None and earlier.session_key is not None:
         # Another `login()` in this very request, whose session Django has flushed.
         revoke_all(LoginSession.objects.filter(pk=earlier.pk), EndReason.LOGOUT)
 
 
-def _take_turns(user: Any) -> None:
+def _serialize_logins(user: Any) -> None:
     """Let logins of one user in one at a time, where a limit is to be kept exactly.
 
     SQLite has no row locks, and needs none: the first write locks everybody else out.
@@ -137,7 +158,7 @@ def _keep_to_limit(login_session: LoginSession) -> None:
     revoke_all(mine.lapsed(), EndReason.EXPIRED)
     surplus = _surplus(login_session, limit)
     # To ask the store costs something, so it is asked where somebody would have to go.
-    if surplus and end_forgotten(mine):
+    if surplus and end_without_session(mine):
         surplus = _surplus(login_session, limit)
     if not surplus:
         return
@@ -154,15 +175,15 @@ def _surplus(login_session: LoginSession, limit: int) -> list[Any]:
 
 
 def _record_login(request: HttpRequest, login_session: LoginSession) -> None:
-    _supersede(request)
+    _end_previous(request)
     record_cookie(request, login_session)
 
 
 def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
     """Save the row of a Django session and have the session remember it."""
-    login_session.session_key = stores.stored_key(stores.ensure_key(request.session))
+    login_session.session_key = session_store.stored_key(session_store.ensure_key(request.session))
     login_session.save(force_insert=True)
-    memory.remember(request.session, login_session)
+    session_state.attach(request.session, login_session)
 
 
 def _record_tokens(request: HttpRequest, login_session: LoginSession) -> None:
@@ -180,7 +201,7 @@ def _record_both(request: HttpRequest, login_session: LoginSession) -> None:
 def _new_family(login_session: LoginSession) -> OutstandingToken:
     return OutstandingToken.objects.create(
         user=login_session.user,
-        jti=tokens.new_jti(),
+        jti=new_jti(),
         # Empty on purpose: no usable token rests in the database.
         token="",
         created_at=login_session.created_at,
@@ -194,9 +215,9 @@ def _announce(login_session: LoginSession, request: HttpRequest) -> None:
         *(login_session.sid, login_session.user_id, login_session.mode),
         *(login_session.method, login_session.ip_address),
     )
-    is_new_client = notices.is_new_client(login_session) if conf.NOTIFY_NEW_LOGIN else None
+    is_new_client = notifications.is_new_client(login_session) if conf.NOTIFY_NEW_LOGIN else None
     signals.login_session_started.send_robust(
         LoginSession, login_session=login_session, request=request, is_new_client=is_new_client
     )
     if is_new_client:
-        notices.send(request, login_session)
+        notifications.send(request, login_session)

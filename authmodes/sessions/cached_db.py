@@ -2,7 +2,7 @@
 
 from django.contrib.sessions.backends import cached_db
 
-from .digest import DigestMixin, digest_of
+from .db import DigestMixin, digest_of
 
 
 class SessionStore(DigestMixin, cached_db.SessionStore):

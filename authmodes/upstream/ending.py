@@ -11,13 +11,16 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from .. import client, memory, policy, registry
-from ..models import EndReason, HandoffCode, LoginSession, SpentToken
+from .. import policy, registry
+from ..models import AuthorizationCode, EndReason, ExpiringMark, LoginSession
+from ..registry import authentication_context, ending
+from ..sessions import state as session_state
 
 # How long it is remembered that something has ended: longer than a login waits at a stage
 # (`ACCOUNT_LOGIN_TIMEOUT`), or an ID token that nobody has presented yet is good for.
 KEPT = timedelta(days=7)
 ENDED, ISSUED = "ended_upstream", "ended_upstream_by_its_clock"
+
 
 Names = Sequence[tuple[str, ...]]
 
@@ -75,17 +78,20 @@ def has_ended(request: HttpRequest, user: Any) -> bool:
     The login may have waited at one of allauth's stages, for a second factor say, with
     nothing yet that could be revoked; or its ID token with whoever presents it.
     """
-    latest = client.social_record(get_authentication_records(request, user))
+    latest = authentication_context.latest_social_record(get_authentication_records(request, user))
     if latest is None:
         return False
-    uid, sid = str(latest["uid"]), client.provider_session(request)
+    uid, sid = str(latest["uid"]), authentication_context.provider_sid(request)
     names = [("uid", uid), *([("sid", sid), ("sid", sid, uid)] if sid else [])]
     end = _noted(ENDED, latest["provider"], names)
-    if end and policy.has_begun_by(memory.moment_of(latest["at"]), end):
+    if end and policy.has_begun_by(session_state.to_datetime(latest["at"]), end):
         return True
     # Both by the provider's clock, however far that is from ours, and it counts in seconds:
     # who signs in again in the second of the logout is let in.
-    end, issued_at = _noted(ISSUED, latest["provider"], names), client.provider_moment(request)
+    end, issued_at = (
+        _noted(ISSUED, latest["provider"], names),
+        authentication_context.provider_issued_at(request),
+    )
     return bool(end and issued_at and not policy.has_begun_by(end, issued_at))
 
 
@@ -97,7 +103,7 @@ def _accounts(provider: Provider) -> QuerySet[Any]:
 
 
 def _end(whose: dict[str, str]) -> int:
-    registry.cancel_handoffs(pk__in=_exactly(HandoffCode.objects.all(), whose))
+    ending.cancel_authorization_codes(pk__in=_exactly(AuthorizationCode.objects.all(), whose))
     open_ones = LoginSession.objects.filter(ended_at=None)
     login_sessions = LoginSession.objects.filter(pk__in=_exactly(open_ones, whose))
     return registry.revoke_all(login_sessions, EndReason.UPSTREAM_LOGOUT)
@@ -123,9 +129,9 @@ def _note(provider: Provider, names: Names, issued_at: datetime) -> None:
     moments = {ENDED: timezone.now(), ISSUED: issued_at.replace(microsecond=0)}
     for name in names:
         for kind, moment in moments.items():
-            SpentToken.objects.note(kind, provider.sub_id, *name, until=moment + KEPT)
+            ExpiringMark.objects.note(kind, provider.sub_id, *name, until=moment + KEPT)
 
 
 def _noted(kind: str, provider: str, names: Names) -> datetime | None:
-    until = SpentToken.objects.spent_until(*((kind, provider, *name) for name in names))
+    until = ExpiringMark.objects.spent_until(*((kind, provider, *name) for name in names))
     return None if until is None else until - KEPT

@@ -13,19 +13,19 @@ from allauth.socialaccount.providers.base import Provider
 from django.db import transaction
 from django.utils import timezone
 
-from .. import policy, registry
-from ..errors import UpstreamTokenRefused
-from ..models import SpentToken
-from . import ending, issuers, verifying
+from .. import policy
+from ..exceptions import UpstreamTokenRefused
+from ..models import ExpiringMark
+from ..registry import transactions
+from . import ending as upstream_ending
+from . import issuers, verification
 from .issuers import Issuer
-from .verifying import LEEWAY, Message
+from .verification import LEEWAY, Message
 
 logger = logging.getLogger("authmodes")
-
 # Events are history and do not expire (RFC 8417, 2.2); older ones would have to be told
 # from replays for ever.
 MAX_AGE = timedelta(days=7)
-
 SCHEMA = "https://schemas.openid.net/secevent/"
 VERIFICATION = f"{SCHEMA}risc/event-type/verification"
 # The account may have been in the wrong hands, and with it every way in that it opens.
@@ -49,16 +49,16 @@ def receive(providers: Iterable[Provider], raw_token: object) -> int:
     Raises `UpstreamTokenRefused` or `ProviderUnavailable`, and has ended nothing then.
     """
     # Google sends no `typ` of its own; whoever does must mean this one.
-    message = verifying.read(raw_token, {"secevent+jwt", "jwt", None})
-    provider = verifying.addressee(message, providers)
+    message = verification.read(raw_token, {"secevent+jwt", "jwt", None})
+    provider = verification.addressee(message, providers)
     events = _checked(message)
     issuer = issuers.transmitter_issuer(provider)
     subjects = {kind: _subject(event, message, issuer) for kind, event in _known(events)}
-    verifying.verify(message, issuer)
+    verification.verify(message, issuer)
     return _act_once(provider, message, issuer, subjects)
 
 
-@registry.retried
+@transactions.retry_on_conflict
 def _act_once(
     provider: Provider, message: Message, issuer: Issuer, subjects: dict[str, str]
 ) -> int:
@@ -67,7 +67,7 @@ def _act_once(
     # Used up together with what comes of it: whatever goes wrong, a process that is killed
     # included, the provider may send it again.
     with transaction.atomic():
-        if not SpentToken.objects.spend(*name, until=issued_at + MAX_AGE + LEEWAY):
+        if not ExpiringMark.objects.spend(*name, until=issued_at + MAX_AGE + LEEWAY):
             raise UpstreamTokenRefused("The token was used before.")
         return sum(
             _act(provider, kind, event, subjects.get(kind, ""), issued_at)
@@ -107,7 +107,7 @@ def _subject(event: dict[str, Any], message: Message, issuer: Issuer) -> str:
     # Google writes its issuer with a slash here and without one in ID tokens.
     if str(subject.get("iss")).rstrip("/") != issuer.name.rstrip("/"):
         raise UpstreamTokenRefused("The subject is another issuer's.", "invalid_issuer")
-    return verifying.plain_text(subject.get("sub"), "sub")
+    return verification.plain_text(subject.get("sub"), "sub")
 
 
 def _act(
@@ -115,9 +115,13 @@ def _act(
 ) -> int:
     is_hijacked = kind == ACCOUNT_DISABLED and event.get("reason") == "hijacking"
     if kind in ENDS_EVERYTHING or is_hijacked:
-        ended = ending.end_users(provider, ending.uids_of(provider, subject), issued_at)
+        ended = upstream_ending.end_users(
+            provider, upstream_ending.uids_of(provider, subject), issued_at
+        )
     elif kind in ENDS_LOGINS_OF_ACCOUNT:
-        ended = ending.end_accounts(provider, ending.uids_of(provider, subject), issued_at)
+        ended = upstream_ending.end_accounts(
+            provider, upstream_ending.uids_of(provider, subject), issued_at
+        )
     elif kind == VERIFICATION:
         logger.info("security events of %s arrive here: verified", provider.sub_id)
         return 0

@@ -17,15 +17,13 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from requests import RequestException
 
-from ..errors import ProviderUnavailable
+from ..exceptions import ProviderUnavailable
 
 logger = logging.getLogger("authmodes")
-
 # Seconds. A key that the provider withdraws is still accepted for so long.
 KEPT = 300
 # Seconds between two attempts: after a failure, and to look for a key we do not know.
 PAUSE = 10
-
 GOOGLE_RISC_CONFIGURATION = "https://accounts.google.com/.well-known/risc-configuration"
 
 

@@ -1,21 +1,22 @@
-"""Logout tokens: a provider says that a session of its own is over.
-
-OpenID Connect Back-Channel Logout 1.0; the rules are those of its section 2.6, and each is
-required here, the `typ` included.
-"""
+"""Logout at a provider: its logout tokens, and where a browser signs out there."""
 
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from allauth.socialaccount.providers.base import Provider
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.http import urlencode
 
-from .. import policy, registry
-from ..errors import UpstreamTokenRefused
-from ..models import SpentToken
-from . import ending, issuers, verifying
+from .. import policy
+from ..exceptions import ProviderUnavailable, UpstreamTokenRefused
+from ..models import ExpiringMark, LoginSession
+from ..registry import transactions
+from . import ending as upstream_ending
+from . import issuers, verification
 from .issuers import Issuer
-from .verifying import LEEWAY, Message
+from .verification import LEEWAY, Message
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
@@ -25,20 +26,20 @@ def log_out(providers: Iterable[Provider], raw_token: object) -> int:
 
     Raises `UpstreamTokenRefused` or `ProviderUnavailable`, and has ended nothing then.
     """
-    message = verifying.read(raw_token, {"logout+jwt"})
-    provider = verifying.addressee(message, providers)
+    message = verification.read(raw_token, {"logout+jwt"})
+    provider = verification.addressee(message, providers)
     issuer = issuers.openid_issuer(_checked(message, provider))
-    verifying.verify(message, issuer)
+    verification.verify(message, issuer)
     return _act_once(provider, message, issuer)
 
 
-@registry.retried
+@transactions.retry_on_conflict
 def _act_once(provider: Provider, message: Message, issuer: Issuer) -> int:
     name = ("logout_token", issuer.name, message.required_text("jti"))
     # Used up together with what comes of it: whatever goes wrong, a process that is killed
     # included, the provider may send it again.
     with transaction.atomic():
-        if not SpentToken.objects.spend(*name, until=message.moment("exp") + LEEWAY):
+        if not ExpiringMark.objects.spend(*name, until=message.moment("exp") + LEEWAY):
             raise UpstreamTokenRefused("The token was used before.")
         return _end(provider, message)
 
@@ -63,7 +64,42 @@ def _checked(message: Message, provider: Provider) -> Provider:
 
 def _end(provider: Provider, message: Message) -> int:
     sid, subject, issued_at = message.text("sid"), message.text("sub"), message.moment("iat")
-    uids = ending.uids_of(provider, subject) if subject else None
+    uids = upstream_ending.uids_of(provider, subject) if subject else None
     if sid:
-        return ending.end_session(provider, sid, uids, issued_at)
-    return ending.end_accounts(provider, uids or [], issued_at)
+        return upstream_ending.end_session(provider, sid, uids, issued_at)
+    return upstream_ending.end_accounts(provider, uids or [], issued_at)
+
+
+def logout_url(
+    request: HttpRequest, login_session: LoginSession, redirect_uri: str, state: str
+) -> str | None:
+    """The provider's logout page for a login that came from there, None if it has none.
+
+    None as well if the provider cannot be asked: the login here has ended anyway. There is
+    no `id_token_hint`, because no ID token is kept; `client_id` stands in for it (section 2).
+    """
+    for provider in issuers.openid_providers(issuers.named(request, login_session.provider)):
+        try:
+            endpoint = issuers.metadata(provider).get("end_session_endpoint")
+        except ProviderUnavailable:
+            return None
+        if not isinstance(endpoint, str) or not _is_web_address(endpoint):
+            return None
+        query = {
+            "client_id": provider.app.client_id,
+            "post_logout_redirect_uri": redirect_uri,
+            "state": state,
+            # Which of the user's sessions there, where the provider named it.
+            "logout_hint": login_session.provider_sid,
+        }
+        separator = "&" if "?" in endpoint else "?"
+        return f"{endpoint}{separator}{urlencode({k: v for k, v in query.items() if v})}"
+    return None
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("https", "http")
+    except ValueError:
+        # "https://[idp" and its like are no URLs to Python.
+        return False

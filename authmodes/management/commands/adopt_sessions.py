@@ -8,7 +8,8 @@ from django.contrib.sessions.backends import db
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ... import registry, stores
+from ...registry import adoption
+from ...sessions import store as session_store
 
 BATCH = 1000
 BAR = 40
@@ -22,7 +23,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        store = stores.engine()
+        store = session_store.engine()
         if not issubclass(store, db.SessionStore):
             raise CommandError(
                 f"{settings.SESSION_ENGINE} cannot list its sessions; each is adopted at its next "
@@ -32,7 +33,7 @@ class Command(BaseCommand):
         decoder = store()
         total, done, adopted = sessions.count(), 0, 0
         for batch in _batches(sessions):
-            adopted += registry.adopt_many(
+            adopted += adoption.adopt_many(
                 {row.session_key: decoder.decode(row.session_data) for row in batch}
             )
             done += len(batch)

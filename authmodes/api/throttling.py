@@ -1,0 +1,141 @@
+"""How often one caller may call a credential endpoint, and who counts as one caller.
+
+The rates are DRF's: `DEFAULT_THROTTLE_RATES` by scope, read when they are needed. Who calls
+is not DRF's: its `get_ident` believes whatever addresses a caller says it was forwarded from.
+"""
+
+import logging
+import math
+from typing import Any, cast
+
+from django.http import HttpRequest
+from rest_framework import settings as rest_framework
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+from rest_framework.throttling import SimpleRateThrottle
+from rest_framework_simplejwt.exceptions import TokenError
+
+from .. import request_client
+from ..machines import tokens as machine_tokens
+from ..tokens.jwt import read_token
+
+logger = logging.getLogger("authmodes")
+DEFAULT_RATES = {
+    "authmodes_login": "20/min",
+    # Of its own, lest a fleet of machines uses up what people have.
+    "authmodes_client": "60/min",
+    "authmodes_start": "60/min",
+    "authmodes_exchange": "60/min",
+    "authmodes_refresh": "60/min",
+    "authmodes_token": "120/min",
+    "authmodes_logout": "120/min",
+    # A service may ask once for each request that it serves.
+    "authmodes_introspect": "1200/min",
+    # A provider tells of many people from one address.
+    "authmodes_upstream": "600/min",
+}
+# In a project's rates: the one for all scopes that it does not name.
+EVERY_SCOPE = "authmodes"
+
+
+def invalid_rates() -> list[str]:
+    """The scopes of ours whose rate in the project's settings cannot be understood."""
+    rates = rest_framework.api_settings.DEFAULT_THROTTLE_RATES
+    ours = [scope for scope in (EVERY_SCOPE, *DEFAULT_RATES) if scope in rates]
+    return [scope for scope in ours if not _is_valid_rate(rates[scope])]
+
+
+def _is_valid_rate(rate: Any) -> bool:
+    try:
+        SimpleRateThrottle.parse_rate(cast(Any, None), rate)
+    except Exception:
+        # DRF raises whatever its parsing meets first.
+        return False
+    return True
+
+
+class CredentialThrottle(SimpleRateThrottle):
+    """Counts by login session or machine client where the call proves one, else by address.
+
+    A genuine token cannot be made up, so many people behind one address have a count each,
+    and a neighbour who sends rubbish does not use up theirs.
+    """
+
+    # Set by DRF from the rate.
+    num_requests: int
+    duration: int
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__()
+
+    def get_rate(self) -> str | None:
+        rates: Any = rest_framework.api_settings.DEFAULT_THROTTLE_RATES
+        scope = str(self.scope)
+        rate = rates.get(scope, rates.get(EVERY_SCOPE, DEFAULT_RATES[scope]))
+        if not _is_valid_rate(rate):
+            # The check authmodes.E009 says so; a limit there was meant to be.
+            logger.warning("The rate of %s makes no sense: %r", scope, rate)
+            return DEFAULT_RATES[scope]
+        return rate
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        if self.rate is None or request.method in SAFE_METHODS:
+            return True
+        caller = _owner(request, view) or _network(request)
+        if caller is None:
+            # Nobody can tell the callers apart, and one must not use up what all have.
+            return True
+        self.caller = caller
+        try:
+            allowed = super().allow_request(request, view)
+        except Exception as error:
+            # Whatever a cache raises when it is away. To refuse would sign out everybody who
+            # has to refresh meanwhile; passwords have allauth's limits, which are not waived.
+            logger.warning("Cannot count the calls of %s: %r", self.scope, error)
+            return True
+        # Else who has stolen a token uses up the count, and keeps its owner from ending the
+        # login and us from noticing. It is one call a login: the next one has nothing to end.
+        return allowed or view.ends_a_login(request)
+
+    def get_cache_key(self, request: Request, view: Any) -> str:
+        return self.cache_format % {"scope": self.scope, "ident": self.caller}
+
+    def wait(self) -> float:
+        # DRF's own rounds down to a second too early, and is None after a rate was lowered.
+        in_the_way = self.history[max(self.num_requests, 1) - 1 :] or [self.now]
+        return math.ceil(in_the_way[0] + self.duration - self.now)
+
+
+def _owner(request: Request, view: Any) -> str | None:
+    """Whose the caller's credential is, or the token that the call is about."""
+    if sid := getattr(request.auth, "sid", ""):
+        return str(sid)
+    raw_token = view.presented_token(request)
+    for kind in view.token_kinds if raw_token else ():
+        try:
+            return str(read_token(kind, raw_token).sid)
+        except TokenError:
+            continue
+    machine_token = machine_tokens.read(raw_token) if raw_token else None
+    return f"client:{machine_token.client_id}" if machine_token else None
+
+
+def _network(request: Request) -> str | None:
+    """The caller's address; of IPv6 the network, of which a line has all the addresses."""
+    address = request_client.ip_address(request._request)
+    if address is None:
+        return None
+    network = request_client.network_of(address) if ":" in address else address
+    return f"cross-site:{network}" if _is_cross_site(request._request) else network
+
+
+def _is_cross_site(request: HttpRequest) -> bool:
+    """Whether a page of another site has a browser call: it must not use up what people have.
+
+    Who lies about it has one more count to use up, and no more than that.
+    """
+    if said := request.headers.get("sec-fetch-site"):
+        return said == "cross-site"
+    origin = request.headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != request.get_host()

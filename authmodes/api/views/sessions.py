@@ -1,0 +1,101 @@
+"""A user's own login sessions: the REST endpoints and the HTML page."""
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy as _
+from django.views import View
+from django.views.decorators.cache import never_cache
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from ... import registry
+from ...exceptions import BadRequest
+from ...models import EndReason, LoginSession, LoginSessionQuerySet
+from ...registry import ending
+from ...sessions import state as session_state
+from ..serializers import LoginSessionSerializer
+from .base import LoginSessionView, login_auth
+
+
+def active_of(user: Any) -> LoginSessionQuerySet:
+    """The user's active login sessions, the one that was seen last first."""
+    return LoginSession.objects.active().for_user(user).order_by("-last_seen_at", "-pk")
+
+
+def one_of(user: Any, sid: str) -> LoginSession:
+    """One of them, by its `sid` as a client wrote it. Raises `Http404`."""
+    try:
+        wanted = uuid.UUID(sid)
+    except ValueError:
+        raise Http404 from None
+    found = active_of(user).by_sid(wanted)
+    if found is None:
+        raise Http404
+    return found
+
+
+class SessionListView(LoginSessionView):
+    """GET the active login sessions of the caller; DELETE all others, `?all=1` all."""
+
+    def get(self, request: Request) -> Response:
+        rows = active_of(request.user)
+        serializer = LoginSessionSerializer(rows, many=True, context={"request": request})
+        return Response(serializer.data)
+
+    def delete(self, request: Request) -> Response:
+        current = login_auth(request).login_session
+        spare = None if _all_are_meant(request) else str(current.sid)
+        ended = ending.revoke_others(current.user, spare=spare)
+        return Response({"ended": ended})
+
+
+class SessionDetailView(LoginSessionView):
+    """GET or end one of the caller's own login sessions; anybody else's does not exist."""
+
+    def get(self, request: Request, sid: str) -> Response:
+        row = one_of(request.user, sid)
+        serializer = LoginSessionSerializer(row, context={"request": request})
+        return Response(serializer.data)
+
+    def delete(self, request: Request, sid: str) -> Response:
+        # The row, because whoever has been put out may hold a token that is judged without it.
+        user = login_auth(request).login_session.user
+        registry.revoke(one_of(user, sid), EndReason.REVOKED_BY_USER, by=user)
+        return Response(status=204)
+
+
+def _all_are_meant(request: Request) -> bool:
+    named = request.query_params.get("all", "0")
+    if named not in ("0", "1"):
+        # Who wrote "true" is not to believe that this login has ended as well.
+        raise BadRequest(_("`all` must be 0 or 1."))
+    return named == "1"
+
+
+@method_decorator([never_cache, login_required], name="dispatch")
+class SessionManageView(View):
+    """See where one is signed in; end one, all others, or all. Works without JavaScript."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        current = session_state.current_sid(request)
+        rows: list[Any] = list(active_of(request.user))
+        for row in rows:
+            row.is_current = str(row.sid) == current
+        return render(request, "authmodes/sessions.html", {"login_sessions": rows})
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        if request.POST.get("all"):
+            ending.revoke_others(request.user, spare=None)
+        elif request.POST.get("others"):
+            ending.revoke_others(request.user, spare=session_state.current_sid(request))
+        else:
+            found = one_of(request.user, request.POST.get("sid", ""))
+            registry.revoke(found, EndReason.REVOKED_BY_USER, by=request.user)
+        messages.success(request, _("Signed out there."))
+        return redirect("authmodes:session_manage")

@@ -1,0 +1,256 @@
+"""simplejwt's token endpoints, on login sessions, and the exchange of a one-time code."""
+
+from typing import Any, cast
+
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import cache_control
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework_simplejwt import views as simplejwt
+
+from ... import registry
+from ...authentication import enforce_csrf
+from ...conf import Mode, conf, simple_jwt
+from ...machines import tokens as machine_tokens
+from ...models import EndReason, LoginMode
+from ...registry import rotation, starting, validation
+from ...signin import authorization_code
+from ...tokens import cookies as token_cookies
+from ...tokens import keys
+from ...tokens.jwt import RefreshToken, mint
+from ..serializers import (
+    TokenBlacklistSerializer,
+    TokenExchangeSerializer,
+    TokenHintSerializer,
+    TokenObtainPairSerializer,
+    TokenRefreshSerializer,
+    TokenVerifySerializer,
+    wanted_mode,
+)
+from . import grants
+from .base import (
+    AuthModesViewMixin,
+    LoginSessionView,
+    PublicView,
+    handle_exception,
+    respond_to_login,
+    respond_with_tokens,
+)
+
+# Seconds; a new key is to be deployed this long before it signs.
+JWKS_MAX_AGE = 600
+
+
+class TokenObtainPairView(AuthModesViewMixin, simplejwt.TokenObtainPairView):
+    """simplejwt's password login; the user passes through allauth's stages.
+
+    With a `grant_type` it is OAuth's token endpoint instead, for machine clients.
+    """
+
+    serializer_class = TokenObtainPairSerializer
+    # The one of `login/`, lest who guesses passwords alternates.
+    credential_scope = "authmodes_login"
+
+    def get_credential_scope(self) -> str:
+        if grants.is_asked_for(self.request):
+            return "authmodes_client"
+        return self.credential_scope
+
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if grants.is_asked_for(request):
+            return grants.answer(request)
+        if token_cookies.are_enabled():
+            enforce_csrf(request)
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return respond_to_login(request, cast(TokenObtainPairSerializer, serializer).pair)
+
+
+class TokenRefreshView(AuthModesViewMixin, simplejwt.TokenRefreshView):
+    """Swap a refresh token for a new pair; with the cookie transport it comes in its cookie."""
+
+    serializer_class = TokenRefreshSerializer
+    credential_scope = "authmodes_refresh"
+    token_field = "refresh"
+    # Others end nothing here, and must not use up the refreshes of their login.
+    token_kinds = (RefreshToken,)
+
+    def presented_token(self, request: Request) -> Any:
+        if token_cookies.are_enabled():
+            return token_cookies.refresh_token(request._request)
+        return super().presented_token(request)
+
+    def ends_a_login(self, request: Request) -> bool:
+        return rotation.is_reused(self.presented_token(request))
+
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        data = request.data
+        if token_cookies.are_enabled():
+            enforce_csrf(request)
+            data = {"refresh": token_cookies.refresh_token(request._request) or ""}
+        serializer = self.get_serializer(data=data)
+        try:
+            serializer.is_valid(raise_exception=True)
+        except AuthenticationFailed as error:
+            response = self.handle_exception(error)
+            # What a switch of the mode refuses today may be accepted again tomorrow.
+            if token_cookies.are_enabled() and conf.MODE.allows(Mode.JWT):
+                token_cookies.clear_cookies(response)
+            return response
+        return respond_with_tokens(cast(TokenRefreshSerializer, serializer).pair)
+
+
+class TokenVerifyView(AuthModesViewMixin, simplejwt.TokenVerifyView):
+    """Whether a token would be accepted now."""
+
+    serializer_class = TokenVerifySerializer
+    credential_scope = "authmodes_token"
+    token_field = "token"
+
+
+class TokenBlacklistView(AuthModesViewMixin, simplejwt.TokenBlacklistView):
+    """End the login session of a refresh token."""
+
+    serializer_class = TokenBlacklistSerializer
+    credential_scope = "authmodes_token"
+    token_field = "refresh"
+
+    def ends_a_login(self, request: Request) -> bool:
+        return validation.is_token_active(self.presented_token(request), RefreshToken)
+
+
+class TokenExchangeView(PublicView):
+    """Turn the one-time code of a browser login into tokens."""
+
+    credential_scope = "authmodes_exchange"
+
+    def post(self, request: Request) -> Response:
+        wanted_mode(LoginMode.JWT)
+        if token_cookies.are_enabled():
+            enforce_csrf(request)
+        serializer = TokenExchangeSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        redeemed = authorization_code.redeem(**serializer.validated_data)
+        if redeemed is None:
+            raise AuthenticationFailed(
+                _("The code is unknown, used or expired, or the verifier is wrong."),
+                "invalid_grant",
+            )
+        user, origin = redeemed
+        started = starting.start_tokens(request._request, user, origin)
+        return respond_to_login(request, mint(started))
+
+
+class TokenRevokeView(PublicView):
+    """RFC 7009: end the login session of a token; to hold it is to be allowed to.
+
+    A token that is unknown or dead already is answered alike (2.2).
+    """
+
+    credential_scope = "authmodes_token"
+    token_field = "token"
+
+    def ends_a_login(self, request: Request) -> bool:
+        raw_token = self.presented_token(request)
+        if validation.is_token_active(raw_token, *self.token_kinds):
+            return True
+        machine_token = machine_tokens.read(raw_token)
+        return machine_token is not None and machine_tokens.validate(machine_token) is not None
+
+    def post(self, request: Request) -> Response:
+        serializer = TokenHintSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        raw_token = serializer.validated_data["token"]
+        identified = validation.identify(raw_token)
+        if identified is None:
+            rotation.blacklist_legacy(raw_token)
+            if machine_token := machine_tokens.read(raw_token):
+                machine_tokens.revoke_token(machine_token)
+        else:
+            registry.revoke(identified[1], EndReason.LOGOUT)
+        return Response()
+
+
+class MayIntrospect(BasePermission):
+    """Introspection tells about other people's logins, as the admin's list does."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return bool(request.user) and request.user.has_perm("authmodes.view_loginsession")
+
+
+class TokenIntrospectView(LoginSessionView):
+    """RFC 7662: what a token says and whether it counts, for callers with the permission."""
+
+    permission_classes = (IsAuthenticated, MayIntrospect)
+    credential_scope = "authmodes_introspect"
+
+    def post(self, request: Request) -> Response:
+        serializer = TokenHintSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        raw_token = serializer.validated_data["token"]
+        identified = validation.identify(raw_token)
+        if identified is None and (machine_token := machine_tokens.read(raw_token)):
+            return _introspect_machine(machine_token)
+        if identified is None or not validation.validate_token_or_end(*identified):
+            # Nothing else, not even why (2.2).
+            return Response({"active": False})
+        token, login_session = identified
+        return Response(
+            {
+                **token.payload,
+                "active": True,
+                "sub": token[simple_jwt().USER_ID_CLAIM],
+                "username": login_session.user.get_username(),
+                "token_type": "Bearer",
+                "token_use": token.token_type,
+            }
+        )
+
+
+def _introspect_machine(token: machine_tokens.MachineToken) -> Response:
+    """What the token of a machine client says; there is no user to name."""
+    scopes = machine_tokens.validate(token) if conf.MODE.allows(Mode.JWT) else None
+    if scopes is None:
+        return Response({"active": False})
+    return Response(
+        {
+            **token.payload,
+            "active": True,
+            "scope": " ".join(scopes),
+            "token_type": "Bearer",
+            "token_use": token.token_type,
+        }
+    )
+
+
+class IgnoreAcceptHeader(BaseContentNegotiation):
+    """One form for everybody: a client may ask for `application/jwk-set+json` and no other."""
+
+    def select_parser(self, request: Any, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+@method_decorator(cache_control(public=True, max_age=JWKS_MAX_AGE), name="dispatch")
+class JwksView(APIView):
+    """The public keys that access tokens can be verified with (RFC 7517)."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    throttle_classes = ()
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = IgnoreAcceptHeader
+
+    def get_exception_handler(self) -> Any:
+        return handle_exception
+
+    def get(self, request: Request) -> Response:
+        return Response(keys.jwks())

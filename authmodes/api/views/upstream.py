@@ -1,0 +1,118 @@
+"""Where providers say that a login is over; their signature is what lets them in."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from allauth.socialaccount.providers.base import Provider
+from django.core.exceptions import SuspiciousOperation
+from django.http import Http404
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser, FormParser
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from ...upstream import events as security_events
+from ...upstream import issuers
+from ...upstream import logout as upstream_logout
+from .base import PublicView
+
+logger = logging.getLogger("authmodes")
+BODY_MAX_LENGTH = 65_536
+
+
+class LogoutTokenParser(FormParser):
+    """DRF's parser, which lets Django's own limits answer with a page."""
+
+    def parse(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().parse(*args, **kwargs)
+        except SuspiciousOperation:
+            raise ParseError("The form has too many fields.") from None
+
+
+class SecurityEventParser(BaseParser):
+    """The bare token that RFC 8935, 2.1 asks for."""
+
+    media_type = "application/secevent+jwt"
+
+    def parse(self, stream: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return str(stream.read(BODY_MAX_LENGTH), "ascii")
+        except UnicodeDecodeError:
+            raise ParseError("The body is no signed token.") from None
+
+
+class UpstreamView(PublicView):
+    """A call by a provider: no cookie, no login of ours, no CSRF token."""
+
+    renderer_classes = (JSONRenderer,)
+    credential_scope = "authmodes_upstream"
+    # Not the project's: DRF's believe `X-Forwarded-For`, and a stranger who names the provider's
+    # address there would use up its calls.
+    throttle_classes = ()
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        # What a provider accepts is no reason not to hear it.
+        return super().perform_content_negotiation(request, force=True)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        # By its digits first: `int()` refuses thousands of them with an error.
+        if length.isdecimal() and (len(length) > 9 or int(length) > BODY_MAX_LENGTH):
+            raise ParseError("The body is too long.")
+        super().initial(request, *args, **kwargs)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        # The provider will hardly tell anybody.
+        name, reason = self.kwargs.get("provider"), str(response.data["detail"])
+        logger.warning("call of provider %.100r refused: %s", name, reason)
+        return response
+
+
+class UpstreamLogoutView(UpstreamView):
+    """OpenID Connect Back-Channel Logout 1.0: form parameter `logout_token`."""
+
+    parser_classes = (LogoutTokenParser,)
+
+    def post(self, request: Request, provider: str) -> Response:
+        found = issuers.openid_providers(issuers.named(request._request, provider))
+        form: Any = request.data
+        upstream_logout.log_out(_or_404(found), form.get("logout_token"))
+        return Response()
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        # Section 2.8, beside what all our errors have.
+        error = "invalid_request" if response.status_code < 500 else "temporarily_unavailable"
+        description = str(response.data["detail"])
+        response.data = {"error": error, "error_description": description, **response.data}
+        return response
+
+
+class UpstreamEventsView(UpstreamView):
+    """Security event tokens by push (RFC 8935), such as Google's Cross-Account Protection."""
+
+    parser_classes = (SecurityEventParser,)
+
+    def post(self, request: Request, provider: str) -> Response:
+        found = issuers.transmitters(issuers.named(request._request, provider))
+        security_events.receive(_or_404(found), request.data)
+        return Response(status=202)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        # RFC 8935, 2.4; its codes are those of `UpstreamTokenRefused`.
+        code = response.data["code"]
+        err = code if code.startswith("invalid_") else "invalid_request"
+        response.data = {"err": err, "description": str(response.data["detail"]), **response.data}
+        return response
+
+
+def _or_404(providers: Iterable[Provider]) -> list[Provider]:
+    found = list(providers)
+    if not found:
+        raise Http404
+    return found

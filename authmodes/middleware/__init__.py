@@ -1,0 +1,71 @@
+"""Cookie requests: refuse logins that no longer count, renew and rotate the others.
+
+Nothing happens before somebody asks for the user, so a request that does not care who sent
+it stays as cheap as it was; what is asked then lies in the Django session that Django has
+just loaded for it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.contrib.sessions.backends.base import UpdateError
+from django.http import HttpRequest, HttpResponseBadRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+from .. import request_client
+from ..exceptions import LimitReached
+from ..state import request_state
+from . import response as middleware_response
+from . import validation
+
+
+def _challenge(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Say with a 403 which scope was missing, where a permission has noted it."""
+    challenge = request_state(request).challenge
+    if challenge is not None and response.status_code == 403:
+        response.setdefault("WWW-Authenticate", challenge)
+
+
+class LoginSessionMiddleware:
+    """Place it after `AuthenticationMiddleware`."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        validation.attach(request)
+        if self.is_async:
+            return self._respond_async(request)
+        response = self.get_response(request)
+        _challenge(request, response)
+        if middleware_response.has_work(request):
+            middleware_response.finish(request, response)
+        return response
+
+    async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
+        response = await self.get_response(request)
+        _challenge(request, response)
+        if middleware_response.has_work(request):
+            await sync_to_async(middleware_response.finish)(request, response)
+        return response
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponseBase | None:
+        """Answer what nobody else does: a `login()` over the limit, a session that is gone."""
+        if isinstance(exception, UpdateError) and request_client.is_app_client(request):
+            # Headless saves an app's session in its view. To Django's own middleware it is a
+            # bad request that the session was deleted meanwhile.
+            return HttpResponseBadRequest()
+        if not isinstance(exception, LimitReached):
+            return None
+        context = {"code": exception.default_code, "detail": exception.detail}
+        return render(request, "authmodes/login_refused.html", context, status=403)

@@ -1,0 +1,88 @@
+"""How and when a user authenticated, read from allauth's records and the provider's claims."""
+
+from datetime import datetime
+from typing import Any
+
+from allauth.account.authentication import get_authentication_records
+from django.http import HttpRequest
+
+from ..models import AuthenticationContext
+from ..sessions import state as session_state
+
+# RFC 8176 where it has a word; "fed" is ours, it has none for a federated login.
+AMR = {
+    "password": ["pwd"],
+    "socialaccount": ["fed"],
+    "code": ["otp"],
+    "mfa:totp": ["otp", "mfa"],
+    "mfa:webauthn": ["hwk", "mfa"],
+    "mfa:recovery_codes": ["otp", "mfa"],
+}
+PROVIDER_SID_KEY = "_authmodes_provider_sid"
+PROVIDER_SID_MAX_LENGTH = 255
+PROVIDER_IAT_KEY = "_authmodes_provider_iat"
+YEAR_3000 = 32_503_680_000
+
+
+def read_authentication_context(request: HttpRequest, user: Any) -> AuthenticationContext:
+    """Read allauth's authentication records, oldest first.
+
+    The first record names the method, because what follows it (a TOTP code, say) only
+    confirms it. A sign-in that allauth did not handle, such as the admin's form, has none.
+    """
+    records = get_authentication_records(request, user)
+    if not records:
+        return AuthenticationContext()
+    amr: list[str] = []
+    for record in records:
+        amr += AMR.get(_kind(record), [])
+    social = latest_social_record(records) or {}
+    return AuthenticationContext(
+        method=records[0]["method"],
+        provider=social.get("provider", ""),
+        provider_uid=social.get("uid", ""),
+        provider_sid=provider_sid(request) if social else "",
+        amr=" ".join(dict.fromkeys(amr)),
+    )
+
+
+def latest_social_record(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The latest by a provider; an earlier one is of a login that was not finished."""
+    return next((r for r in reversed(records) if r["method"] == "socialaccount"), None)
+
+
+def last_authenticated_at(request: HttpRequest, user: Any) -> datetime | None:
+    """When the user last proved who they are, by allauth's records; None if there are none."""
+    records = get_authentication_records(request, user)
+    return max((session_state.to_datetime(record["at"]) for record in records), default=None)
+
+
+def store_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> None:
+    """Keep `sid` and `iat` of the ID token of a social login, until the login is done.
+
+    `extra_data` is that of allauth's account, empty for a login without a provider.
+    """
+    for key in (PROVIDER_SID_KEY, PROVIDER_IAT_KEY):
+        request.session.pop(key, None)
+    id_token = extra_data.get("id_token")
+    claims = id_token if isinstance(id_token, dict) else extra_data
+    sid, iat = claims.get("sid"), claims.get("iat")
+    if isinstance(sid, str) and 0 < len(sid) <= PROVIDER_SID_MAX_LENGTH:
+        request.session[PROVIDER_SID_KEY] = sid
+    if isinstance(iat, int | float) and 0 <= iat < YEAR_3000:
+        request.session[PROVIDER_IAT_KEY] = iat
+
+
+def provider_sid(request: HttpRequest) -> str:
+    """The `sid` that `note_provider_session` noted, "" for nothing."""
+    return str(request.session.get(PROVIDER_SID_KEY, ""))
+
+
+def provider_issued_at(request: HttpRequest) -> datetime | None:
+    """When the provider issued the ID token of a login, by its own clock; None for nothing."""
+    iat = request.session.get(PROVIDER_IAT_KEY)
+    return None if iat is None else session_state.to_datetime(iat)
+
+
+def _kind(record: dict[str, Any]) -> str:
+    return f"mfa:{record.get('type')}" if record["method"] == "mfa" else str(record["method"])

@@ -1,0 +1,60 @@
+"""The mail to a user about a login from a client and a network not seen before."""
+
+import logging
+from itertools import islice
+
+from allauth.account.adapter import get_adapter
+from allauth.account.models import EmailAddress
+from django.http import HttpRequest
+from django.urls import reverse
+
+from .. import request_client
+from ..conf import Mode, conf
+from ..models import LoginSession, client_label
+
+logger = logging.getLogger("authmodes")
+TEMPLATE_PREFIX = "authmodes/email/new_login"
+# Enough of a user's history to know their clients by.
+HISTORY = 100
+LABELLED = 20
+
+
+def is_new_client(login_session: LoginSession) -> bool:
+    """Whether the user has signed in before, and never by this client from this network."""
+    earlier = LoginSession.objects.for_user(login_session.user).exclude(pk=login_session.pk)
+    newest_first = earlier.order_by("-created_at", "-pk")
+    seen = list(newest_first.values_list("user_agent", "ip_address")[:HISTORY])
+    if not seen:
+        return False
+    here = _network(login_session.ip_address)
+    agents = dict.fromkeys(agent for agent, address in seen if _network(address) == here)
+    if login_session.user_agent in agents:
+        return False
+    # To name a client takes milliseconds, and an update gives it another text.
+    label = login_session.client_label
+    return all(client_label(agent) != label for agent in islice(agents, LABELLED))
+
+
+def send(request: HttpRequest, login_session: LoginSession) -> None:
+    """Mail the user; nothing that goes wrong with it may keep anybody from signing in."""
+    try:
+        _send(request, login_session)
+    except Exception as error:
+        # Mail services raise what they like, and a login by code has a request without host.
+        logger.error("the notice of login session %s was not sent: %r", login_session.sid, error)
+
+
+def _send(request: HttpRequest, login_session: LoginSession) -> None:
+    user = login_session.user
+    email = EmailAddress.objects.get_primary_email(user) or getattr(user, "email", "")
+    if not email:
+        return
+    # The page is opened by a cookie login only.
+    page = reverse("authmodes:session_manage") if conf.MODE.allows(Mode.SESSION) else None
+    manage_url = request.build_absolute_uri(page) if page else None
+    context = {"user": user, "login_session": login_session, "manage_url": manage_url}
+    get_adapter(request).send_mail(TEMPLATE_PREFIX, email, context)
+
+
+def _network(ip_address: str | None) -> str:
+    return request_client.network_of(ip_address) if ip_address else ""

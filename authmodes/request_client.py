@@ -1,0 +1,84 @@
+"""What a request says about its client: address, user agent, and whether they match the login."""
+
+import ipaddress
+
+from allauth.account.adapter import get_adapter
+from allauth.core.internal.httpkit import is_headless_request
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+
+from .conf import IpBinding
+from .models import USER_AGENT_MAX_LENGTH
+from .sessions.state import user_agent_digest
+from .state import request_settings
+
+IPV4_NETWORK, IPV6_NETWORK = 24, 64
+
+
+def is_headless(request: HttpRequest) -> bool:
+    """Whether allauth.headless is handling the request, for either of its clients."""
+    return is_headless_request(request) is not None
+
+
+def is_app_client(request: HttpRequest) -> bool:
+    """Whether the request is one of headless' client "app", which has no cookies."""
+    # A private name of allauth's; a test fails when it moves.
+    return is_headless_request(request) == "app"
+
+
+def ip_address(request: HttpRequest) -> str | None:
+    """The client's address, in one spelling; None where nobody can tell."""
+    told = raw_ip_address(request)
+    try:
+        return str(parse_ip(told)) if told else None
+    except ValueError:
+        return None
+
+
+def raw_ip_address(request: HttpRequest) -> str | None:
+    """Ask allauth, which knows the trusted proxies; an address may come in several spellings."""
+    try:
+        return get_adapter(request).get_client_ip(request)
+    except PermissionDenied:
+        return None
+
+
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """One address whichever way it is written. Raises `ValueError`.
+
+    A server that listens on IPv6 alone sees IPv4 clients as `::ffff:192.0.2.10`. A zone
+    (`fe80::1%eth0`) is a name of this machine's own, of any length.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def user_agent(request: HttpRequest) -> str:
+    # Not `request.headers`, which looks through all there are.
+    return request.META.get("HTTP_USER_AGENT", "")[:USER_AGENT_MAX_LENGTH].replace("\x00", "")
+
+
+def violates_binding(request: HttpRequest, bound_address: str | None, agent_digest: str) -> bool:
+    """Whether the request comes from another address or user agent than the sign-in."""
+    rules = request_settings(request)
+    if rules.bind_user_agent and user_agent_digest(user_agent(request)) != agent_digest:
+        return True
+    if rules.bind_ip is IpBinding.OFF or not bound_address:
+        return False
+    # Nearly always so, and then no address is parsed; one in another spelling goes the long way.
+    if raw_ip_address(request) == bound_address:
+        return False
+    here = ip_address(request)
+    if here is None:
+        return True
+    if rules.bind_ip is IpBinding.EXACT:
+        # What was kept may be written in another way.
+        return here != str(parse_ip(bound_address))
+    return network_of(here) != network_of(bound_address)
+
+
+def network_of(ip_address: str) -> str:
+    """The /24 or /64 of an address: roughly one line or one office."""
+    address = parse_ip(ip_address)
+    prefix = IPV4_NETWORK if address.version == 4 else IPV6_NETWORK
+    return str(ipaddress.ip_network((address, prefix), strict=False))

@@ -1,0 +1,88 @@
+"""The one-time code that carries a browser login to the client that will hold the tokens.
+
+A code lives 60 seconds, works once, and is worthless without the verifier of the
+challenge it was made for (RFC 7636, S256 only), so it may travel in a URL.
+"""
+
+import base64
+import hashlib
+import re
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.utils.http import urlencode
+
+from ..conf import conf, simple_jwt
+from ..models import AuthenticationContext, AuthorizationCode
+from ..registry.authentication_context import read_authentication_context
+from .authorization_request import AuthorizationRequest
+
+LIFETIME = timedelta(seconds=60)
+# The base64url text of a SHA-256 digest, and RFC 7636, 4.1.
+CODE_CHALLENGE = re.compile(r"\A[A-Za-z0-9_-]{43}\Z")
+CODE_VERIFIER = re.compile(r"\A[A-Za-z0-9._~-]{43,128}\Z")
+
+
+def is_allowed_redirect_uri(next_url: str) -> bool:
+    """Whether codes may be sent there: the very text is listed (RFC 9700, 4.1.3)."""
+    return next_url in conf.REDIRECT_URIS
+
+
+def issue(request: HttpRequest, user: Any, intent: AuthorizationRequest) -> str:
+    """Make a code for a login that allauth has finished; return the URL that carries it."""
+    code = secrets.token_urlsafe(32)
+    AuthorizationCode.objects.create(
+        digest=_digest(code),
+        user=user,
+        auth_hash=user.get_session_auth_hash(),
+        code_challenge=intent.code_challenge,
+        next=intent.next,
+        expires_at=timezone.now() + LIFETIME,
+        **read_authentication_context(request, user).as_fields(),
+    )
+    answer = {"code": code, "state": intent.state} if intent.state else {"code": code}
+    separator = "&" if "?" in intent.next else "?"
+    return f"{intent.next}{separator}{urlencode(answer)}"
+
+
+def redeem(
+    code: str, code_verifier: str, next: str = ""
+) -> tuple[Any, AuthenticationContext] | None:
+    """Use a code up; return the user and how they signed in, None if it is not acceptable.
+
+    Whoever deletes the row has the code; two at once cannot both. A wrong verifier, or another
+    `next` than the code was sent to where the client says one (RFC 6749, 4.1.3), uses the code
+    up as well, because it shows that the code is in the wrong hands.
+    """
+    entry = AuthorizationCode.objects.select_related("user").filter(digest=_digest(code)).first()
+    if entry is None:
+        return None
+    live = AuthorizationCode.objects.filter(pk=entry.pk, expires_at__gt=timezone.now())
+    deleted, _ = live.delete()
+    if not deleted or not constant_time_compare(
+        code_challenge_of(code_verifier), entry.code_challenge
+    ):
+        return None
+    if next and next != entry.next:
+        return None
+    user = entry.user
+    # A minute is long enough to lock an account or to change its password.
+    if not simple_jwt().USER_AUTHENTICATION_RULE(user) or not constant_time_compare(
+        user.get_session_auth_hash(), entry.auth_hash
+    ):
+        return None
+    return user, entry.authentication_context
+
+
+def code_challenge_of(code_verifier: str) -> str:
+    """The S256 challenge of a verifier (RFC 7636, 4.2)."""
+    digest = hashlib.sha256(code_verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _digest(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()

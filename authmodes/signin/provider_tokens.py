@@ -1,0 +1,257 @@
+"""Turns what a client got from a provider (a token, a code) into allauth's social login.
+
+It says who the user is at the provider; whether they may sign in is allauth's to decide.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from allauth.socialaccount import app_settings
+from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.providers.base import Provider, ProviderException
+from allauth.socialaccount.providers.oauth2.client import OAuth2Client, OAuth2Error
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from requests import HTTPError, RequestException
+from rest_framework.exceptions import APIException, AuthenticationFailed
+
+from ..exceptions import BadRequest, ProviderUnavailable
+from . import authorization_code, id_tokens
+
+if TYPE_CHECKING:
+    from allauth.socialaccount.models import SocialLogin
+    from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
+
+logger = logging.getLogger("authmodes")
+# Whose `verify_token` asks the provider which app an access token was issued to.
+INSPECTS_ACCESS_TOKENS = {"facebook"}
+# Whose documents say that a boolean may be the text "true".
+SENDS_BOOLEANS_AS_TEXT = {"apple", "amazon_cognito"}
+# The second is what Google's userinfo calls it.
+VERIFIED_CLAIMS = ("email_verified", "verified_email")
+# What a provider says of a code that is no good: RFC 6749, 5.2, GitHub and Facebook. allauth
+# keeps the text of the answer and not its status.
+BAD_CODE = re.compile(
+    "invalid_grant|invalid_request|unauthorized_client|bad_verification_code"
+    "|redirect_uri_mismatch|OAuthException"
+)
+
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a client got from a provider: one of the first three, and what belongs to it."""
+
+    id_token: str = ""
+    access_token: str = ""
+    code: str = ""
+    code_verifier: str = ""
+    redirect_uri: str = ""
+    nonce: str = ""
+
+    @property
+    def kind(self) -> str:
+        # Of an access token beside an ID token nothing is known, so it identifies nobody.
+        return "id_token" if self.id_token else "code" if self.code else "access_token"
+
+
+def supported(provider: Provider) -> list[str]:
+    """The kinds of credentials whose audience can be checked with this provider.
+
+    A code is one only where the project says that the provider does PKCE
+    (`OAUTH_PKCE_ENABLED`): elsewhere nobody looks at the verifier, and a planted code would
+    be accepted (RFC 9700, 4.5).
+    """
+    from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
+
+    kinds = ["id_token"] if provider.supports_token_authentication else []
+    if provider.id in INSPECTS_ACCESS_TOKENS:
+        kinds.append("access_token")
+    if isinstance(provider, OAuth2Provider) and provider.get_pkce_params():
+        adapter = getattr(provider, "oauth2_adapter_class", None)
+        if adapter is not None and _sends_verifier(adapter):
+            kinds.append("code")
+    return kinds
+
+
+@contextmanager
+def verified(
+    request: HttpRequest, provider: Provider, credential: Credential
+) -> Iterator["SocialLogin"]:
+    """Give allauth's social login for a credential, which is used up unless the block raises.
+
+    Raises `AuthenticationFailed` (the credential is no good, or was used), `BadRequest` (of
+    a kind that cannot be checked) or `ProviderUnavailable`.
+    """
+    _check_kind(provider, credential)
+    if credential.kind == "code":
+        yield _tidied(_by_code(request, provider, credential))
+    elif _counts_once(provider, credential):
+        with id_tokens.used_once(credential.id_token) as claims:
+            token = _token(provider, id_token=credential.id_token)
+            login = _ask(provider, lambda: provider.verify_token(request, token))
+            try:
+                id_tokens.check(claims, provider.app.client_id, credential.nonce)
+                yield _tidied(login)
+            except BaseException:
+                id_tokens.forget_jti(claims)
+                raise
+    else:
+        # Facebook's access token, which serves again and again, and the dummy's plain JSON.
+        id_tokens.check({}, "", credential.nonce)
+        kind = credential.kind
+        token = _token(provider, **{kind: getattr(credential, kind)})
+        yield _tidied(_ask(provider, lambda: provider.verify_token(request, token)))
+
+
+def receipt_of(provider: Provider, credential: Credential) -> id_tokens.Receipt | None:
+    """What a credential is known by that counts once here; None for others."""
+    if not _counts_once(provider, credential):
+        return None
+    return id_tokens.receipt_of(credential.id_token)
+
+
+def _counts_once(provider: Provider, credential: Credential) -> bool:
+    return credential.kind == "id_token" and bool(provider.uses_apps)
+
+
+def _check_kind(provider: Provider, credential: Credential) -> None:
+    kinds = supported(provider)
+    if credential.kind in kinds:
+        return
+    detail, code = _("This provider's credential is not accepted here."), "unsupported_credential"
+    if credential.kind == "access_token":
+        detail = _("Nobody can tell which app this access token was issued to.")
+        code = "audience_unverifiable"
+    raise BadRequest({"detail": detail, "code": code, "supported": kinds})
+
+
+def _token(provider: Provider, **token: str) -> dict[str, str]:
+    return {"client_id": provider.app.client_id, **token} if provider.uses_apps else token
+
+
+def _by_code(request: HttpRequest, provider: Any, credential: Credential) -> "SocialLogin":
+    """Exchange a code as allauth's callback does, but for the client that asked for it."""
+    if not authorization_code.is_allowed_redirect_uri(credential.redirect_uri):
+        raise BadRequest(_("This redirect_uri is not allowed."), "invalid_redirect_uri")
+    adapter: OAuth2Adapter = provider.get_oauth2_adapter(request)
+    # `did_fetch_access_token` stays false, so that allauth checks the ID token's signature.
+    answer = _ask(provider, lambda: _exchange(adapter, request, provider.app, credential))
+    login = _ask(provider, lambda: _login_of(adapter, request, provider.app, answer))
+    claims: dict[str, Any] = {}
+    # Of other providers' ID tokens allauth takes no notice.
+    if provider.supports_token_authentication and isinstance(answer.get("id_token"), str):
+        claims, _until = id_tokens.read(answer["id_token"])
+    id_tokens.check(claims, provider.app.client_id, credential.nonce)
+    extra = login.account.extra_data
+    userinfo = extra.get("userinfo") if isinstance(extra, dict) else None
+    if claims and isinstance(userinfo, dict) and userinfo.get("sub") != claims["sub"]:
+        # OpenID Connect Core, 5.3.2; allauth takes the userinfo's without comparing.
+        raise id_tokens.invalid()
+    return login
+
+
+def _exchange(adapter: Any, request: HttpRequest, app: Any, credential: Credential) -> Any:
+    client = adapter.get_client(request, app)
+    client.callback_url = credential.redirect_uri
+    try:
+        return client.get_access_token(credential.code, pkce_code_verifier=credential.code_verifier)
+    except OAuth2Error as error:
+        if BAD_CODE.search(str(error)):
+            raise AuthenticationFailed(
+                _("The provider does not accept the code."), "invalid_grant"
+            ) from None
+        raise ProviderUnavailable from None
+
+
+def _login_of(adapter: Any, request: HttpRequest, app: Any, answer: Any) -> "SocialLogin":
+    token = adapter.parse_token(answer)
+    if app.pk:
+        token.app = app
+    login = adapter.complete_login(request, app, token, response=answer)
+    if app_settings.STORE_TOKENS:
+        # Else it would rest in the Django session of a login that waits at a stage.
+        login.token = token
+    return login
+
+
+def _sends_verifier(adapter: "type[OAuth2Adapter]") -> bool:
+    """Whether allauth's own code exchanges codes here, by POST; others may drop the verifier."""
+    from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
+
+    exchange = adapter.get_access_token_data, adapter.client_class.get_access_token
+    ours = OAuth2Adapter.get_access_token_data, OAuth2Client.get_access_token
+    return exchange == ours and adapter.access_token_method == "POST"
+
+
+def _ask(provider: Provider, question: Callable[[], Answer]) -> Answer:
+    """Have allauth ask the provider; say whose fault it is when that fails."""
+    try:
+        return question()
+    except APIException:
+        raise
+    except (
+        *(ValidationError, OAuth2Error, RequestException, ProviderException),
+        *(KeyError, AttributeError, TypeError, ValueError, RecursionError),
+    ) as error:
+        # From None: a client of HTTP quotes the URL, and Facebook's holds the token.
+        raise _fault(provider, error) from None
+
+
+def _fault(provider: Provider, error: BaseException) -> APIException:
+    cause = error.__cause__ if isinstance(error, ValidationError) else error
+    if isinstance(cause, HTTPError) and provider.id in INSPECTS_ACCESS_TOKENS:
+        # It is asked about the token, and answers 400 to one that makes no sense.
+        status = cause.response.status_code if cause.response is not None else 500
+        if 400 <= status < 500:
+            return id_tokens.invalid()
+    # Our reading has let no malformed token through, so what does not parse is the provider's;
+    # a TypeError is a key of another kind than the token's algorithm wants.
+    unreadable = isinstance(cause, KeyError | AttributeError | ValueError)
+    if isinstance(cause, RequestException) or (unreadable and provider.uses_apps):
+        logger.warning("Provider %s fails: %s", provider.sub_id, type(cause).__name__)
+        return ProviderUnavailable()
+    return id_tokens.invalid()
+
+
+def _tidied(login: "SocialLogin") -> "SocialLogin":
+    """Refuse what no database can store, and trust no address that is not surely verified."""
+    try:
+        text = json.dumps(login.account.extra_data, ensure_ascii=False)
+        storable = bool(text.encode()) and r"\u0000" not in text
+    except (TypeError, ValueError):
+        storable = False
+    if not storable:
+        raise id_tokens.invalid()
+    doubtful = _denies_verified_email(login)
+    for address in login.email_addresses:
+        # A project may vouch for a provider (`VERIFIED_EMAIL`), whatever its claims are.
+        trusted = get_adapter().is_email_verified(login.provider, address.email)
+        address.verified = trusted or (address.verified is True and not doubtful)
+    return login
+
+
+def _denies_verified_email(login: "SocialLogin") -> bool:
+    """Whether a claim about the address is not JSON's `true` (OpenID Connect Core, 5.1).
+
+    allauth also takes the text "true", and up to 65.21 took any text of Google and Yahoo.
+    """
+    extra = login.account.extra_data
+    if login.provider.id in SENDS_BOOLEANS_AS_TEXT or not isinstance(extra, dict):
+        return False
+    # For a code, allauth's OpenID Connect provider keeps the two sources apart.
+    sources = extra, extra.get("userinfo"), extra.get("id_token")
+    return any(
+        source.get(claim, True) is not True
+        for source in sources
+        if isinstance(source, dict)
+        for claim in VERIFIED_CLAIMS
+    )

@@ -1,0 +1,34 @@
+"""allauth's own limits of attempts as REST answers: how long to wait, and nobody to count."""
+
+import logging
+
+from allauth.account import app_settings
+from allauth.core import ratelimit
+from allauth.core.internal.ratelimit import parse_rates as allauth_rates
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.http import HttpRequest
+from rest_framework.exceptions import Throttled
+
+from ..exceptions import LimitsUnavailable
+
+logger = logging.getLogger("authmodes")
+
+
+def count(request: HttpRequest) -> None:
+    """Count an attempt to sign in. Raises `Throttled`, or `LimitsUnavailable`."""
+    try:
+        is_allowed = ratelimit.consume(request, action="login")
+    except (PermissionDenied, ImproperlyConfigured):
+        raise
+    except Exception as error:
+        # Whatever a cache raises when it is away; allauth's next count would fail as well.
+        logger.warning("Cannot count attempts to sign in: %r", error)
+        raise LimitsUnavailable from error
+    if not is_allowed:
+        raise throttled("login")
+
+
+def throttled(action: str) -> Throttled:
+    """The 429 of one of allauth's limits; it does not say which of its rates was exceeded."""
+    rates = allauth_rates(app_settings.RATE_LIMITS.get(action))
+    return Throttled(max((rate.duration for rate in rates), default=None))

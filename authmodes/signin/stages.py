@@ -1,0 +1,125 @@
+"""What a login still waits for when allauth's flow has stopped, and how one call answers it.
+
+No credential exists before the last stage is done; this only names the stage and carries
+what the client sent along to allauth's own forms.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from allauth.account.internal.stagekit import get_pending_stage
+from allauth.socialaccount import app_settings as socialaccount_settings
+from allauth.socialaccount.adapter import get_adapter as get_socialaccount_adapter
+from allauth.utils import get_form_class
+from django.core.exceptions import NON_FIELD_ERRORS
+from django.db import transaction
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
+
+from ..exceptions import StagePending, login_refused, user_inactive
+from ..models import LoginMode, LoginSession
+from ..state import request_state
+from . import authorization_request, ratelimit
+
+MFA, TRUST, SIGNUP = "mfa_authenticate", "mfa_trust", "provider_signup"
+# What Django and DRF call a mistake in no field.
+NAMES = {NON_FIELD_ERRORS: "non_field_errors"}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a client sent for stages that it expects or was told of."""
+
+    mfa_code: str = ""
+    signup: Mapping[str, Any] = field(default_factory=dict)
+
+
+def conclude(request: HttpRequest, user: Any, answers: Answers) -> LoginSession:
+    """Return the login session that the flow has started.
+
+    Raises `StagePending`, and `AuthenticationFailed` or `Throttled` for a wrong second
+    factor or a login that allauth has refused.
+    """
+    stage = get_pending_stage(request)
+    if stage is not None and stage.key == MFA and answers.mfa_code:
+        _authenticate(stage, answers.mfa_code)
+        stage = get_pending_stage(request)
+    if stage is not None and stage.key == TRUST:
+        # A page's question; who does not answer it is not trusted, and asked again next time.
+        stage.exit()
+        stage = get_pending_stage(request)
+    if stage is not None:
+        page = _page(request, stage.urlname)
+        raise StagePending(stage.key, page=page, fields=_fields(stage))
+    started = request_state(request).login_session
+    if started is not None:
+        return started
+    if user is not None and not user.is_active:
+        raise user_inactive()
+    raise login_refused()
+
+
+def sign_up(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
+    """Complete a social sign-up that allauth would show its form for, if it was filled in.
+
+    Raises `StagePending`, or `ValidationError` for what was filled in wrongly.
+    """
+    # Not above: a project may do without allauth.socialaccount.
+    from allauth.socialaccount.internal import flows
+
+    form_class = get_form_class(
+        socialaccount_settings.FORMS, "signup", "allauth.socialaccount.forms.SignupForm"
+    )
+    known = get_socialaccount_adapter(request).get_signup_form_initial_data(sociallogin)
+    form = form_class({**known, **answers.signup}, sociallogin=sociallogin)
+    is_valid = form.is_valid()
+    if not set(answers.signup) & set(form.fields):
+        # Nothing may be missing, where the project wants every sign-up to be looked at.
+        fields = [name for name in form.fields if name in form.errors] or list(form.fields)
+        page = _page(request, "socialaccount_signup")
+        raise StagePending(SIGNUP, page=page, fields=fields)
+    if not is_valid:
+        raise ValidationError({NAMES.get(name, name): wrong for name, wrong in form.errors.items()})
+    with transaction.atomic():
+        flows.signup.signup_by_form(request, sociallogin, form)
+
+
+def _authenticate(stage: Any, code: str) -> None:
+    # allauth.mfa need not be installed; where it is not, there is no such stage.
+    from allauth.mfa import app_settings
+    from allauth.mfa.base.forms import AuthenticateForm
+
+    form_class = get_form_class(app_settings.FORMS, "authenticate", AuthenticateForm)
+    form = form_class({"code": code}, user=stage.login.user)
+    if form.is_valid():
+        form.save()
+        stage.exit()
+        return
+    codes = {error.code for found in form.errors.as_data().values() for error in found}
+    if "too_many_login_attempts" in codes:
+        raise ratelimit.throttled("login_failed")
+    raise AuthenticationFailed(_("The code of the second factor is wrong."), "invalid_mfa_code")
+
+
+def _fields(stage: Any) -> list[str]:
+    if stage.key != MFA:
+        return []
+    from allauth.mfa.models import Authenticator
+
+    # A security key is asked by a page, not by a code.
+    own = Authenticator.objects.filter(user=stage.login.user)
+    return ["mfa_code"] if own.exclude(type=Authenticator.Type.WEBAUTHN).exists() else []
+
+
+def _page(request: HttpRequest, urlname: str | None) -> str | None:
+    """allauth's page for a stage, where the browser's own session holds the pending login."""
+    declared = authorization_request.declared(request)
+    if urlname is None or declared is None or declared.mode != LoginMode.SESSION:
+        return None
+    try:
+        return reverse(urlname)
+    except NoReverseMatch:
+        return None

@@ -1,0 +1,5 @@
+"""The token side of a login: the two JWTs, the keys that sign them, and the token cookies."""
+
+from .jwt import AccessToken, RefreshToken, mint
+
+__all__ = ["AccessToken", "RefreshToken", "mint"]

@@ -1,0 +1,249 @@
+"""The key ring: signs and verifies tokens; what the claims mean is not its concern."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import jwt
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from rest_framework_simplejwt.backends import ALLOWED_ALGORITHMS, TokenBackend
+from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
+
+from ..conf import conf, simple_jwt
+
+# Far above any token of ours, far below what would be worth parsing for an attacker.
+MAX_LENGTH = 16_384
+COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key with the only algorithm it may be used with (RFC 8725, 3.1)."""
+
+    algorithm: str
+    signing: Any = field(repr=False)
+    verifying: Any = field(repr=False)
+    kid: str | None = None
+    thumbprint: str | None = None
+
+    @property
+    def names(self) -> set[str | None]:
+        """What a header may call it: a key pair that gets a kid was known by its thumbprint."""
+        return {self.kid, self.thumbprint} - {None}
+
+
+@dataclass(frozen=True)
+class KeySettings:
+    """One key as the settings give it, unparsed and hashable; a trace does not show it."""
+
+    kid: str | None
+    algorithm: str
+    signing: Any = field(repr=False)
+    verifying: Any = field(repr=False)
+
+
+class RingBackend(TokenBackend):
+    """simplejwt's backend over several keys: the first signs, every one verifies."""
+
+    def __init__(self, ring: tuple[Key, ...], **options: Any) -> None:
+        first = ring[0]
+        # simplejwt's own key preparation is not used: each key here is prepared already.
+        super().__init__(first.algorithm, **options)
+        self.ring = ring
+
+    def encode(self, payload: dict[str, Any], typ: str = "JWT") -> str:
+        claims = dict(payload)
+        if self.audience is not None:
+            claims["aud"] = self.audience
+        if self.issuer is not None:
+            claims["iss"] = self.issuer
+        first = self.ring[0]
+        headers = {"typ": typ} if first.kid is None else {"typ": typ, "kid": first.kid}
+        return jwt.encode(
+            claims, first.signing, first.algorithm, headers=headers, json_encoder=self.json_encoder
+        )
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        """Verify a token and return its claims.
+
+        Raises `TokenBackendError` for whatever is wrong with it, and nothing else.
+        """
+        try:
+            return self._decode(token, verify)
+        except jwt.ExpiredSignatureError as error:
+            raise TokenBackendExpiredToken("Token is expired") from error
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise TokenBackendError("Token is invalid") from error
+
+    def _decode(self, token: Any, verify: bool) -> dict[str, Any]:
+        text = token.decode("ascii") if isinstance(token, bytes) else str(token)
+        _check_form(text)
+        header = jwt.get_unverified_header(text)
+        if "crit" in header:
+            # We know no extension, so we must refuse those that insist (RFC 7515, 4.1.11).
+            raise jwt.InvalidTokenError("crit")
+        candidates = self._candidates(header)
+        if not candidates:
+            raise jwt.InvalidKeyError("No key for this token")
+        for key in candidates[:-1]:
+            try:
+                return self._verify(text, key, verify)
+            except jwt.InvalidSignatureError:
+                continue
+        return self._verify(text, candidates[-1], verify)
+
+    def _candidates(self, header: dict[str, Any]) -> list[Key]:
+        # Only the ring decides what a header may name: never `jku`, `x5u` or `jwk`.
+        kid = header.get("kid")
+        return [
+            key
+            for key in self.ring
+            if key.algorithm == header.get("alg") and (kid is None or kid in key.names)
+        ]
+
+    def _verify(self, text: str, key: Key, verify: bool) -> dict[str, Any]:
+        return jwt.decode(
+            text,
+            key.verifying,
+            algorithms=[key.algorithm],
+            audience=self.audience,
+            issuer=self.issuer,
+            leeway=self.get_leeway(),
+            # `iat` in the future only says that two of our servers disagree about the time.
+            options={
+                "verify_signature": verify,
+                "verify_aud": verify and self.audience is not None,
+                "verify_iat": False,
+            },
+        )
+
+
+def backend() -> RingBackend:
+    """The backend for the settings as they are now.
+
+    Raises `ImproperlyConfigured` for keys that cannot be what they are said to be.
+    """
+    jwt_settings = simple_jwt()
+    return _backend(
+        _ring_settings(),
+        _hashable(jwt_settings.AUDIENCE),
+        _hashable(jwt_settings.ISSUER),
+        jwt_settings.LEEWAY,
+        jwt_settings.JSON_ENCODER,
+    )
+
+
+def jwks() -> dict[str, list[dict[str, Any]]]:
+    """The public keys as a JWK set (RFC 7517, 5); HMAC secrets have no public part."""
+    return {"keys": [jwk for key in backend().ring if (jwk := _public_jwk(key)) is not None]}
+
+
+def _ring_settings() -> tuple[KeySettings, ...]:
+    own_ring = conf.SIGNING_KEYS
+    if own_ring is not None:
+        return tuple(_from_entry(entry) for entry in own_ring)
+    jwt_settings = simple_jwt()
+    algorithm = jwt_settings.ALGORITHM
+    if "SIGNING_KEY" not in (getattr(settings, "SIMPLE_JWT", None) or {}):
+        # simplejwt falls back to SECRET_KEY but read it at import; we also honour its
+        # fallbacks, so that rotating it logs nobody out.
+        secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        return tuple(KeySettings(None, algorithm, secret, secret) for secret in secrets)
+    signing = jwt_settings.SIGNING_KEY
+    verifying = signing if algorithm.startswith("HS") else jwt_settings.VERIFYING_KEY
+    return (KeySettings(None, algorithm, signing, verifying),)
+
+
+def _from_entry(entry: Mapping[str, str]) -> KeySettings:
+    secret = entry.get("secret")
+    return KeySettings(
+        kid=entry["kid"],
+        algorithm=entry.get("algorithm", ""),
+        signing=secret or entry.get("private_key"),
+        verifying=secret or entry.get("public_key"),
+    )
+
+
+@lru_cache(maxsize=8)
+def _backend(
+    ring: tuple[KeySettings, ...], audience: Any, issuer: Any, leeway: Any, encoder: Any
+) -> RingBackend:
+    # Preparing a key parses PEM; the cache is keyed by every setting that it depends on.
+    prepared = tuple(_prepare(entry) for entry in ring)
+    if prepared[0].signing is None:
+        raise ImproperlyConfigured("The first signing key must have a private part or a secret.")
+    return RingBackend(
+        prepared,
+        audience=list(audience) if isinstance(audience, tuple) else audience,
+        issuer=list(issuer) if isinstance(issuer, tuple) else issuer,
+        leeway=leeway,
+        json_encoder=encoder,
+    )
+
+
+def _prepare(entry: KeySettings) -> Key:
+    """Parse a key. An algorithm outside simplejwt's list, such as "none", is no algorithm."""
+    if entry.algorithm not in ALLOWED_ALGORITHMS:
+        raise ImproperlyConfigured(f"Signing key {entry.kid}: unknown algorithm.")
+    prepare = jwt.get_algorithm_by_name(entry.algorithm).prepare_key
+    try:
+        signing = prepare(entry.signing) if entry.signing else None
+        verifying = prepare(entry.verifying) if entry.verifying else signing
+    except (jwt.PyJWTError, ValueError, TypeError) as error:
+        # Not the error's own text, which may quote the key.
+        raise ImproperlyConfigured(
+            f"Signing key {entry.kid} is no key for {entry.algorithm}."
+        ) from error
+    if verifying is None:
+        raise ImproperlyConfigured(f"Signing key {entry.kid} has no key.")
+    verifying = _public_part(verifying)
+    thumbprint = _thumbprint(entry, verifying)
+    if signing is not None and _thumbprint(entry, _public_part(signing)) != thumbprint:
+        raise ImproperlyConfigured(f"Signing key {entry.kid}: the two parts are no pair.")
+    return Key(entry.algorithm, signing, verifying, entry.kid or thumbprint, thumbprint)
+
+
+def _public_part(key: Any) -> Any:
+    return key.public_key() if hasattr(key, "public_key") else key
+
+
+def _public_jwk(key: Key) -> dict[str, Any] | None:
+    if isinstance(key.verifying, bytes):
+        return None
+    to_jwk = jwt.get_algorithm_by_name(key.algorithm).to_jwk
+    jwk = to_jwk(key.verifying, as_dict=True)
+    return {**jwk, "use": "sig", "alg": key.algorithm, "kid": key.kid}
+
+
+def _thumbprint(entry: KeySettings, verifying: Any) -> str | None:
+    """A name for simplejwt's own key pair, which has none (RFC 7638)."""
+    if isinstance(verifying, bytes):
+        return None
+    jwk = jwt.get_algorithm_by_name(entry.algorithm).to_jwk(verifying, as_dict=True)
+    members = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | set) else value
+
+
+def _check_form(text: str) -> None:
+    """Accept one spelling of a token: compact, canonical base64url, of sane length.
+
+    PyJWT skips characters outside the alphabet, so one signature would cover many texts
+    (RFC 7515, 7.1; RFC 4648, 3.5).
+    """
+    if len(text) > MAX_LENGTH or not COMPACT_JWS.match(text):
+        raise jwt.DecodeError("Not a compact JWS")
+    for part in text.split("."):
+        padded = part + "=" * (-len(part) % 4)
+        if base64.urlsafe_b64encode(base64.urlsafe_b64decode(padded)).rstrip(b"=") != part.encode():
+            raise jwt.DecodeError("Not canonical base64url")

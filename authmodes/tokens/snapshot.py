@@ -1,0 +1,115 @@
+"""Which login sessions ended lately: each process keeps its own copy, polled in the background.
+
+For `AUTHMODES_ACCESS_TOKEN_CHECK = "snapshot"`: a request is judged without a query. An
+access token lives for minutes, so only logins that ended within its lifetime matter.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+from django.utils import timezone
+
+from ..conf import conf, simple_jwt
+from ..models import LoginSession
+
+logger = logging.getLogger("authmodes")
+# How far each poll looks back beyond the one before. A row is stamped by the clock of the
+# process that ends it and seen when its transaction commits; both may be late.
+OVERLAP = timedelta(seconds=60)
+
+
+class Snapshot:
+    """The `sid` of each login session that ended lately."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def has_ended(self, sid: UUID) -> bool:
+        """Whether a login session is known to have ended.
+
+        The first call of a process loads the snapshot and raises what the database raises;
+        from then on a database that is away changes nothing: what was known stays known.
+        """
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
+        return sid in self._ended
+
+    def stop(self) -> None:
+        """End the background thread and forget everything."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._ended: Mapping[UUID, datetime] = {}
+        self._since: datetime | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            if self._since is None:
+                self._poll()
+            thread = threading.Thread(target=self._run, name="authmodes-snapshot", daemon=True)
+            thread.start()
+            self._thread = thread
+
+    def _run(self) -> None:
+        away = False
+        try:
+            while not self._stopping.wait(self._interval()):
+                away = not self._try_poll(away)
+        finally:
+            connection.close()
+
+    def _interval(self) -> float:
+        try:
+            return conf.SNAPSHOT_INTERVAL.total_seconds()
+        except ImproperlyConfigured:
+            # A check reports it; this thread must go on.
+            return 1.0
+
+    def _try_poll(self, was_away: bool) -> bool:
+        """Poll once, whatever comes of it; say so in the log when that changes."""
+        try:
+            self._poll()
+        except Exception as error:
+            if not was_away:
+                logger.error("cannot read which login sessions ended: %s", error)
+            connection.close()
+            return False
+        if was_away:
+            logger.warning("reading which login sessions ended again")
+        return True
+
+    def _poll(self) -> None:
+        now = timezone.now()
+        jwt_settings = simple_jwt()
+        leeway = jwt_settings.LEEWAY
+        if not isinstance(leeway, timedelta):
+            leeway = timedelta(seconds=leeway)
+        # Who ended before this has no access token left that is still good.
+        horizon = now - jwt_settings.ACCESS_TOKEN_LIFETIME - leeway - OVERLAP
+        since = self._since or horizon
+        fresh = LoginSession.objects.filter(ended_at__gte=since).values_list("sid", "ended_at")
+        known = {**self._ended, **{sid: at for sid, at in fresh.iterator() if at is not None}}
+        # Replaced as a whole, so that a request never sees half of it.
+        self._ended = {sid: at for sid, at in known.items() if at >= horizon}
+        self._since = now - OVERLAP
+
+
+snapshot = Snapshot()
+
+
+# A forked worker has the copy but not the thread.
+os.register_at_fork(after_in_child=snapshot._reset)

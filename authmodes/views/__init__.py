@@ -1,1 +1,0 @@
-"""The REST door, a module for each subject."""
