@@ -14,9 +14,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
 from . import registry, request_client
-from .conf import conf, simple_jwt
+from .conf import Mode, conf, simple_jwt
 from .exceptions import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, user_inactive
-from .models import LoginMode
 from .registry import authentication_context, starting
 from .sessions import store as session_store
 from .signin import authorization_code, authorization_request, id_tokens, pending
@@ -80,9 +79,9 @@ class AuthModesAdapterMixin:
             ) from error
 
     def _become(self, request: HttpRequest, user: Any, wanted: AuthorizationRequest) -> None:
-        if wanted.mode == LoginMode.SESSION:
+        if wanted.mode == Mode.SESSION:
             super().login(request, user)  # type: ignore[misc]
-        elif request_client.is_app_client(request) and wanted.mode == LoginMode.JWT:
+        elif request_client.is_app_client(request) and wanted.mode == Mode.JWT:
             # Headless has it carry on with a Django session as well.
             authorization_request.add_tokens(request)
             super().login(request, user)  # type: ignore[misc]

@@ -16,8 +16,9 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from . import policy, registry
+from .conf import Mode
 from .exceptions import LimitReached
-from .models import EndReason, LoginMode, LoginSession
+from .models import EndReason, LoginSession
 from .registry import django_sessions, ending, starting, validation
 from .sessions import rotation as session_rotation
 from .sessions import state as session_state
@@ -66,7 +67,7 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
         if authorization_request.adds_tokens(request):
             starting.start_app(request, user)
         else:
-            registry.start(request, user, LoginMode.SESSION)
+            registry.start(request, user, Mode.SESSION)
     except LimitReached:
         # Django has put the user into the session already, and whoever answers the error,
         # such as DRF, would have it saved with the answer.

@@ -20,8 +20,8 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from . import policy, registry, request_client
-from .conf import conf
-from .models import EndReason, LoginMode, LoginSession
+from .conf import Mode, conf
+from .models import EndReason, LoginSession
 from .registry import adoption, django_sessions, rotation, validation
 from .registry.django_sessions import Touch
 from .registry.rotation import Refusal
@@ -69,7 +69,7 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
     def create_access_token_payload(self, request: HttpRequest) -> dict[str, Any] | None:
         """Both tokens of the login that this request has made; None for one without tokens."""
         login_session = _started_in(request)
-        if login_session is None or login_session.mode != LoginMode.JWT:
+        if login_session is None or login_session.mode != Mode.JWT:
             return None
         pair = mint(login_session)
         lifetime = pair.access_expires_at - timezone.now()

@@ -6,7 +6,6 @@ from .expiring_mark import ExpiringMark
 from .login_session import (
     USER_AGENT_MAX_LENGTH,
     EndReason,
-    LoginMode,
     LoginSession,
     LoginSessionQuerySet,
     client_label,
@@ -19,7 +18,6 @@ __all__ = [
     "AuthorizationCode",
     "EndReason",
     "ExpiringMark",
-    "LoginMode",
     "LoginSession",
     "LoginSessionQuerySet",
     "MachineClient",

@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import policy
-from ..conf import conf, simple_jwt
+from ..conf import Mode, conf, simple_jwt
 from .authentication_context import AuthenticationContextModel
 from .managers import PrimaryManager
 
@@ -34,11 +34,8 @@ def client_label(user_agent: str) -> str:
     return browser or system or user_agent.split("/")[0][:40] or gettext("Unknown client")
 
 
-class LoginMode(models.TextChoices):
-    """What the client signed in for."""
-
-    SESSION = "session", _("session")
-    JWT = "jwt", _("jwt")
+# `Mode.BOTH` is a setting: a login session has one of the two.
+MODE_CHOICES = [(Mode.SESSION, _("session")), (Mode.JWT, _("jwt"))]
 
 
 class EndReason(models.TextChoices):
@@ -135,7 +132,7 @@ class LoginSession(AuthenticationContextModel):
         on_delete=models.CASCADE,
         related_name="login_sessions",
     )
-    mode = models.CharField(_("mode"), max_length=10, choices=LoginMode.choices)
+    mode = models.CharField(_("mode"), max_length=10, choices=MODE_CHOICES)
     # A credential: used to delete the Django session, never shown.
     session_key = models.CharField(max_length=128, unique=True, null=True, editable=False)  # noqa: DJ001
     refresh_token = models.OneToOneField(

@@ -15,8 +15,8 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from .. import policy
-from ..conf import conf, simple_jwt
-from ..models import LoginMode, LoginSession
+from ..conf import Mode, conf, simple_jwt
+from ..models import LoginSession
 from ..sessions import rotation as session_rotation
 from ..sessions import state as session_state
 from ..sessions import store as session_store
@@ -53,7 +53,7 @@ def adopt(request: HttpRequest, user: Any) -> bool:
         authentication_context.read_authentication_context(request, user),
         authenticated_at=authentication_context.last_authenticated_at(request, user),
     )
-    login_session = new_row(request, user, LoginMode.SESSION, origin)
+    login_session = new_row(request, user, Mode.SESSION, origin)
     try:
         with transaction.atomic():
             record_cookie(request, login_session)
@@ -143,7 +143,7 @@ def _row(user: Any, stored_key: str) -> LoginSession:
     now = timezone.now()
     return LoginSession(
         user=user,
-        mode=LoginMode.SESSION,
+        mode=Mode.SESSION,
         session_key=stored_key,
         auth_hash=user.get_session_auth_hash(),
         created_at=now,

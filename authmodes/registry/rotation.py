@@ -15,7 +15,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import policy, request_client, signals
 from ..conf import Mode, conf, simple_jwt
-from ..models import AuthenticationContext, EndReason, LoginMode, LoginSession
+from ..models import AuthenticationContext, EndReason, LoginSession
 from ..tokens.jwt import (
     LegacyRefreshToken,
     RefreshToken,
@@ -180,9 +180,7 @@ def _take_over(legacy: LegacyRefreshToken, request: HttpRequest | None) -> Token
     with transaction.atomic():
         if not _blacklist(legacy):
             return TOKEN_NOT_VALID
-        login_session = start(
-            request, user, LoginMode.JWT, origin=origin, not_after=legacy.expires_at
-        )
+        login_session = start(request, user, Mode.JWT, origin=origin, not_after=legacy.expires_at)
     return mint(login_session)
 
 

@@ -12,9 +12,9 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from .. import policy, registry, request_client, signals
-from ..conf import LimitPolicy, conf
+from ..conf import LimitPolicy, Mode, conf
 from ..exceptions import LimitReached
-from ..models import AuthenticationContext, EndReason, LoginMode, LoginSession
+from ..models import AuthenticationContext, EndReason, LoginSession
 from ..sessions import rotation as session_rotation
 from ..sessions import state as session_state
 from ..sessions import store as session_store
@@ -32,7 +32,7 @@ def start_tokens(
 ) -> LoginSession:
     """Start a login for tokens; it ends those whose cookies it will replace (ASVS V7.2.4)."""
     replaced = logins_of_token_cookies(request)
-    return registry.start(request, user, LoginMode.JWT, origin=origin, replacing=replaced)
+    return registry.start(request, user, Mode.JWT, origin=origin, replacing=replaced)
 
 
 Record = Callable[[HttpRequest, LoginSession], None]
@@ -63,7 +63,7 @@ def start(
     )
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
-    record = _record_login if mode == LoginMode.SESSION else _record_tokens
+    record = _record_login if mode == Mode.SESSION else _record_tokens
     return _start(request, login_session, record, replacing)
 
 
@@ -73,7 +73,7 @@ def start_app(request: HttpRequest, user: Any) -> LoginSession:
     It is what an app gets from allauth.headless. Otherwise as `start`.
     """
     origin = authentication_context.read_authentication_context(request, user)
-    return _start(request, new_row(request, user, LoginMode.JWT, origin), _record_both)
+    return _start(request, new_row(request, user, Mode.JWT, origin), _record_both)
 
 
 def _start(

@@ -9,7 +9,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.messages.storage import default_storage
 from django.http import HttpRequest
 
-from ..models import LoginMode
+from ..conf import Mode
 from ..sessions import store as session_store
 from . import authorization_request, ratelimit
 from .authorization_request import AuthorizationRequest
@@ -21,7 +21,7 @@ def run(request: HttpRequest, mode: str) -> Iterator[AuthorizationRequest]:
     wanted = AuthorizationRequest(mode)
     authorization_request.declare(request, wanted)
     ratelimit.count(request)
-    if mode == LoginMode.SESSION:
+    if mode == Mode.SESSION:
         yield wanted
     else:
         with _detached_session(request):

@@ -19,8 +19,9 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
+from ..conf import Mode
 from ..exceptions import StagePending, login_refused, user_inactive
-from ..models import LoginMode, LoginSession
+from ..models import LoginSession
 from ..state import request_state
 from . import authorization_request, ratelimit
 
@@ -117,7 +118,7 @@ def _fields(stage: Any) -> list[str]:
 def _page(request: HttpRequest, urlname: str | None) -> str | None:
     """allauth's page for a stage, where the browser's own session holds the pending login."""
     declared = authorization_request.declared(request)
-    if urlname is None or declared is None or declared.mode != LoginMode.SESSION:
+    if urlname is None or declared is None or declared.mode != Mode.SESSION:
         return None
     try:
         return reverse(urlname)

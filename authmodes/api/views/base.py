@@ -23,7 +23,7 @@ from ... import registry
 from ...authentication import AuthModesAuthentication, LoginAuth
 from ...conf import Mode
 from ...exceptions import REALM, StagePending, TokenTooLarge
-from ...models import EndReason, LoginMode, LoginSession
+from ...models import EndReason, LoginSession
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, LoginToken, RefreshToken, TokenPair, mint
 from ..serializers import cookie_answer, token_answer
@@ -141,7 +141,7 @@ def sets_cookie(mode: str) -> bool:
 
 def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
     """Answer a sign-in with what its login session is carried by."""
-    if started.mode == LoginMode.JWT:
+    if started.mode == Mode.JWT:
         return respond_to_login(request, mint(started))
     return Response(cookie_answer(started, request._request.session))
 

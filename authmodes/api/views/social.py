@@ -17,8 +17,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ...authentication import enforce_csrf
+from ...conf import Mode
 from ...exceptions import BadRequest, ProviderUnavailable
-from ...models import LoginMode
 from ...permissions import RecentLogin
 from ...signin import authorization_code, connect
 from ...signin import provider as provider_signin
@@ -127,14 +127,14 @@ def _intent(request: Request) -> AuthorizationRequest:
     wanted = AuthorizationRequest(
         mode=mode,
         next=_parameter(request, "next"),
-        code_challenge=_parameter(request, "code_challenge") if mode == LoginMode.JWT else "",
+        code_challenge=_parameter(request, "code_challenge") if mode == Mode.JWT else "",
         state=_parameter(request, "state"),
     )
     if len(wanted.state) > STATE_MAX_LENGTH:
         raise BadRequest(_("The state is too long."), "invalid_state")
     if wanted.is_handoff:
         _check_handoff(request, wanted)
-    elif mode == LoginMode.JWT and not token_cookies.are_enabled():
+    elif mode == Mode.JWT and not token_cookies.are_enabled():
         raise BadRequest(_("A code_challenge is required."), "code_challenge_required")
     elif wanted.next and not get_account_adapter().is_safe_url(wanted.next):
         raise BadRequest(_("This next is not allowed."), "invalid_next")

@@ -18,7 +18,7 @@ from ... import registry
 from ...authentication import enforce_csrf
 from ...conf import Mode, conf, simple_jwt
 from ...machines import tokens as machine_tokens
-from ...models import EndReason, LoginMode
+from ...models import EndReason
 from ...registry import rotation, starting, validation
 from ...signin import authorization_code
 from ...tokens import cookies as token_cookies
@@ -131,7 +131,7 @@ class TokenExchangeView(PublicView):
     credential_scope = "authmodes_exchange"
 
     def post(self, request: Request) -> Response:
-        wanted_mode(LoginMode.JWT)
+        wanted_mode(Mode.JWT)
         if token_cookies.are_enabled():
             enforce_csrf(request)
         serializer = TokenExchangeSerializer(data=request.data)
