@@ -1,4 +1,4 @@
-"""The faults of docs/faults.md that no other module has a test for, and the page itself."""
+"""The list of tests/faults.md, and the tests of the faults that no other module has a test for."""
 
 import re
 import tracemalloc
@@ -19,16 +19,16 @@ from .support.headless import App
 from .support.logins import only_row, refresh
 
 TESTS = Path(__file__).parent
-PAGE = TESTS.parent / "docs" / "faults.md"
+LIST = TESTS / "faults.md"
 
 
-def rows_of_the_page() -> list[list[str]]:
-    lines = [line for line in PAGE.read_text().splitlines() if re.match(r"\| \d+ \|", line)]
+def rows_of_the_list() -> list[list[str]]:
+    lines = [line for line in LIST.read_text().splitlines() if re.match(r"\| \d+ \|", line)]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_page_names_a_test_for_each_of_the_twenty():
-    rows = rows_of_the_page()
+def test_the_list_names_a_test_for_each_of_the_twenty():
+    rows = rows_of_the_list()
     assert [row[0] for row in rows] == [str(number) for number in range(1, 21)]
     for number, _fault, _here, named in rows:
         tests = re.findall(r"`(\w+)\.(\w+)`", named)
