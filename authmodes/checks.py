@@ -1,13 +1,13 @@
-"""System checks, registered where they are defined; `docs/checks.md` lists them."""
+"""The system checks, in the order of their ids; `docs/checks.md` lists them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import get_adapter
-from django.apps import AppConfig, apps
+from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
@@ -29,29 +29,23 @@ from .tokens import keys
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
 AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
 TOKEN_BLACKLIST = "rest_framework_simplejwt.token_blacklist"
-TABLE = "socialaccount_socialaccount"
-# Those of other endings take "A" for "a", or "á".
-EXACT = ("_bin", "_as_cs")
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
-# A test compares these with the files that `make constraints` writes. A patch release of allauth
-# is not reported, because it only repairs.
-NEWEST_TESTED = {
-    "django-allauth": "65.22",
-    "djangorestframework-simplejwt": "5.5.1",
-}
+SOCIAL_ACCOUNTS = "socialaccount_socialaccount"
+# Collations with other endings take "A" for "a", or "á" for "a".
+EXACT_COLLATIONS = ("_bin", "_as_cs")
+# A test compares these with the files that `make constraints` writes. A patch release of
+# allauth is not reported, because it only repairs.
+NEWEST_TESTED = {"django-allauth": "65.22", "djangorestframework-simplejwt": "5.5.1"}
 
-
-Apps = Sequence[AppConfig] | None
-
-
-Check = Callable[..., Iterable[CheckMessage]]
+Messages = Iterable[CheckMessage]
+Check = Callable[..., Messages]
 
 
 def unless_misconfigured(check: Check) -> Check:
-    """A value that makes no sense is reported once, by E001, and stops no other check."""
+    """Skip a check that reads an impossible value: E001 reports the value."""
 
     @wraps(check)
-    def guarded(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    def guarded(app_configs: Any, **kwargs: Any) -> Messages:
         try:
             return list(check(app_configs, **kwargs))
         except ImproperlyConfigured:
@@ -61,8 +55,8 @@ def unless_misconfigured(check: Check) -> Check:
 
 
 @register(Tags.security)
-def check_settings(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E001: a setting has a value that it cannot have, such as an unknown mode."""
+def check_settings(app_configs: Any, **kwargs: Any) -> Messages:
+    """E001: a setting has an impossible value, such as an unknown mode."""
     for name in sorted(vars(type(conf))):
         if not name.isupper():
             continue
@@ -73,68 +67,8 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
 
 
 @register(Tags.security)
-@unless_misconfigured
-def check_token_type_claim(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E007: without the claim a refresh token would pass as an access token."""
-    if not simple_jwt().TOKEN_TYPE_CLAIM or not simple_jwt().JTI_CLAIM:
-        yield Error(
-            "SIMPLE_JWT switches TOKEN_TYPE_CLAIM or JTI_CLAIM off; authmodes needs both.",
-            id="authmodes.E007",
-        )
-
-
-@register(Tags.security)
-@unless_misconfigured
-def check_signing_keys(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E008: a key is missing, does not parse, or is not one for its algorithm."""
-    try:
-        keys.backend()
-    except ImproperlyConfigured as error:
-        yield Error(str(error), id="authmodes.E008")
-
-
-@register(Tags.security)
-@unless_misconfigured
-def check_throttle_rates(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E009: DRF cannot read a rate, so that the default stands in for it."""
-    for scope in throttling.invalid_rates():
-        yield Error(
-            f"DEFAULT_THROTTLE_RATES has a rate for {scope!r} that makes no sense.",
-            hint='A number and a period, such as "20/min", or None for no limit.',
-            id="authmodes.E009",
-        )
-
-
-@register(Tags.security)
-@unless_misconfigured
-def check_redirect_uris(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W001: a browser login cannot end in tokens anywhere."""
-    if conf.TOKEN_TRANSPORT is Transport.COOKIE or not conf.MODE.allows(Mode.JWT):
-        return
-    if not conf.REDIRECT_URIS:
-        yield Warning(
-            "AUTHMODES_REDIRECT_URIS is empty, so no browser login can end in tokens.",
-            hint="List the exact URLs that a one-time code may be sent to.",
-            id="authmodes.W001",
-        )
-
-
-@register(Tags.security)
-@unless_misconfigured
-def check_cookie_secure(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W002: the token cookies travel in the clear and without their `__Host-` names."""
-    if conf.TOKEN_TRANSPORT is Transport.COOKIE and not conf.COOKIE_SECURE:
-        yield Warning(
-            "The token cookies are not Secure.",
-            hint="Fine for development over http; elsewhere set AUTHMODES_COOKIE_SECURE.",
-            id="authmodes.W002",
-        )
-
-
-@register(Tags.security)
-@unless_misconfigured
-def check_middleware(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E002: without the middleware, limits and revocation of a cookie login are not enforced."""
+def check_middleware(app_configs: Any, **kwargs: Any) -> Messages:
+    """E002: without the middleware, limits and revocation of cookie logins have no effect."""
     listed = list(settings.MIDDLEWARE)
     if MIDDLEWARE not in listed:
         yield Error(
@@ -145,14 +79,13 @@ def check_middleware(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]
     elif AUTHENTICATION_MIDDLEWARE not in listed[: listed.index(MIDDLEWARE)]:
         yield Error(
             f"{MIDDLEWARE!r} stands before AuthenticationMiddleware in MIDDLEWARE.",
-            hint="Move it after AuthenticationMiddleware, whose user it judges.",
+            hint="Move it after AuthenticationMiddleware, because it validates request.user.",
             id="authmodes.E002",
         )
 
 
 @register(Tags.security)
-@unless_misconfigured
-def check_adapter(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+def check_adapter(app_configs: Any, **kwargs: Any) -> Messages:
     """E003: allauth would make every browser login a cookie login, whatever the mode."""
     if not isinstance(get_adapter(), AuthModesAdapterMixin):
         yield Error(
@@ -164,39 +97,42 @@ def check_adapter(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
 
 
 @register(Tags.security)
-@unless_misconfigured
-def check_token_blacklist(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E004: a login session points at simplejwt's table of outstanding tokens."""
+def check_token_blacklist(app_configs: Any, **kwargs: Any) -> Messages:
+    """E004: a login session refers to simplejwt's table of outstanding tokens."""
     if not apps.is_installed(TOKEN_BLACKLIST):
         yield Error(f"{TOKEN_BLACKLIST!r} is missing from INSTALLED_APPS.", id="authmodes.E004")
 
 
 @register(Tags.security)
-@unless_misconfigured
-def check_session_engine(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E005: what lies in the browser alone cannot be ended from here."""
+def check_session_engine(app_configs: Any, **kwargs: Any) -> Messages:
+    """E005: a session that only the browser keeps cannot be deleted on the server."""
     if settings.SESSION_ENGINE.endswith(".signed_cookies"):
         yield Error(
-            "SESSION_ENGINE keeps sessions in signed cookies, which nobody can revoke.",
+            "SESSION_ENGINE keeps sessions in signed cookies, which cannot be revoked.",
             hint="Use the db, cached_db, cache or file engine.",
             id="authmodes.E005",
         )
 
 
 @register(Tags.urls)
-def check_simplejwt_routes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """E006: simplejwt's own views would pass a rotated token and mint ones nobody can revoke."""
+def check_simplejwt_routes(app_configs: Any, **kwargs: Any) -> Messages:
+    """E006: simplejwt's own views accept rotated tokens and issue tokens without a login session.
+
+    They are safe where `SIMPLE_JWT` names our serializers.
+    """
     jwt_settings = simple_jwt()
-    sound: dict[type, bool] = {
-        simplejwt_views.TokenObtainPairView: _names(
-            jwt_settings.TOKEN_OBTAIN_SERIALIZER, serializers.TokenObtainPairSerializer
+    named = {
+        simplejwt_views.TokenObtainPairView: (
+            jwt_settings.TOKEN_OBTAIN_SERIALIZER,
+            serializers.TokenObtainPairSerializer,
         ),
-        simplejwt_views.TokenRefreshView: _names(
-            jwt_settings.TOKEN_REFRESH_SERIALIZER, serializers.TokenRefreshSerializer
+        simplejwt_views.TokenRefreshView: (
+            jwt_settings.TOKEN_REFRESH_SERIALIZER,
+            serializers.TokenRefreshSerializer,
         ),
     }
     for view in _views(get_resolver().url_patterns):
-        if not sound.get(view, True):
+        if view in named and not _is_subclass(*named[view]):
             yield Error(
                 f"simplejwt's own {view.__name__} is routed beside authmodes.",
                 hint="Route authmodes.urls instead, or name our serializers in SIMPLE_JWT.",
@@ -204,67 +140,181 @@ def check_simplejwt_routes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMe
             )
 
 
-def _names(path: str, serializer: type) -> bool:
-    """Whether a dotted path leads to our serializer or to one that is made from it."""
+def _views(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[Any]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _views(pattern.url_patterns)
+        else:
+            view_class = getattr(pattern.callback, "view_class", None)
+            yield getattr(pattern.callback, "cls", view_class)
+
+
+def _is_subclass(path: str, parent: type) -> bool:
     try:
-        return issubclass(import_string(path), serializer)
+        return issubclass(import_string(path), parent)
     except ImportError:
         return False
 
 
 @register(Tags.security)
+def check_token_type_claim(app_configs: Any, **kwargs: Any) -> Messages:
+    """E007: without the claim, a refresh token would pass as an access token."""
+    if not simple_jwt().TOKEN_TYPE_CLAIM or not simple_jwt().JTI_CLAIM:
+        yield Error(
+            "SIMPLE_JWT switches TOKEN_TYPE_CLAIM or JTI_CLAIM off; authmodes needs both.",
+            id="authmodes.E007",
+        )
+
+
+@register(Tags.security)
+def check_signing_keys(app_configs: Any, **kwargs: Any) -> Messages:
+    """E008: a signing key is missing, does not parse, or does not suit its algorithm."""
+    try:
+        keys.backend()
+    except ImproperlyConfigured as error:
+        yield Error(str(error), id="authmodes.E008")
+
+
+@register(Tags.security)
+def check_throttle_rates(app_configs: Any, **kwargs: Any) -> Messages:
+    """E009: DRF cannot parse a rate, so the default applies instead."""
+    for scope in throttling.invalid_rates():
+        yield Error(
+            f"DEFAULT_THROTTLE_RATES has an invalid rate for {scope!r}.",
+            hint='Use a number and a period, such as "20/min", or None for no limit.',
+            id="authmodes.E009",
+        )
+
+
+@register(Tags.security)
 @unless_misconfigured
-def check_authentication_classes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W003: another class beside ours lets in what ours refuses."""
-    # The stubs give the names that DRF has imported by now.
+def check_redirect_uris(app_configs: Any, **kwargs: Any) -> Messages:
+    """W001: no browser login can end in tokens."""
+    in_bodies = conf.TOKEN_TRANSPORT is not Transport.COOKIE and conf.MODE.allows(Mode.JWT)
+    if in_bodies and not conf.REDIRECT_URIS:
+        yield Warning(
+            "AUTHMODES_REDIRECT_URIS is empty, so no browser login can end in tokens.",
+            hint="List the exact URLs that an authorization code may be sent to.",
+            id="authmodes.W001",
+        )
+
+
+@register(Tags.security)
+@unless_misconfigured
+def check_cookie_secure(app_configs: Any, **kwargs: Any) -> Messages:
+    """W002: the token cookies are sent over plain http, and without the `__Host-` prefix."""
+    if conf.TOKEN_TRANSPORT is Transport.COOKIE and not conf.COOKIE_SECURE:
+        yield Warning(
+            "The token cookies are not Secure.",
+            hint="This suits development over http; elsewhere set AUTHMODES_COOKIE_SECURE.",
+            id="authmodes.W002",
+        )
+
+
+@register(Tags.security)
+def check_authentication_classes(app_configs: Any, **kwargs: Any) -> Messages:
+    """W003: another class beside ours accepts credentials that ours refuses."""
+    # The stubs annotate the names; DRF has imported the classes by now.
     classes: Iterable[Any] = api_settings.DEFAULT_AUTHENTICATION_CLASSES
     for found in classes:
         if issubclass(found, SessionAuthentication | JWTAuthentication):
             yield Warning(
                 f"{found.__module__}.{found.__name__} is a default authentication class and "
-                "knows nothing of login sessions.",
+                "ignores login sessions.",
                 hint='Name only "authmodes.authentication.AuthModesAuthentication" in '
-                'REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"]; DRF names others by itself.',
+                'REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"]; DRF has others by default.',
                 id="authmodes.W003",
             )
 
 
-@register(Tags.security)
+@register(Tags.security, deploy=True)
 @unless_misconfigured
-def check_headless_strategy(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W008: what another strategy hands out for a login does not end with it at once."""
+def check_key_length(app_configs: Any, **kwargs: Any) -> Messages:
+    """W004: an HMAC key that is shorter than its hash can be guessed (RFC 7518, 3.2)."""
+    for key in keys.backend().ring:
+        if not isinstance(key.verifying, bytes):
+            continue
+        bits = 8 * len(key.verifying)
+        if bits < int(key.algorithm[2:]):
+            yield Warning(
+                f"A signing key of {bits} bits is too short for {key.algorithm}.",
+                hint="Use a random key of at least as many bits as the hash has.",
+                id="authmodes.W004",
+            )
+
+
+@register(Tags.security, deploy=True)
+@unless_misconfigured
+def check_redirect_schemes(app_configs: Any, **kwargs: Any) -> Messages:
+    """W005: a code that is sent over plain http can be read on the way."""
+    for uri in conf.REDIRECT_URIS:
+        parts = urlsplit(uri)
+        if parts.scheme == "http" and parts.hostname not in LOCAL_HOSTS:
+            yield Warning(
+                f"AUTHMODES_REDIRECT_URIS lists {uri!r}, which is not https.", id="authmodes.W005"
+            )
+
+
+@register(Tags.security, deploy=True)
+def check_session_cookie_secure(app_configs: Any, **kwargs: Any) -> Messages:
+    """W006: the cookie of a login session is sent over plain http."""
+    if not settings.SESSION_COOKIE_SECURE:
+        yield Warning(
+            "SESSION_COOKIE_SECURE is off: the cookie of a login session can be read on the way.",
+            id="authmodes.W006",
+        )
+
+
+@register(Tags.security, deploy=True)
+def check_reauthentication(app_configs: Any, **kwargs: Any) -> Messages:
+    """W007: an intruder at an open browser adds their own way to sign in (ASVS V7.5.1)."""
+    if not get_adapter().is_reauthentication_required(app="allauth.account"):
+        yield Warning(
+            "allauth's pages change an e-mail address or connect a provider without a recent "
+            "login.",
+            hint="Set ACCOUNT_REAUTHENTICATION_REQUIRED = True.",
+            id="authmodes.W007",
+        )
+
+
+@register(Tags.security)
+def check_headless_strategy(app_configs: Any, **kwargs: Any) -> Messages:
+    """W008: the tokens of another strategy do not end with the login."""
     if not apps.is_installed("allauth.headless"):
         return
     from allauth.headless import app_settings
 
     from .strategy import AuthModesTokenStrategy
 
-    if "app" in app_settings.CLIENTS and not isinstance(
-        app_settings.TOKEN_STRATEGY, AuthModesTokenStrategy
-    ):
+    is_ours = isinstance(app_settings.TOKEN_STRATEGY, AuthModesTokenStrategy)
+    if "app" in app_settings.CLIENTS and not is_ours:
         yield Warning(
-            "HEADLESS_TOKEN_STRATEGY is not one of authmodes, which cannot revoke its tokens.",
+            "HEADLESS_TOKEN_STRATEGY is not a strategy of authmodes, which cannot revoke its "
+            "tokens.",
             hint='Set it to "authmodes.strategy.AuthModesTokenStrategy".',
             id="authmodes.W008",
         )
 
 
-def _views(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[type]:
-    for pattern in patterns:
-        if isinstance(pattern, URLResolver):
-            yield from _views(pattern.url_patterns)
-            continue
-        view = getattr(pattern.callback, "cls", None) or getattr(
-            pattern.callback, "view_class", None
+@register(Tags.security, deploy=True)
+def check_admin_login(app_configs: Any, **kwargs: Any) -> Messages:
+    """W009: the admin's form skips the second factor that allauth asks for (ASVS V6.3.4)."""
+    if not apps.is_installed("allauth.mfa") or not apps.is_installed("django.contrib.admin"):
+        return
+    # An admin site of the project, or allauth's decorator on this one, has another function.
+    if getattr(admin.site.login, "__func__", None) is admin.AdminSite.login:
+        yield Warning(
+            "The admin's own form signs staff in without their second factor.",
+            hint="admin.site.login = secure_admin_login(admin.site.login), "
+            "from allauth.account.decorators.",
+            id="authmodes.W009",
         )
-        if view is not None:
-            yield view
 
 
 @register(Tags.database)
 def check_subject_collation(
-    app_configs: Apps, databases: Iterable[str] | None = None, **kwargs: Any
-) -> Iterable[CheckMessage]:
+    app_configs: Any, databases: Iterable[str] | None = None, **kwargs: Any
+) -> Messages:
     """W010: two accounts of a provider that differ in case only cannot both sign in."""
     if not apps.is_installed("allauth.socialaccount"):
         return
@@ -275,94 +325,29 @@ def check_subject_collation(
             cursor.execute(
                 "SELECT collation_name FROM information_schema.columns WHERE "
                 "table_schema = DATABASE() AND table_name = %s AND column_name = 'uid'",
-                [TABLE],
+                [SOCIAL_ACCOUNTS],
             )
             found = cursor.fetchone()
-        if found and not str(found[0]).endswith(EXACT):
+        if found and not str(found[0]).endswith(EXACT_COLLATIONS):
             yield Warning(
-                f"{TABLE}.uid has the collation {found[0]}, to which several accounts of a "
-                "provider are one; only the first of them can sign in.",
-                hint=f"ALTER TABLE {TABLE} MODIFY uid varchar(191) CHARACTER SET utf8mb4 "
-                "COLLATE utf8mb4_bin NOT NULL, with the length that the column has.",
+                f"{SOCIAL_ACCOUNTS}.uid has the collation {found[0]}, which treats several "
+                "accounts of a provider as one; only the first of them can sign in.",
+                hint=f"ALTER TABLE {SOCIAL_ACCOUNTS} MODIFY uid varchar(191) CHARACTER SET "
+                "utf8mb4 COLLATE utf8mb4_bin NOT NULL, with the length that the column has.",
                 id="authmodes.W010",
             )
 
 
-@register(Tags.security, deploy=True)
-@unless_misconfigured
-def check_key_length(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W004: an HMAC key shorter than its hash can be guessed (RFC 7518, 3.2)."""
-    for key in keys.backend().ring:
-        bits = 8 * len(key.verifying) if isinstance(key.verifying, bytes) else None
-        if bits is not None and bits < int(key.algorithm[2:]):
-            yield Warning(
-                f"A signing key of {bits} bits is too short for {key.algorithm}.",
-                hint="Use a random key of at least as many bits as the hash has.",
-                id="authmodes.W004",
-            )
-
-
-@register(Tags.security, deploy=True)
-@unless_misconfigured
-def check_redirect_schemes(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W005: a code sent over plain http can be read on the way."""
-    for uri in conf.REDIRECT_URIS:
-        parts = urlsplit(uri)
-        if parts.scheme == "http" and parts.hostname not in LOCAL_HOSTS:
-            yield Warning(
-                f"AUTHMODES_REDIRECT_URIS lists {uri!r}, which is not https.", id="authmodes.W005"
-            )
-
-
-@register(Tags.security, deploy=True)
-@unless_misconfigured
-def check_session_cookie_secure(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W006: a login session's cookie travels in the clear."""
-    if not settings.SESSION_COOKIE_SECURE:
-        yield Warning(
-            "SESSION_COOKIE_SECURE is off: the cookie of a login session can be read on the way.",
-            id="authmodes.W006",
-        )
-
-
-@register(Tags.security, deploy=True)
-@unless_misconfigured
-def check_reauthentication(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W007: who finds a browser open adds a way in of their own (ASVS V7.5.1)."""
-    if not get_adapter().is_reauthentication_required(app="allauth.account"):
-        yield Warning(
-            "allauth's pages change an e-mail address or connect a provider without asking who "
-            "it is.",
-            hint="Set ACCOUNT_REAUTHENTICATION_REQUIRED = True.",
-            id="authmodes.W007",
-        )
-
-
-@register(Tags.security, deploy=True)
-@unless_misconfigured
-def check_admin_login(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """W009: a way round the second factor that allauth's pages ask for (ASVS V6.3.4)."""
-    if not apps.is_installed("allauth.mfa") or not apps.is_installed("django.contrib.admin"):
-        return
-    # A site of the project's own, or allauth's decorator on this one, has another function.
-    if getattr(admin.site.login, "__func__", None) is admin.AdminSite.login:
-        yield Warning(
-            "The admin's own form signs staff in without their second factor.",
-            hint="admin.site.login = secure_admin_login(admin.site.login), "
-            "of allauth.account.decorators.",
-            id="authmodes.W009",
-        )
-
-
-def check_tested_versions(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
-    """I001: authmodes extends both packages, and a newer one may work differently."""
+@register(Tags.compatibility)
+def check_tested_versions(app_configs: Any, **kwargs: Any) -> Messages:
+    """I001: authmodes extends both packages, and a newer release may work differently."""
     for package, tested in NEWEST_TESTED.items():
         installed = version(package)
         newest = get_version_tuple(tested)
         if get_version_tuple(installed)[: len(newest)] > newest:
             yield Info(
-                f"{package} {installed} is newer than {tested}, the newest that this release "
-                "of authmodes was tested with.",
+                f"{package} {installed} is newer than {tested}, the newest release that "
+                "authmodes was tested with.",
                 hint="Look for a newer authmodes, and run your own tests of signing in and out.",
                 id="authmodes.I001",
             )

@@ -93,7 +93,7 @@ def test_the_settings_reference_lists_exactly_the_settings_there_are():
 
 def test_the_check_reference_lists_exactly_the_checks_there_are():
     documented = table_names("checks.md", r"authmodes\.[EIW]\d+")
-    code = "".join(room.read_text() for room in Path(checks.__file__).parent.glob("*.py"))
+    code = Path(checks.__file__).read_text()
     assert documented == set(re.findall(r'id="(authmodes\.[EIW]\d+)"', code))
 
 
