@@ -1,12 +1,12 @@
-"""The administrator's door: what login sessions and machine clients there are, and ending them.
+"""The admin pages: login sessions, refresh tokens and machine clients.
 
-simplejwt's own pages show token text and cannot end anything, so ours take their place.
+simplejwt's own two pages show token text and cannot end a login, so ours replace them.
 """
 
 from django.contrib import admin
 
-# Importing it registers simplejwt's pages; done first, so that ours win whichever of the
-# two apps stands first in INSTALLED_APPS.
+# This import registers simplejwt's pages. It comes first, so that ours replace them in
+# whatever order INSTALLED_APPS lists the two apps.
 from rest_framework_simplejwt.token_blacklist import admin as _simplejwt  # noqa: F401
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 

@@ -1,46 +1,47 @@
-"""Pages of a large table, without counting it."""
+"""What all our lists share: read-only pages, search by user, links, and paging without a count."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from ..models import LoginSession
-
+# These classes are generic in the stubs only.
 if TYPE_CHECKING:
     AnyPaginator = Paginator[Any]
+    ModelAdmin = admin.ModelAdmin[Any]
+    ModelForm = forms.ModelForm[Any]
 else:
     AnyPaginator = Paginator
-# Nobody pages further, that is what filters are for, and each page makes the database
-# walk past all the rows before it.
-LAST_PAGE = 1000
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Any]
-else:
     ModelAdmin = admin.ModelAdmin
-REVOKE = "authmodes.revoke_loginsession"
+    ModelForm = forms.ModelForm
+
+# For each page, the database reads all the rows before it. Filters lead to older rows.
+LAST_PAGE = 1000
+
+Column = Callable[[Any], Any]
 
 
 class UncountedPaginator(AnyPaginator):
-    """Knows the page it is asked for, and whether there is another.
+    """A paginator that knows the requested page, and whether there is a next one.
 
-    `count` is the number of rows up to the end of that page, and one more if the table goes
-    on. That is enough for Django's change list: it offers the next page and refuses one
-    that is past the end.
+    `count` is the number of rows up to the end of that page, plus one if there are more.
+    With it, Django's change list offers the next page and refuses one past the end.
     """
 
     def __init__(self, queryset: QuerySet[Any], per_page: int, page: int = 1) -> None:
@@ -50,7 +51,9 @@ class UncountedPaginator(AnyPaginator):
     @cached_property
     def count(self) -> int:
         before = (self.current - 1) * self.per_page
-        return before + len(self._keys(before))
+        one_more = int(self.current < LAST_PAGE)
+        rows: Any = self.object_list
+        return before + len(rows.values_list("pk")[before : before + self.per_page + one_more])
 
     @property
     def previous(self) -> int | None:
@@ -60,26 +63,23 @@ class UncountedPaginator(AnyPaginator):
     def next(self) -> int | None:
         return self.current + 1 if self.count > self.current * self.per_page else None
 
-    def _keys(self, before: int) -> Sequence[Any]:
-        peek = int(self.current < LAST_PAGE)
-        rows: Any = self.object_list
-        return rows.values_list("pk")[before : before + self.per_page + peek]
-
-
-Column = Callable[[Any], Any]
-
 
 class ReadOnlyAdmin(ModelAdmin):
-    """A list of rows that nobody adds, edits or deletes by hand."""
+    """A list whose rows are not added, edited or deleted by hand."""
 
     change_list_template: ClassVar[Any] = "authmodes/admin/change_list.html"
-    # Named for the page and its breadcrumbs; the model may be simplejwt's.
+    # The heading of the list, also in breadcrumbs; the model may be simplejwt's.
     page_title: ClassVar[Any] = ""
+    # The pages of a row besides Django's: "revoke" is the method `revoke_view`.
+    row_pages: ClassVar[tuple[str, ...]] = ()
     # Lookups that a query string may use, besides those of our own filters. Django allows
-    # any field of the model, and `?session_key__startswith=a` would tell the key letter by
-    # letter to whoever may look at the list.
+    # any field of the model, and `?session_key__startswith=a` would reveal the key letter
+    # by letter to everyone with the view permission.
     query_lookups: frozenset[str] = frozenset()
 
+    # Any value shows the search box; `search_for` decides what is searched.
+    search_fields: ClassVar[Any] = ("user",)
+    search_help_text: ClassVar[Any] = _("Name or e-mail address of the user.")
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     # "Show all" would load the table.
@@ -102,19 +102,22 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Django's lets people in who have "change", which means nothing here.
-        codename = get_permission_codename("view", self.opts)
-        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+        # Django also accepts the change permission, which has no meaning here.
+        return self.has_permission_to("view", request)
 
     def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm(REVOKE))
+        return bool(request.user.has_perm("authmodes.revoke_loginsession"))
+
+    def has_permission_to(self, action: str, request: HttpRequest) -> bool:
+        codename = get_permission_codename(action, self.opts)
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
 
     # -- the list
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        # Django answers an action that one may not run as if none had been chosen.
+        # Django would treat an action without permission as if no action had been chosen.
         if request.method == "POST" and not self.has_revoke_permission(request):
             raise PermissionDenied
         if any("\0" in value for _name, values in request.GET.lists() for value in values):
@@ -130,7 +133,7 @@ class ReadOnlyAdmin(ModelAdmin):
     def get_paginator(
         self, request: HttpRequest, queryset: Any, per_page: int, *args: Any, **kwargs: Any
     ) -> UncountedPaginator:
-        # Django asks the paginator for its count before it names the page.
+        # Django asks for the count before it names the page.
         try:
             page = int(request.GET.get(PAGE_VAR, 1))
         except ValueError:
@@ -141,87 +144,104 @@ class ReadOnlyAdmin(ModelAdmin):
         own = {getattr(each, "parameter_name", None) for each in self.list_filter}
         return lookup in self.query_lookups or lookup in own
 
-    def list_url(self, request: HttpRequest) -> str:
-        """The list as it was filtered when the reader left it."""
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
-        preserved: Any = {
-            "preserved_filters": self.get_preserved_filters(request),
-            "opts": self.opts,
-        }
-        return add_preserved_filters(preserved, reverse(name, current_app=self.admin_site.name))
-
-    # -- search
-
-    search_help_text: ClassVar[Any] = _("Name or e-mail address of the user.")
-
-    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
-        """The user's fields; `get_search_results` looks them up on the user model."""
-        user_model: Any = get_user_model()
-        names = (user_model.USERNAME_FIELD, user_model.get_email_field_name())
-        known = {field.name for field in user_model._meta.get_fields()}
-        return tuple(name for name in dict.fromkeys(names) if name in known)
-
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         for word in search_term.split():
-            queryset = queryset.filter(self.search_for(request, word))
+            queryset = queryset.filter(self.search_for(word))
         return queryset, False
 
-    def search_for(self, request: HttpRequest, word: str) -> Q:
-        # Users are looked up on their own: there are fewer of them, and an OR over a join
-        # would read every row of both tables.
-        users = get_user_model()._base_manager.filter(
-            Q(
-                *((f"{field}__icontains", word) for field in self.get_search_fields(request)),
-                _connector=Q.OR,
-            )
-        )
-        return Q(user__in=users.values("pk"))
+    def search_for(self, word: str) -> Q:
+        user_model: Any = get_user_model()
+        names = {user_model.USERNAME_FIELD, user_model.get_email_field_name()}
+        fields = sorted(names & {field.name for field in user_model._meta.get_fields()})
+        matches = Q(*((f"{field}__icontains", word) for field in fields), _connector=Q.OR)
+        # A subquery: there are fewer users than rows, and an OR over a join would read every
+        # row of both tables.
+        return Q(user__in=user_model._base_manager.filter(matches).values("pk"))
 
-    # -- columns and links
+    # -- columns
 
     def link_column(
-        self,
-        request: HttpRequest,
-        name: str,
-        description: Any,
-        model: Any,
-        of: Column,
-        text: Column = str,
+        self, request: HttpRequest, name: str, description: Any, of: Column, text: Column = str
     ) -> Column:
-        """What `of` finds for a row, as a link where the reader may open it."""
-        site = self.admin_site
-        linked = site.is_registered(model) and site.get_model_admin(
-            model
-        ).has_view_or_change_permission(request)
+        """A column of what `of` finds for a row, linked if the administrator may open it."""
 
         def column(row: Any) -> str:
             found = of(row)
             if found is None:
                 return self.get_empty_value_display()
-            return self.link(found, text(found)) if linked else text(found)
+            if not self._may_open(request, type(found)):
+                return text(found)
+            return format_html('<a href="{}">{}</a>', self.page_url("change", found), text(found))
 
         column.__name__ = name
         return admin.display(description=description)(column)
 
+    def _may_open(self, request: HttpRequest, model: type) -> bool:
+        site = self.admin_site
+        return site.is_registered(model) and site.get_model_admin(
+            model
+        ).has_view_or_change_permission(request)
+
     def user_column(self, request: HttpRequest, of: Column) -> Column:
-        return self.link_column(request, "user", _("user"), get_user_model(), of)
+        return self.link_column(request, "user", _("user"), of)
 
     def actor_column(self, request: HttpRequest, of: Column) -> Column:
-        return self.link_column(request, "ended_by", _("ended by"), get_user_model(), of)
+        return self.link_column(request, "ended_by", _("ended by"), of)
 
-    def login_session_column(self, request: HttpRequest, of: Column) -> Column:
-        return self.link_column(
-            *(request, "login_session", _("login session"), LoginSession, of),
-            text=lambda row: str(row.sid)[:8],
-        )
+    # -- pages of our own
 
-    def link(self, target: Any, text: str) -> SafeString:
-        opts = target._meta
-        name = f"admin:{opts.app_label}_{opts.model_name}_change"
-        url = reverse(name, args=[quote(target.pk)], current_app=self.admin_site.name)
-        return format_html('<a href="{}">{}</a>', url, text)
+    def get_urls(self) -> list[URLPattern]:
+        prefix = f"{self.opts.app_label}_{self.opts.model_name}"
+        own = [
+            path(
+                f"<path:object_id>/{page}/",
+                self.admin_site.admin_view(getattr(self, f"{page}_view")),
+                name=f"{prefix}_{page}",
+            )
+            for page in self.row_pages
+        ]
+        return [*own, *super().get_urls()]
+
+    def page_url(self, page: str, row: Any = None) -> str:
+        """The URL of a page of this list, or of a row, whose model may be a different one."""
+        opts = self.opts if row is None else row._meta
+        args = [] if row is None else [quote(row.pk)]
+        name = f"admin:{opts.app_label}_{opts.model_name}_{page}"
+        return reverse(name, args=args, current_app=self.admin_site.name)
+
+    def keep_filters(self, request: HttpRequest, url: str) -> str:
+        """Add the filters of the list that the administrator came from."""
+        context: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
+        return add_preserved_filters(context, url)
+
+    def list_url(self, request: HttpRequest) -> str:
+        return self.keep_filters(request, self.page_url("changelist"))
+
+    def get_row(self, request: HttpRequest, object_id: str) -> Any:
+        """The row that a page is about; raises `PermissionDenied` or `Http404`."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        return row
+
+    def render(
+        self, request: HttpRequest, template: str, title: str, context: dict[str, Any]
+    ) -> HttpResponse:
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "page_title": self.page_title,
+            "list_url": self.list_url(request),
+            "media": self.media,
+            **context,
+        }
+        return TemplateResponse(request, f"authmodes/admin/{template}.html", context)
 
 
 def badge(kind: str, text: Any, more: str = "") -> SafeString:

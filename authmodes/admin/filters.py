@@ -1,4 +1,4 @@
-"""What the list of login sessions can be filtered by, without reading the table for it."""
+"""The filters of the list of login sessions; their choices are not read from the table."""
 
 from typing import Any
 
@@ -11,6 +11,8 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+# Each is a method of the query set.
+STATUSES = {"active": _("Active"), "ended": _("Ended"), "expired": _("Expired")}
 NO_PROVIDER = "-"
 
 
@@ -19,24 +21,17 @@ class StatusFilter(admin.SimpleListFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("active", _("Active")), ("ended", _("Ended")), ("expired", _("Expired"))]
+        return list(STATUSES.items())
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        match self.value():
-            case "active":
-                return queryset.active()
-            case "ended":
-                return queryset.ended()
-            case "expired":
-                return queryset.expired()
-            case _:
-                return queryset
+        status = self.value()
+        return getattr(queryset, status)() if status in STATUSES else queryset
 
 
 class ProviderFilter(admin.SimpleListFilter):
-    """The providers that the site has now: asking the table would read all of it.
+    """The providers that the site has now; to look in the table would read all of it.
 
-    One that was removed since is still found by its id in the address, `?provider=id`.
+    `?provider=id` also finds a provider that was removed.
     """
 
     title = _("provider")
@@ -60,10 +55,10 @@ class ProviderFilter(admin.SimpleListFilter):
 
 
 class UserFilter(admin.SimpleListFilter):
-    """One user's login sessions; there is no list of users to choose from, only a link here."""
+    """The login sessions of one user: reached by a link, and without a list of users."""
 
     title = _("user")
-    # Django's own name for this lookup; ours takes whatever key the user model has.
+    # Django's own name for this lookup; ours takes every kind of primary key.
     parameter_name = "user__id__exact"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:

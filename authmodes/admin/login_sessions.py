@@ -1,15 +1,12 @@
-"""The list of login sessions, the page of one, and the actions that end them."""
+"""The list of login sessions, the page of each, and the actions that end them."""
 
 import re
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -19,19 +16,20 @@ from ..models import LoginSession
 from ..request_client import parse_ip
 from .base import Column, badge
 from .filters import ProviderFilter, StatusFilter, UserFilter
-from .revocation import Revocation, RevokingAdmin, end, end_of_providers, end_of_users
+from .revocation import Revocation, RevokingAdmin, revoke_providers, revoke_rows, revoke_users
 
 SECRETS = ("session_key", "auth_hash", "previous_jti")
-# The beginning of an address of either kind, or all of it.
+# An IPv4 or IPv6 address, or its beginning.
 ADDRESS = re.compile(r"[0-9]{1,3}\.[0-9.]*|[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]*")
 
 
 class LoginSessionAdmin(RevokingAdmin):
-    """Who is signed in, who was, and how it ended."""
+    """Every login session, active or ended."""
 
     page_title = _("Login sessions")
     ordering = ("-created_at", "-id")
     sortable_by = ("created_at",)
+    row_pages = ("revoke",)
     list_filter = (
         StatusFilter,
         "mode",
@@ -42,15 +40,15 @@ class LoginSessionAdmin(RevokingAdmin):
     query_lookups = frozenset({"mode__exact", "created_at__gte", "created_at__lt"})
     list_display_links = ("client",)
     search_help_text = _(
-        "Name or e-mail address of the user, or the IP address of the sign-in or how it begins."
+        "Name or e-mail address of the user, or the IP address of the sign-in or its beginning."
     )
     actions = ("revoke_selected", "revoke_all_of_users", "revoke_all_of_provider")
 
     # -- permissions
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Whoever may delete a user may delete the rows that go with them; Django asks us
-        # about each. On our own pages nobody deletes anything.
+        # The permission to delete a user includes the rows that go with the user; Django asks
+        # us about each. On our own pages nothing is deleted.
         match = request.resolver_match
         own = f"{self.opts.app_label}_{self.opts.model_name}_"
         return obj is not None and match is not None and not (match.url_name or "").startswith(own)
@@ -61,7 +59,8 @@ class LoginSessionAdmin(RevokingAdmin):
         return super().get_queryset(request).select_related("user").defer(*SECRETS)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        # What one decides by comes first: the rest may be past the edge of a small screen.
+        # On a small screen the last columns may be out of sight, so the first ones are those
+        # that an administrator decides by.
         revoke = [self._revoke_column(request)] if self.has_revoke_permission(request) else []
         return [
             self.user_column(request, of=lambda row: row.user),
@@ -75,9 +74,9 @@ class LoginSessionAdmin(RevokingAdmin):
             "last_seen_at",
         ]
 
-    def search_for(self, request: HttpRequest, word: str) -> Q:
+    def search_for(self, word: str) -> Q:
         if not ADDRESS.fullmatch(word):
-            return super().search_for(request, word)
+            return super().search_for(word)
         begins = Q(ip_address__startswith=word.lower())
         try:
             exact = Q(ip_address=str(parse_ip(word)))
@@ -101,18 +100,13 @@ class LoginSessionAdmin(RevokingAdmin):
         return badge("active", _("Active")) if row.is_active else badge("expired", _("Expired"))
 
     def _revoke_column(self, request: HttpRequest) -> Column:
-        preserved: Any = {
-            "preserved_filters": self.get_preserved_filters(request),
-            "opts": self.opts,
-        }
-
         @admin.display(description=_("revoke"))
         def revoke(row: LoginSession) -> str:
             if not row.is_active:
                 return ""
             return format_html(
                 '<a href="{}" aria-label="{}">{}</a>',
-                add_preserved_filters(preserved, self._revoke_url(row)),
+                self.keep_filters(request, self.page_url("revoke", row)),
                 gettext("Revoke %(login_session)s of %(user)s")
                 % {"login_session": row, "user": row.user},
                 _("Revoke"),
@@ -120,7 +114,7 @@ class LoginSessionAdmin(RevokingAdmin):
 
         return revoke
 
-    # -- the page of one
+    # -- the page of a login session
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         user = self.user_column(request, of=lambda row: row.user)
@@ -133,55 +127,31 @@ class LoginSessionAdmin(RevokingAdmin):
             (_("End"), {"fields": ["ended_at", "end_reason", actor]}),
         ]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        context = {"may_revoke": self.has_revoke_permission(request), **(extra_context or {})}
-        return super().change_view(request, object_id, form_url, context)
-
     # -- revoking
 
-    def get_urls(self) -> list[URLPattern]:
-        revoke = path(
-            "<path:object_id>/revoke/",
-            self.admin_site.admin_view(self.revoke_view),
-            name="authmodes_loginsession_revoke",
-        )
-        return [revoke, *super().get_urls()]
-
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Confirm by GET, end by POST."""
-        if not (self.has_view_permission(request) and self.has_revoke_permission(request)):
+        """Ask for confirmation by GET; revoke by POST."""
+        if not self.has_revoke_permission(request):
             raise PermissionDenied
-        row = self.get_object(request, unquote(object_id))
-        if row is None:
-            raise Http404
+        row = self.get_row(request, object_id)
         only_this = LoginSession.objects.active().filter(pk=row.pk)
         revocation = Revocation(
             gettext("Do you want to revoke this login session?"),
             (only_this,),
-            lambda: end(request, only_this),
+            lambda: revoke_rows(request, only_this),
         )
         if request.method == "POST":
             response = self.carry_out(request, revocation)
         else:
-            response = self.ask(request, revocation, about=row)
+            response = self.ask(request, revocation, row=row)
         return response or HttpResponseRedirect(self.list_url(request))
-
-    def _revoke_url(self, row: LoginSession) -> str:
-        name = "admin:authmodes_loginsession_revoke"
-        return reverse(name, args=[quote(row.pk)], current_app=self.admin_site.name)
 
     @admin.action(description=_("Revoke selected login sessions"), permissions=["revoke"])
     def revoke_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         revocation = Revocation(
             gettext("Do you want to revoke the selected login sessions?"),
             (queryset.active(),),
-            lambda: end(request, queryset),
+            lambda: revoke_rows(request, queryset),
         )
         return self.run_action(request, revocation)
 
@@ -189,13 +159,13 @@ class LoginSessionAdmin(RevokingAdmin):
         description=_("Revoke all login sessions of the selected users"), permissions=["revoke"]
     )
     def revoke_all_of_users(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        # Read before anything is ended: what the list is filtered by may change with it.
+        # Read before anything is ended, which may change what the list is filtered by.
         user_ids = list(queryset.order_by().values_list("user", flat=True).distinct())
         theirs = queryset.order_by().values("user")
         revocation = Revocation(
             gettext("Do you want to revoke all login sessions of the selected users?"),
             (LoginSession.objects.active().filter(user__in=theirs),),
-            lambda: end_of_users(request, user_ids),
+            lambda: revoke_users(request, user_ids),
         )
         return self.run_action(request, revocation)
 
@@ -210,6 +180,6 @@ class LoginSessionAdmin(RevokingAdmin):
             gettext("Do you want to revoke all login sessions made through %(providers)s?")
             % {"providers": ", ".join(providers)},
             (LoginSession.objects.active().filter(provider__in=providers),),
-            lambda: end_of_providers(request, providers),
+            lambda: revoke_providers(request, providers),
         )
         return self.run_action(request, revocation)

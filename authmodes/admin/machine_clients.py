@@ -1,17 +1,13 @@
-"""What an administrator fills in about a machine client and its secrets."""
+"""The admin pages of machine clients, whose secrets are shown exactly once."""
 
 from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.html import format_html_join
@@ -23,15 +19,13 @@ from django.views.decorators.debug import sensitive_variables
 from .. import policy
 from ..machines import clients as machine_clients
 from ..models import MachineClient, split_scopes
-from .base import ReadOnlyAdmin, badge
+from .base import ModelForm, ReadOnlyAdmin, badge
 
 HOUR = timedelta(hours=1)
 OVERLAP_MAX = 30 * 24
 
 
-class MachineClientForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """What an administrator says about a client."""
-
+class MachineClientForm(ModelForm):
     def clean_scopes(self) -> str:
         return " ".join(split_scopes(self.cleaned_data["scopes"]))
 
@@ -39,17 +33,17 @@ class MachineClientForm(forms.ModelForm):  # type: ignore[type-arg]  # not gener
         expires_at = self.cleaned_data["expires_at"]
         in_the_past = expires_at is not None and policy.is_over(expires_at, timezone.now())
         if in_the_past and "expires_at" in self.changed_data:
-            # To end it now is to revoke it, with an actor.
-            raise ValidationError(_("This has passed already."))
+            # A client that has to end now is revoked, which records the actor.
+            raise ValidationError(_("This moment has passed."))
         return expires_at
 
 
 class RotationForm(forms.Form):
-    """How long the old secrets go on."""
+    """How long the old secrets can still be used."""
 
     hours = forms.IntegerField(
         label=_("Hours until the old secrets expire"),
-        help_text=_("0 revokes them at once, and with them the tokens they were exchanged for."),
+        help_text=_("0 revokes them at once, and the tokens that were issued for them."),
         min_value=0,
         max_value=OVERLAP_MAX,
         initial=machine_clients.OVERLAP // HOUR,
@@ -61,40 +55,41 @@ class RotationForm(forms.Form):
 
 
 class MachineClientAdmin(ReadOnlyAdmin):
-    """Programs that have tokens of their own. `change` includes a new secret."""
+    """Programs with tokens of their own. The change permission includes a new secret."""
 
     form = MachineClientForm
     page_title = _("Machine clients")
     ordering = ("-id",)
     search_help_text = _("Name or client id.")
     list_display = ("name", "status", "scopes", "client_id", "expires_at", "last_used_at")
-    search_fields = ("name", "client_id")
+    row_pages = ("rotate", "revoke")
+    readonly_fields = (
+        *("client_id", "status", "secrets"),
+        *("created_at", "last_used_at", "revoked_at", "revoked_by"),
+    )
 
     # -- permissions
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("authmodes.add_machineclient"))
+        return self.has_permission_to("add", request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        may = bool(request.user.has_perm("authmodes.change_machineclient"))
-        return may and (obj is None or obj.revoked_at is None)
+        is_final = obj is not None and obj.revoked_at is not None
+        return not is_final and self.has_permission_to("change", request)
 
     def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("authmodes.revoke_machineclient"))
+        return self.has_permission_to("revoke", request)
 
     # -- the list
 
-    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
-        return ("name", "client_id")
-
-    def search_for(self, request: HttpRequest, word: str) -> Q:
+    def search_for(self, word: str) -> Q:
         return Q(name__icontains=word) | Q(client_id__startswith=word)
 
     @admin.display(description=_("status"))
     def status(self, row: MachineClient) -> SafeString:
         return _status(row)
 
-    # -- the page of one
+    # -- the page of a client
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = (None, {"fields": ["name", "scopes", "expires_at"]})
@@ -107,15 +102,9 @@ class MachineClientAdmin(ReadOnlyAdmin):
             (_("Time"), {"fields": ["created_at", "last_used_at", "revoked_at", "revoked_by"]}),
         ]
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return (
-            *("client_id", "status", "secrets"),
-            *("created_at", "last_used_at", "revoked_at", "revoked_by"),
-        )
-
     @admin.display(description=_("made at"))
     def secrets(self, row: MachineClient) -> SafeString | str:
-        """When each was made and what has become of it; nothing of the secret itself."""
+        """When each secret was made, and its status; nothing of the secret itself."""
         lines = (
             (localize(timezone.localtime(each.created_at)), _status(each), _until(each))
             for each in row.secrets.order_by("-pk")
@@ -131,9 +120,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         context = {
-            "may_rotate": self.has_change_permission(request),
-            "may_revoke": self.has_revoke_permission(request),
-            # The page that follows shows the secret; nothing may come between.
+            # The next page has to be the one that shows the secret.
             "show_save_and_add_another": False,
             "show_save_and_continue": object_id is not None,
             **(extra_context or {}),
@@ -145,7 +132,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
             super().save_model(request, obj, form, change)
             obj.raw_secret = machine_clients.add_secret(obj)
         elif not machine_clients.change(obj, form.changed_data):
-            # It was revoked since the page's permissions were asked.
+            # It was revoked after the permissions of the page were checked.
             raise PermissionDenied
 
     def response_add(
@@ -155,21 +142,12 @@ class MachineClientAdmin(ReadOnlyAdmin):
 
     # -- rotating and revoking
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view
-        name = "authmodes_machineclient"
-        return [
-            path("<path:object_id>/rotate/", view(self.rotate_view), name=f"{name}_rotate"),
-            path("<path:object_id>/revoke/", view(self.revoke_view), name=f"{name}_revoke"),
-            *super().get_urls(),
-        ]
-
     @sensitive_variables()
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask by GET how long the old secrets go on; make and show the new one by POST."""
+        """Ask by GET how long the old secrets are to work; make and show a new one by POST."""
         if not self.has_change_permission(request):
             raise PermissionDenied
-        row = self._find(request, object_id)
+        row = self.get_row(request, object_id)
         form = RotationForm(request.POST if request.method == "POST" else None)
         if row.is_active and not form.is_valid():
             return self._ask(request, row, gettext("Rotate secret"), form)
@@ -181,10 +159,10 @@ class MachineClientAdmin(ReadOnlyAdmin):
         return self._show_secret(request, row, raw_secret)
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Confirm by GET, end by POST."""
+        """Ask for confirmation by GET; revoke by POST."""
         if not self.has_revoke_permission(request):
             raise PermissionDenied
-        row = self._find(request, object_id)
+        row = self.get_row(request, object_id)
         if row.revoked_at is not None:
             return self._refuse(request, row)
         if request.method != "POST":
@@ -196,40 +174,16 @@ class MachineClientAdmin(ReadOnlyAdmin):
         self.message_user(request, done, messages.SUCCESS)
         return HttpResponseRedirect(self.list_url(request))
 
-    def _find(self, request: HttpRequest, object_id: str) -> MachineClient:
-        if not self.has_view_or_change_permission(request):
-            raise PermissionDenied
-        row = self.get_object(request, unquote(object_id))
-        if row is None:
-            raise Http404
-        return row
-
     def _ask(
         self, request: HttpRequest, row: MachineClient, title: str, form: Any = None
     ) -> HttpResponse:
-        context = {"form": form, "cancel_url": self._page_of(request, row)}
-        return self._page(request, row, title, "confirmation", context)
+        context = {"row": row, "form": form, "cancel_url": self._page_of(request, row)}
+        return self.render(request, "machine_client_confirmation", title, context)
 
     def _show_secret(self, request: HttpRequest, row: MachineClient, secret: str) -> HttpResponse:
-        """The only answer that ever carries a secret; `admin_view` has made it no-store."""
-        context = {"secret": secret, "done_url": self.list_url(request)}
-        return self._page(request, row, gettext("The secret"), "secret", context)
-
-    def _page(
-        self, request: HttpRequest, row: MachineClient, title: str, name: str, more: dict[str, Any]
-    ) -> HttpResponse:
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": title,
-            "opts": self.opts,
-            "page_title": self.page_title,
-            "list_url": self.list_url(request),
-            "client": row,
-            "media": self.media,
-            **more,
-        }
-        return TemplateResponse(request, f"authmodes/admin/machine_client_{name}.html", context)
+        """The only answer that carries a secret; `admin_view` has made it no-store."""
+        context = {"row": row, "secret": secret}
+        return self.render(request, "machine_client_secret", gettext("The secret"), context)
 
     def _refuse(self, request: HttpRequest, row: MachineClient) -> HttpResponse:
         message = gettext("The machine client “%(name)s” was revoked or has expired.")
@@ -237,13 +191,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(self._page_of(request, row))
 
     def _page_of(self, request: HttpRequest, row: MachineClient) -> str:
-        name = "admin:authmodes_machineclient_change"
-        url = reverse(name, args=[quote(row.pk)], current_app=self.admin_site.name)
-        preserved: Any = {
-            "preserved_filters": self.get_preserved_filters(request),
-            "opts": self.opts,
-        }
-        return add_preserved_filters(preserved, url)
+        return self.keep_filters(request, self.page_url("change", row))
 
 
 def _status(row: Any) -> SafeString:

@@ -1,4 +1,4 @@
-"""Ending login sessions from the admin: asked for, confirmed, logged and told about."""
+"""Ending login sessions from the admin: confirmation, revocation, the admin's log, a message."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,32 +11,32 @@ from django.contrib.auth import get_user_model, logout
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import registry
-from ..models import EndReason, LoginSession, LoginSessionQuerySet
+from ..models import LoginSession, LoginSessionQuerySet
 from ..registry import ending
 from ..sessions import state as session_state
 from .base import ReadOnlyAdmin
 
-# How many rows a confirmation page lists, and how far it counts them.
+# How many rows a confirmation page lists, and how many it counts at most.
 LISTED = 100
 COUNTED = 10_000
-# How many login sessions one click enters in the admin's log. Each row has its actor and
-# reason in any case.
+# How many login sessions of one revocation are entered in the admin's log. Every row has its
+# actor and reason in any case.
 LOGGED = 1000
+# How many users are handled by one statement.
 BATCH = 500
 
 
 @dataclass(frozen=True)
 class Revocation:
-    """Something an administrator asks for, not yet done.
+    """A request of an administrator, before it is confirmed.
 
-    `targets` are what it would end now; `carry_out` ends it, logs it and returns how many
-    there were.
+    `targets` are the rows that it would end now. `carry_out` ends and logs them, and returns
+    their number.
     """
 
     question: str
@@ -45,14 +45,14 @@ class Revocation:
 
 
 class RevokingAdmin(ReadOnlyAdmin):
-    """A list with revoke actions. Everything here is a POST that comes from a confirmation."""
+    """A list with revoke actions. Each is a POST from a confirmation page."""
 
     def run_action(self, request: HttpRequest, revocation: Revocation) -> HttpResponse | None:
-        """Ask first, then do it; None shows the list again, as of any action."""
+        """Ask for confirmation, or carry out what was confirmed; None shows the list again."""
         if request.POST.get("post"):
             return self.carry_out(request, revocation)
-        # What a confirmation posts is what was posted here: with "select across" that is
-        # a page of keys and the wish, not every key of the table.
+        # The confirmation posts again what was posted here. With "select across" these are
+        # the keys of one page and the choice, not every key of the table.
         names = ("action", "select_across", ACTION_CHECKBOX_NAME)
         hidden = [(name, value) for name in names for value in request.POST.getlist(name)]
         return self.ask(request, revocation, hidden)
@@ -62,19 +62,16 @@ class RevokingAdmin(ReadOnlyAdmin):
         request: HttpRequest,
         revocation: Revocation,
         hidden: Iterable[tuple[str, str]] = (),
-        about: LoginSession | None = None,
+        row: LoginSession | None = None,
     ) -> HttpResponse | None:
         """The confirmation page; None, and a message, if there is nothing to end."""
         count, listed = _extent(revocation.targets)
         if not count:
-            self._tell(request, 0)
+            self._report(request, 0)
             return None
+        title = _("Revoke login sessions") if row is None else _("Revoke login session")
         context = {
-            **self.admin_site.each_context(request),
-            "title": _("Revoke login sessions") if about is None else _("Revoke login session"),
-            "opts": self.opts,
-            "page_title": self.page_title,
-            "about": about,
+            "row": row,
             "question": revocation.question,
             "listed": listed,
             "count": min(count, COUNTED),
@@ -82,22 +79,20 @@ class RevokingAdmin(ReadOnlyAdmin):
             "unlisted": count - len(listed),
             "is_own": _includes_own(request, revocation),
             "hidden": [*hidden, ("post", "yes")],
-            "cancel_url": self.list_url(request),
-            "media": self.media,
         }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "authmodes/admin/revoke_confirmation.html", context)
+        return self.render(request, "revoke_confirmation", title, context)
 
     def carry_out(self, request: HttpRequest, revocation: Revocation) -> HttpResponse | None:
         is_own = _includes_own(request, revocation)
-        self._tell(request, revocation.carry_out())
+        self._report(request, revocation.carry_out())
         if not is_own:
             return None
-        # The session that this answer would be saved to is gone; Django answers 400 to that.
+        # The session of this request was deleted, and Django answers 400 when it saves such a
+        # session.
         logout(request)
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
-    def _tell(self, request: HttpRequest, count: int) -> None:
+    def _report(self, request: HttpRequest, count: int) -> None:
         if not count:
             nothing = _("Nothing was revoked: no login session among these is active.")
             self.message_user(request, nothing, messages.WARNING)
@@ -108,51 +103,48 @@ class RevokingAdmin(ReadOnlyAdmin):
         self.message_user(request, done % {"count": count}, messages.SUCCESS)
 
 
-def end(request: HttpRequest, login_sessions: LoginSessionQuerySet) -> int:
-    """End the active ones among `login_sessions`, with an entry for each in the admin's log."""
+def revoke_rows(request: HttpRequest, login_sessions: LoginSessionQuerySet) -> int:
+    """Revoke the active ones of `login_sessions`, with an entry for each in the admin's log."""
     active = login_sessions.active().order_by("-created_at", "-pk")
     rows = list(active[:LOGGED])
-    count = registry.revoke_all(active, EndReason.REVOKED, by=_actor(request))
+    count = registry.revoke_all(active, by=request.user)
     _log(request, rows, _revoked(count))
     return count
 
 
-def end_of_users(request: HttpRequest, user_ids: list[Any]) -> int:
-    """End every login session of these users, with an entry for each user."""
+def revoke_users(request: HttpRequest, user_ids: list[Any]) -> int:
+    """Revoke every login session of these users, with an entry for each user."""
     total = 0
     for start in range(0, len(user_ids), BATCH):
         batch = user_ids[start : start + BATCH]
         theirs = LoginSession.objects.active().filter(user__in=batch)
-        total += registry.revoke_all(theirs, EndReason.REVOKED, by=_actor(request))
+        total += registry.revoke_all(theirs, by=request.user)
         ending.cancel_authorization_codes(user__in=batch)
         users = get_user_model()._base_manager.filter(pk__in=batch)
         _log(request, users, _("All login sessions revoked."))
     return total
 
 
-def end_of_providers(request: HttpRequest, providers: list[str]) -> int:
-    """End every login session made through these providers, with an entry for each."""
+def revoke_providers(request: HttpRequest, providers: list[str]) -> int:
+    """Revoke every login session of these providers, with an entry for each provider."""
     total = 0
     for provider in providers:
         through_it = LoginSession.objects.active().filter(provider=provider)
-        count = registry.revoke_all(through_it, EndReason.REVOKED, by=_actor(request))
+        count = registry.revoke_all(through_it, by=request.user)
         ending.cancel_authorization_codes(provider=provider)
-        log_unnamed(
-            request,
-            LoginSession,
-            [_("All of provider %(provider)s") % {"provider": provider}],
-            _revoked(count),
-        )
+        name = _("All of provider %(provider)s") % {"provider": provider}
+        log_unnamed(request, LoginSession, [name], _revoked(count))
         total += count
     return total
 
 
 def log_unnamed(request: HttpRequest, model: Any, reprs: Iterable[str], message: str) -> None:
-    """Log what has no row of its own, or one whose `str()` says too much."""
+    """Log what has no row of its own, or a row whose `str()` reveals too much."""
+    actor: Any = request.user
     content_type = ContentType.objects.get_for_model(model)
     LogEntry.objects.bulk_create(
         LogEntry(
-            user_id=_actor(request).pk,
+            user_id=actor.pk,
             content_type=content_type,
             object_repr=each[:200],
             action_flag=CHANGE,
@@ -163,7 +155,8 @@ def log_unnamed(request: HttpRequest, model: Any, reprs: Iterable[str], message:
 
 
 def _log(request: HttpRequest, rows: Iterable[Any], message: str) -> None:
-    LogEntry.objects.log_actions(_actor(request).pk, rows, CHANGE, message)
+    actor: Any = request.user
+    LogEntry.objects.log_actions(actor.pk, rows, CHANGE, message)
 
 
 def _revoked(count: int) -> str:
@@ -172,12 +165,8 @@ def _revoked(count: int) -> str:
     return _("Revoked, together %(count)d login sessions.") % {"count": count}
 
 
-def _actor(request: HttpRequest) -> Any:
-    return request.user
-
-
 def _includes_own(request: HttpRequest, revocation: Revocation) -> bool:
-    """Whether the administrator's own login session is among them."""
+    """Whether the administrator's own login session is among the targets."""
     own = session_state.load(request.session)
     return own is not None and any(
         targets.filter(sid=own.sid).exists()
@@ -187,7 +176,7 @@ def _includes_own(request: HttpRequest, revocation: Revocation) -> bool:
 
 
 def _extent(targets: Iterable[QuerySet[Any]]) -> tuple[int, list[Any]]:
-    """How many there are, counted a little further than COUNTED at most, and the first few."""
+    """How many rows there are, COUNTED and one more at most for each target, and the first."""
     total, listed = 0, []
     for rows in targets:
         rows = rows.order_by("-created_at", "-pk").select_related("user")

@@ -1,18 +1,18 @@
-"""simplejwt's two pages, without token text and with a way to end what a token belongs to.
+"""The lists of refresh tokens that replace simplejwt's: no token text, and a revoke action.
 
-A token has no page of its own: all there is to know is on its login session's. Nothing here
-calls `str()` on an outstanding token, because that is its `jti`.
+A token has no page of its own; the page of its login session shows everything. Nothing here
+calls `str()` on an outstanding token, because the result is its `jti`.
 """
 
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.forms import CheckboxInput
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -21,20 +21,22 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import policy
 from ..models import LoginSession
-from .base import badge
-from .revocation import LOGGED, Revocation, RevokingAdmin, end, log_unnamed
-
-
-def _login_session(token: OutstandingToken) -> LoginSession | None:
-    """The login session of a token; None for one that simplejwt made without authmodes."""
-    return getattr(token, "login_session", None)
+from .base import Column, badge
+from .revocation import LOGGED, Revocation, RevokingAdmin, log_unnamed, revoke_rows
 
 
 class TokenAdmin(RevokingAdmin):
-    """What both lists share."""
+    """What both lists share; `token_of` finds the refresh token of a row."""
 
     ordering = ("-id",)
     list_display_links = None
+
+    def token_of(self, row: Any) -> OutstandingToken:
+        raise NotImplementedError
+
+    def login_session_of(self, row: Any) -> LoginSession | None:
+        """None for a token that simplejwt issued without authmodes."""
+        return getattr(self.token_of(row), "login_session", None)
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}"
@@ -46,29 +48,32 @@ class TokenAdmin(RevokingAdmin):
         ]
 
     def open_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Go to the token's login session."""
+        """Redirect to the page of the token's login session."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
-        login_session = row and _login_session(self.token_of(row))
+        login_session = row and self.login_session_of(row)
         if not login_session:
             return HttpResponseRedirect(self.list_url(request))
-        name = "admin:authmodes_loginsession_change"
-        return HttpResponseRedirect(
-            reverse(name, args=[quote(login_session.pk)], current_app=self.admin_site.name)
-        )
+        return HttpResponseRedirect(self.page_url("change", login_session))
 
-    def token_of(self, row: Any) -> OutstandingToken:
-        raise NotImplementedError
+    def own_columns(self, request: HttpRequest) -> list[Column | str]:
+        """The columns that both lists begin with."""
+        login_session = self.link_column(
+            *(request, "login_session", _("login session"), self.login_session_of),
+            text=lambda row: str(row.sid)[:8],
+        )
+        user = self.user_column(request, of=lambda row: self.token_of(row).user)
+        return [user, login_session, "client"]
 
     @admin.display(description=_("client"))
     def client(self, row: Any) -> str | None:
-        login_session = _login_session(self.token_of(row))
+        login_session = self.login_session_of(row)
         return login_session.client_label if login_session else None
 
 
 class OutstandingTokenAdmin(TokenAdmin):
-    """Refresh tokens: one for each login session of mode "jwt"."""
+    """Refresh tokens: one for each login session of the mode "jwt"."""
 
     page_title = _("Refresh tokens")
     actions = ("revoke_selected",)
@@ -77,22 +82,11 @@ class OutstandingTokenAdmin(TokenAdmin):
         return row
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = (
-            super()
-            .get_queryset(request)
-            .select_related("user", "login_session", "blacklistedtoken")
-        )
-        return rows.defer("token", "jti")
+        rows = super().get_queryset(request).defer("token", "jti")
+        return rows.select_related("user", "login_session", "blacklistedtoken")
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return [
-            self.user_column(request, of=lambda row: row.user),
-            self.login_session_column(request, of=_login_session),
-            "client",
-            "issued_at",
-            "expires_at",
-            "status",
-        ]
+        return [*self.own_columns(request), "issued_at", "expires_at", "status"]
 
     @admin.display(description=_("issued at"))
     def issued_at(self, row: OutstandingToken) -> Any:
@@ -117,20 +111,20 @@ class OutstandingTokenAdmin(TokenAdmin):
     )
     def revoke_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         theirs = LoginSession.objects.filter(refresh_token__in=queryset.order_by().values("pk"))
-        # From before authmodes, or made past it: only the blacklist can stop those.
+        # Tokens that simplejwt issued without authmodes: only the blacklist ends them.
         without = queryset.filter(
             login_session=None, blacklistedtoken=None, expires_at__gt=timezone.now()
         )
         revocation = Revocation(
             gettext("Do you want to revoke the login sessions of the selected refresh tokens?"),
             (theirs.active(), without),
-            lambda: end(request, theirs) + _blacklist(request, without),
+            lambda: revoke_rows(request, theirs) + _blacklist(request, without),
         )
         return self.run_action(request, revocation)
 
 
 def _blacklist(request: HttpRequest, tokens: QuerySet[Any]) -> int:
-    """Blacklist tokens that have no login session; return how many this call did."""
+    """Blacklist tokens without a login session; return how many were not blacklisted before."""
     done = []
     for token in tokens.select_related("user").order_by("pk").iterator():
         _entry, created = BlacklistedToken.objects.get_or_create(token=token)
@@ -141,7 +135,7 @@ def _blacklist(request: HttpRequest, tokens: QuerySet[Any]) -> int:
 
 
 class BlacklistedTokenAdmin(TokenAdmin):
-    """Blacklisted refresh tokens. An entry stays: a login session that ended is ended."""
+    """Blacklisted refresh tokens. Entries stay, because an ended login stays ended."""
 
     page_title = _("Blacklisted refresh tokens")
     actions = None
@@ -150,32 +144,22 @@ class BlacklistedTokenAdmin(TokenAdmin):
         return row.token
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = (
-            super()
-            .get_queryset(request)
-            .select_related("token__user", "token__login_session__ended_by")
-        )
-        return rows.defer("token__token", "token__jti")
+        rows = super().get_queryset(request).defer("token__token", "token__jti")
+        return rows.select_related("token__user", "token__login_session__ended_by")
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return [
-            self.user_column(request, of=lambda row: row.token.user),
-            self.login_session_column(request, of=lambda row: _login_session(row.token)),
-            "client",
-            "blacklisted_at",
-            "reason",
-            self.actor_column(request, of=self._ended_by),
-        ]
+        ended_by = self.actor_column(request, of=self._ended_by)
+        return [*self.own_columns(request), "blacklisted_at", "reason", ended_by]
 
-    def search_for(self, request: HttpRequest, word: str) -> Q:
-        by_user = super().search_for(request, word)
+    def search_for(self, word: str) -> Q:
+        by_user = super().search_for(word)
         return Q(token__in=OutstandingToken.objects.filter(by_user).values("pk"))
 
     @admin.display(description=_("reason"))
     def reason(self, row: BlacklistedToken) -> str | None:
-        login_session = _login_session(row.token)
+        login_session = self.login_session_of(row)
         return login_session.get_end_reason_display() if login_session else None
 
     def _ended_by(self, row: BlacklistedToken) -> Any:
-        login_session = _login_session(row.token)
+        login_session = self.login_session_of(row)
         return login_session and login_session.ended_by
