@@ -1,4 +1,4 @@
-"""Wires receivers and checks when Django starts."""
+"""Connects receivers and registers checks when Django starts."""
 
 from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _

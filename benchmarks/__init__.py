@@ -1,1 +1,1 @@
-"""Measurements of authmodes beside what it replaces; see README.md."""
+"""Measurements of authmodes, compared with what it replaces; see README.md."""

@@ -1,4 +1,4 @@
-"""What the measurements share: a scratch database, two kinds of site, times and tables."""
+"""What the measurements share: a temporary database, two kinds of site, times and tables."""
 
 import gc
 import os
@@ -41,7 +41,7 @@ def setup() -> None:
 
 @contextmanager
 def scratch_database() -> Iterator[None]:
-    """A database with all tables, which is dropped at the end."""
+    """Make a database with all tables; drop it at the end."""
     with environment(), database():
         yield
 
@@ -91,7 +91,7 @@ def _client(middleware: list[str]) -> Client:
 
 @contextmanager
 def without_our_receivers() -> Iterator[None]:
-    """Let simplejwt blacklist without our listening to it."""
+    """Let simplejwt blacklist tokens without our receiver."""
     from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
     from authmodes import receivers
@@ -116,10 +116,10 @@ def timed(call: Call, clock: Clock = time.perf_counter) -> float:
 
 @contextmanager
 def settings_set(**values: Any) -> Iterator[None]:
-    """Have settings of other values; free of cost for what is timed within.
+    """Change settings, at no cost for what is timed within.
 
-    Not `override_settings()`, which costs more than a request. Read once, because Django
-    finds a setting faster the second time, and a site does not change its own.
+    `override_settings()` costs more than a request. Each setting is read once here, because
+    Django finds it faster the second time, and a site does not change its settings.
     """
     before = {name: getattr(settings, name) for name in values if hasattr(settings, name)}
     for name, value in values.items():
@@ -141,10 +141,10 @@ def interleaved(
     around: Around | None = None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, float]:
-    """The median time of each call in seconds; they take turns, so that all suffer alike.
+    """The median time of each call in seconds; they take turns, so that load affects all alike.
 
-    What is entered `around` a call is not timed. `time.thread_time` is a clock that runs only
-    while we do: it says nothing of the database's work, and is disturbed least by others'.
+    What is entered `around` a call is not timed. The clock `time.thread_time` runs only while
+    this thread does: it leaves out the database's work, and other processes disturb it least.
     """
     around = around or {}
     order = list(calls)
@@ -155,7 +155,7 @@ def interleaved(
     gc.disable()
     try:
         for number in range(warm_up + rounds):
-            # Nobody always comes after the same other one, and finds caches warm or cold.
+            # No call always follows the same other call, which may leave caches warm or cold.
             dice.shuffle(order)
             for name in order:
                 with around.get(name, nullcontext)():
@@ -193,7 +193,7 @@ def ms(seconds: float) -> str:
 
 
 def print_environment() -> None:
-    """When and where: figures without it mean nothing."""
+    """Print date, machine and versions, without which the figures mean nothing."""
     import allauth
     import rest_framework
     import rest_framework_simplejwt

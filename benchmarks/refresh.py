@@ -1,4 +1,4 @@
-"""Refreshing beside simplejwt: statements, time, and the rows that are left."""
+"""Refreshing compared with simplejwt: statements, time, and the rows that are left."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ REFRESHES = 1000
 
 
 class Holder:
-    """Somebody who refreshes, over and over, with what came last."""
+    """A client that refreshes again and again, each time with its latest token."""
 
     def __init__(self, client: Any, path: str, raw_token: str) -> None:
         self.client, self.path, self.raw_token = client, path, raw_token

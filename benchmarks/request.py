@@ -1,4 +1,4 @@
-"""An authenticated request beside Django's and simplejwt's own: queries and time."""
+"""An authenticated request compared with Django's and simplejwt's own: queries and time."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What ten times the rows cost: a million login sessions beside a hundred thousand.
+"""What ten times the rows cost: a million login sessions compared with a hundred thousand.
 
 Needs PostgreSQL, because the rows are made by `generate_series`.
 """
@@ -54,7 +54,7 @@ SELECT refresh_token_id, ended_at FROM authmodes_loginsession
 
 
 class Site:
-    """The site on a database of one size, and logins to use up."""
+    """The site on a database of one size, with logins for the measured calls."""
 
     def __init__(self, name: str, rows: int) -> None:
         self.name, self.rows = name, rows
@@ -84,7 +84,7 @@ class Site:
         print(f"{self.rows:,} login sessions made in {taken:.0f} s", flush=True)
 
     def sign_in_all(self) -> None:
-        """Have what the measured calls use up at hand, so that they measure nothing else."""
+        """Prepare the logins that the measured calls use, so that they measure nothing else."""
         self.client, self.admin = measure.our_client(), measure.our_client()
         self.admin.login(username="root", password=measure.PASSWORD)
         self.answer = self._sign_in()
@@ -132,7 +132,7 @@ def _site(kind: str) -> Iterator[Site]:
         site.fill()
         site.sign_in_all()
         connection.close()
-        # Where the next one takes its name from.
+        # The name of the next database is made from this one.
         connection.settings_dict["NAME"] = before
         yield site
         connection.close()
@@ -148,7 +148,7 @@ def main() -> None:
         measure.print_environment()
         times: dict[tuple[str, int], list[float]] = {}
         for block in range(BLOCKS):
-            # Neither size always comes after the same other one.
+            # The order changes, so that each size comes first in half of the blocks.
             for site in sites if block % 2 else sites[::-1]:
                 site.use()
                 for name, call in site.calls().items():

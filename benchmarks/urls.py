@@ -1,4 +1,4 @@
-"""The same view behind each way to authenticate, and simplejwt's own refresh beside ours."""
+"""The same view with each way to authenticate, and simplejwt's own refresh view."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def by(request: HttpRequest, way: str) -> Any:
 
 urlpatterns = [
     path("stock/refresh/", TokenRefreshView.as_view(serializer_class=TokenRefreshSerializer)),
-    # One route for all, because each that Django tries in vain costs time.
+    # One route for all, because each route that Django tries and skips costs time.
     path("by/<way>/", by),
     path("", include(project)),
 ]

@@ -1,4 +1,4 @@
-"""Offers the example site to a ASGI server."""
+"""Offers the example site to an ASGI server."""
 
 import os
 

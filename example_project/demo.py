@@ -32,7 +32,7 @@ class Server:
 
     @property
     def log(self) -> Path:
-        """Where its output goes, to keep the terminal readable."""
+        """The file for its output, which keeps the terminal readable."""
         return env.VAR_DIR / f"{self.port_variable.removesuffix('_PORT').lower()}.log"
 
 
@@ -58,7 +58,7 @@ Running = dict[Server, "subprocess.Popen[bytes]"]
 
 
 class DemoFailure(Exception):
-    """Something the person at the terminal must know; `status` is what the demo exits with."""
+    """A message for the person at the terminal; `status` is the exit status of the demo."""
 
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
@@ -88,12 +88,12 @@ def main() -> int:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Take SIGTERM for Ctrl-C."""
+    """Treat SIGTERM like Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def check_ports() -> None:
-    """Refuse to begin where another program would answer in our place."""
+    """Refuse to start if another program uses one of the ports."""
     if env.SITE_PORT == env.IDP_PORT:
         raise DemoFailure(f"SITE_PORT and IDP_PORT are both {env.SITE_PORT}; they must differ.")
     taken = [server for server in SERVERS if is_taken(server.port)]
@@ -115,7 +115,7 @@ def is_taken(port: int) -> bool:
         except OSError:
             continue  # no IPv6 on this machine
     with socket.socket() as listener:
-        # As Django's server does, or the remains of the last run would count as taken.
+        # As Django's server does; without it, a port of the last run would count as taken.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
@@ -176,7 +176,7 @@ def wait_until_up(running: Running) -> None:
 
 
 def answers(server: Server) -> bool:
-    """Whether the server's first page can be had."""
+    """Whether the server's first page can be loaded."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(f"http://127.0.0.1:{server.port}/", timeout=5) as response:
@@ -188,7 +188,7 @@ def answers(server: Server) -> bool:
 
 
 def watch(running: Running) -> None:
-    """Stay until a server dies or a signal comes."""
+    """Return never: wait until a server ends or a signal arrives."""
     while True:
         fail_if_any_died(running)
         time.sleep(0.5)
@@ -208,7 +208,7 @@ def fail_if_any_died(running: Running) -> None:
 
 
 def stop(running: Running) -> None:
-    """Stop what still runs, politely and then not."""
+    """Stop the servers that still run, by SIGTERM and then by SIGKILL."""
     # A second Ctrl-C must not leave a server behind.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -223,7 +223,7 @@ def stop(running: Running) -> None:
 
 
 def welcome() -> str:
-    """Return the block that tells where everything is."""
+    """Return the text that lists all addresses and passwords."""
     at_provider = [person.username for person in IDP_PEOPLE]
     people = [
         f"    {person.username:<8}{person.password:<14}"

@@ -14,8 +14,8 @@ IDP_PORT = int(os.environ.get("IDP_PORT") or 8001)
 SITE_URL = (os.environ.get("SITE_URL") or f"http://localhost:{SITE_PORT}").rstrip("/")
 IDP_URL = (os.environ.get("IDP_URL") or f"http://localhost:{IDP_PORT}").rstrip("/")
 
-# Both sites must agree on these. They guard nothing but two processes on one machine, so
-# constants are fine here; a real site reads them from its provider's console.
+# Both sites must agree on these. They protect only two processes on one machine, so they may
+# be constants; a real site gets them from its provider.
 OIDC_PROVIDER_ID = "demo"
 OIDC_CLIENT_ID = os.environ.get("DEMO_OIDC_CLIENT_ID") or "example-site"
 OIDC_CLIENT_SECRET = os.environ.get("DEMO_OIDC_CLIENT_SECRET") or "example-site-demo-secret"
@@ -46,10 +46,10 @@ def kept_secret(filename: str, make: Callable[[], str]) -> str:
 
 
 def sqlite(path: Path) -> dict[str, Any]:
-    """Return a SQLite database that bears several requests at once.
+    """Return a SQLite database that handles several requests at once.
 
     IMMEDIATE takes the write lock when a transaction begins; Django's default takes it at
-    the first write and then fails at once where another request came between.
+    the first write, and then fails at once if another request holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     return {

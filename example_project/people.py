@@ -1,4 +1,4 @@
-"""Who lives in the demo: names, passwords and the ids the identity provider knows them by."""
+"""The users of the demo: names, passwords, and their ids at the identity provider."""
 
 from dataclasses import dataclass
 

@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def seed_person(person: Person) -> User:
-    """Make one user with a verified address, known to the provider where it knows them."""
+    """Make one user with a verified address, and the account at the provider, if there is one."""
     from allauth.account.models import EmailAddress
     from allauth.socialaccount.models import SocialAccount
     from django.contrib.auth.models import User
@@ -122,7 +122,7 @@ def seed_person(person: Person) -> User:
             "is_superuser": person.is_admin,
         },
     )
-    # Only where it differs: a new hash would sign out whoever is signed in.
+    # Only if it differs: a new hash would sign the user out.
     if not user.check_password(person.password):
         user.set_password(person.password)
         user.save()
@@ -137,18 +137,18 @@ def seed_person(person: Person) -> User:
 
 
 def seed_past(users: dict[str, User]) -> None:
-    """Give a past to those who have none yet, so that running again adds nothing."""
+    """Add past logins of users that have none yet, so that a second run adds nothing."""
     from authmodes.models import LoginSession
 
     have_a_past = set(LoginSession.objects.values_list("user__username", flat=True))
-    # Oldest first: then ids grow with time, as they do on a site that was really used.
+    # Oldest first, so that ids grow with time, as on a real site.
     for past in sorted(PAST, key=lambda past: past.began, reverse=True):
         if past.username not in have_a_past:
-            relive(past, users)
+            replay(past, users)
 
 
-def relive(past: Past, users: dict[str, User]) -> None:
-    """Start one login session as the site would, then move it to when it happened."""
+def replay(past: Past, users: dict[str, User]) -> None:
+    """Start one login session as the site would, then move it into the past."""
     from django.contrib.sessions.backends.db import SessionStore
     from django.test import RequestFactory
 
@@ -182,8 +182,8 @@ def relive(past: Past, users: dict[str, User]) -> None:
 def backdate(login_session: LoginSession, past: Past) -> None:
     """Move a login session into the past.
 
-    Only the registry writes these rows, and it never writes the past: time is what this
-    seed makes up, nothing else.
+    Only the registry writes these rows, and it never writes times in the past. This seed
+    invents the times and nothing else.
     """
     from django.utils import timezone
 

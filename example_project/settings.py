@@ -23,7 +23,7 @@ def secret_key() -> str:
 
 
 def database() -> dict[str, Any]:
-    """Return SQLite in the var directory, or the server that DEMO_DB_* names."""
+    """Return SQLite in the var directory, or the server that `DEMO_DB_*` describes."""
     engine = os.environ.get("DEMO_DB_ENGINE") or "sqlite3"
     engine = engine if "." in engine else f"django.db.backends.{engine}"
     if engine.endswith("sqlite3"):
@@ -35,7 +35,7 @@ def database() -> dict[str, Any]:
 
 
 def install_mysql_driver() -> None:
-    """Let PyMySQL stand in where mysqlclient, which needs a compiler, is not installed."""
+    """Use PyMySQL if mysqlclient, which needs a compiler, is not installed."""
     try:
         import MySQLdb  # noqa: F401
     except ImportError:
@@ -151,7 +151,7 @@ CSRF_COOKIE_NAME = "site_csrftoken"
 AUTHMODES_MODE = os.environ.get("AUTHMODES_MODE") or "both"
 AUTHMODES_REDIRECT_URIS = [f"{SITE_URL}/spa/"]
 AUTHMODES_TOKEN_TRANSPORT = os.environ.get("AUTHMODES_TOKEN_TRANSPORT") or "body"
-# A new session id with every answer, for whoever wants to watch it.
+# A new session key with every response, to watch the rotation.
 AUTHMODES_ROTATE_SESSION_AFTER = timedelta(0) if env.flag("DEMO_ROTATE", default=False) else None
 
 REST_FRAMEWORK = {
@@ -166,12 +166,12 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "authmodes example",
     "DESCRIPTION": "Sign in with a cookie or with tokens; one row for every login.",
     "VERSION": "1",
-    # The document is no part of the API that it describes.
+    # The document is not part of the API that it describes.
     "SERVE_INCLUDE_SCHEMA": False,
 }
 
 SIMPLE_JWT = {
-    # Short, so that whoever watches the SPA sees it refresh.
+    # Short, so that the token app refreshes while you watch.
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=int(os.environ.get("DEMO_ACCESS_SECONDS") or 120)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
 }
@@ -205,10 +205,10 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 # Before an e-mail address is changed or a provider connected.
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 MFA_TOTP_ISSUER = "authmodes example"
-# A code that was read at the end of its half minute passes a moment later as well.
+# A code that was read at the end of its 30 seconds is accepted a moment later as well.
 MFA_TOTP_TOLERANCE = 1
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
-# Browsers take localhost for a secure place, and allauth does with this.
+# Browsers treat localhost as a secure origin; with this, allauth does too.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG
 
 SOCIALACCOUNT_AUTO_SIGNUP = True

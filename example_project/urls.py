@@ -9,7 +9,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from . import api, views
 
-# The admin's own form would ask nobody for a second factor.
+# The admin's own form does not ask for a second factor.
 admin.site.login = secure_admin_login(admin.site.login)
 
 urlpatterns = [

@@ -14,24 +14,24 @@ from authmodes.sessions.state import load
 
 MODES = (
     ("session", "Cookies only. Tokens are refused."),
-    ("jwt", "Tokens only. A cookie opens the admin and nothing else."),
+    ("jwt", "Tokens only. A cookie is accepted by the admin only."),
     ("both", "Each client chooses when it signs in."),
 )
 
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Show both ways in, and the mode that decides which of them are open."""
+    """Show both ways to sign in, and the mode that decides which of them are available."""
     return render(request, "site/home.html", {"modes": MODES})
 
 
 @require_safe
 @login_required
 def account(request: HttpRequest) -> HttpResponse:
-    """Show a user of the cookie who they are and where else they are signed in."""
+    """Show a user with a cookie login their account and their login sessions."""
     own = list(LoginSession.objects.active().for_user(request.user).order_by("-last_seen_at"))
-    remembered = load(request.session)
-    sid = remembered.sid if remembered else None
+    state = load(request.session)
+    sid = state.sid if state else None
     current = next((row for row in own if str(row.sid) == sid), None)
     return render(
         request, "site/account.html", {"login_sessions": own, "current_login_session": current}
@@ -42,7 +42,7 @@ def account(request: HttpRequest) -> HttpResponse:
 @login_required
 def revoke(request: HttpRequest, sid: UUID) -> HttpResponse:
     """End one of the user's own login sessions."""
-    # Another user's row is as absent as one that never was.
+    # The row of another user is a 404, like a row that does not exist.
     own = LoginSession.objects.for_user(request.user)
     login_session = get_object_or_404(own, sid=sid)
     registry.revoke(login_session, EndReason.REVOKED_BY_USER, by=request.user)
@@ -52,11 +52,11 @@ def revoke(request: HttpRequest, sid: UUID) -> HttpResponse:
 
 @require_safe
 def docs(request: HttpRequest) -> HttpResponse:
-    """Show the API in Swagger UI, which asks for the OpenAPI document itself."""
+    """Show the API in Swagger UI, which loads the OpenAPI document itself."""
     return render(request, "site/docs.html")
 
 
 @require_safe
 def spa(request: HttpRequest) -> HttpResponse:
-    """Serve the token app; everything it shows, it asks the API for."""
+    """Serve the token app, which gets all its data from the API."""
     return render(request, "site/spa.html")

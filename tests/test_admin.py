@@ -1,4 +1,4 @@
-"""The administrator's door: what it shows, whom it lets in, and that revoking there is true."""
+"""The admin's lists: what they show, who may use them, and that revoking ends every credential."""
 
 import os
 import re
@@ -122,7 +122,7 @@ def shown(response: Any) -> list[Any]:
     return list(response.context["cl"].result_list)
 
 
-# -- revoking is true ----------------------------------------------------------------------
+# -- revoking ends logins -----------------------------------------------------------------
 
 
 def test_revoking_selected_login_sessions_ends_every_credential(root, admin_user, victim):
@@ -236,7 +236,7 @@ def test_what_has_ended_keeps_its_reason(root, alice):
     assert not LogEntry.objects.exists()
 
 
-# Else Django has no reason to save the session that was deleted under the request.
+# Without it, Django has no reason to save the session that the request itself deletes.
 @override_settings(SESSION_SAVE_EVERY_REQUEST=True)
 def test_an_administrator_who_revokes_their_own_login_session_is_told_and_signed_out(root):
     own = LoginSession.objects.get()

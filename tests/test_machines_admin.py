@@ -247,7 +247,7 @@ def test_a_client_that_has_expired_can_be_given_more_time(admin_user, clock):
     assert "Expired" in browser.get(LIST).content.decode()
     assert browser.submit(url(row, "rotate"), {"hours": "1"}).status_code == 302
     assert row.secrets.count() == 1
-    # The date that has passed is an error only for whoever chooses it.
+    # A date that has passed is an error only when it is newly chosen.
     assert browser.submit(url(row), {**FIELDS, **moment(row.expires_at)}).status_code == 302
     earlier, later = (moment(row.expires_at + change) for change in (-HOUR, HOUR))
     assert browser.submit(url(row), {**FIELDS, **earlier}).status_code == 200

@@ -17,9 +17,9 @@ ALGORITHMS = [*(f"{family}{bits}" for family in FAMILIES for bits in (256, 384, 
 
 class Command(BaseCommand):
     help = (
-        "Print a new signing key as an entry of AUTHMODES_SIGNING_KEYS. Nothing is stored: "
-        "put it where your secrets live. Deploy it last in the list first, so that every "
-        "process can verify with it, and then move it to the front."
+        "Print a new signing key as an entry of AUTHMODES_SIGNING_KEYS. The key is not stored; "
+        "keep it with your secrets. First deploy it at the end of the list, so that every "
+        "process can verify with it. Then move it to the front."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -39,7 +39,7 @@ class Command(BaseCommand):
 
 
 def make_key(algorithm: str) -> dict[str, str]:
-    """The part of an entry that is secret."""
+    """The secret part of an entry."""
     if algorithm.startswith("HS"):
         return {"secret": secrets.token_urlsafe(int(algorithm[2:]) // 8)}
     key: Any

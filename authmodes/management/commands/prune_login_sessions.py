@@ -10,7 +10,7 @@ from ... import registry
 class Command(BaseCommand):
     help = (
         "End login sessions that have expired and delete those that ended longer ago than "
-        "AUTHMODES_RETENTION. Works in batches, in constant memory; safe to interrupt and to "
+        "AUTHMODES_RETENTION. Works in batches, in constant memory; it can be interrupted and "
         "run again."
     )
 

@@ -1,4 +1,4 @@
-// Talks to the server: one function that sends, one class that also renews credentials.
+// Calls the server: one function sends, one class also refreshes credentials.
 
 export class ApiError extends Error {
   constructor(status, body) {
@@ -43,7 +43,7 @@ export class Api {
   post = (path, body = {}) => this.call("POST", path, body);
   delete = (path) => this.call("DELETE", path);
 
-  // A 401 usually means that only the access token is over, and a refresh repairs that.
+  // A 401 usually means that only the access token has expired, and a refresh helps.
   async call(method, path, body) {
     try {
       return await this.#try(method, path, body);

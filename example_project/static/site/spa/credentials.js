@@ -1,5 +1,5 @@
-// What proves to the server who we are: tokens this app holds, token cookies, or Django's
-// session cookie. The rest of the app does not know which.
+// The credentials: tokens that this app holds, token cookies, or Django's session cookie.
+// The rest of the app does not know which.
 
 import { ApiError, send } from "./api.js";
 
@@ -23,7 +23,7 @@ async function attachCookies(method) {
   return { credentials: "same-origin", headers: { "X-CSRFToken": await csrfToken() } };
 }
 
-// Shared by both kinds of tokens: when they end, and one refresh at a time.
+// Shared by both kinds of tokens: when they expire, and one refresh at a time.
 class Tokens {
   canRefresh = true;
   refreshes = 0;
@@ -47,10 +47,10 @@ class Tokens {
   resume = () => this.refresh();
 }
 
-// Tokens in the bodies of answers. The access token lives in memory only: it is gone with the
-// page. The refresh token lies in sessionStorage, so that a reload does not sign out; it is
-// gone with the tab. Any script on this origin could read it there. A site that cannot rule
-// such a script out takes AUTHMODES_TOKEN_TRANSPORT = "cookie", where no script reads either.
+// Tokens in response bodies. The access token is a variable and is gone with the page. The
+// refresh token is in sessionStorage, so that a reload does not sign out; it is gone with the
+// tab. Any script on this origin could read it there. A site that cannot exclude such a script
+// uses AUTHMODES_TOKEN_TRANSPORT = "cookie": no script can read those tokens.
 export class BearerTokens extends Tokens {
   storage =
     "The access token is kept in memory only. The refresh token is kept in sessionStorage: " +
@@ -125,7 +125,7 @@ export class TokenCookies extends Tokens {
   // The server clears the cookies with its answer to the logout.
   forget() {}
 
-  // No refresh token in the call is a bad request; here it means that there is no cookie.
+  // A bad request means here that there is no cookie with a refresh token.
   #explain(error) {
     throw error.status === 400 ? new ApiError(401, NOT_SIGNED_IN) : error;
   }

@@ -1,4 +1,4 @@
-// The way out to the provider and back: PKCE and state before, the one-time code after.
+// To the provider and back: PKCE and state before, the authorization code after.
 
 import { send } from "./api.js";
 import { csrfToken } from "./credentials.js";
@@ -7,11 +7,11 @@ import { challengeOf, randomText } from "./pkce.js";
 const KEY = "authmodes.login";
 export const HERE = `${location.origin}/spa/`;
 
-// Leaves this page. allauth begins a social login only on a POST, so that no link can.
+// Leaves this page. allauth starts a social login only on a POST, so that a link cannot.
 export async function begin(provider) {
   const attempt = { verifier: randomText(), state: randomText() };
   sessionStorage.setItem(KEY, JSON.stringify(attempt));
-  // Else the way back from the provider would lead straight to it again.
+  // Without this, the browser's Back button would lead to the provider again.
   history.replaceState(null, "", HERE);
   const query = new URLSearchParams({
     mode: "jwt",
@@ -31,14 +31,14 @@ export function hasReturned() {
 // Returns the server's answer with the tokens.
 export async function complete(credentials) {
   const query = new URLSearchParams(location.search);
-  // Out of the address bar and the history before anything can fail or be copied.
+  // Remove the code from the address bar and the history before anything can fail.
   history.replaceState(null, "", HERE);
   const attempt = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
   sessionStorage.removeItem(KEY);
   if (query.has("error")) {
     throw new Error(query.get("error_description") ?? `The sign-in failed: ${query.get("error")}.`);
   }
-  // Without this, somebody could hand us a code of theirs and sign us in as them.
+  // Without this, an attacker could send us their code and sign us in as them.
   if (!attempt || query.get("state") !== attempt.state) {
     throw new Error("This sign-in was not begun in this tab. Please begin again.");
   }

@@ -6,7 +6,7 @@ import * as login from "./login.js";
 import * as view from "./view.js";
 
 const WAYS = {
-  jwt: "You are signed out. Signing in fetches a one-time code from the server; this app swaps it for an access and a refresh token.",
+  jwt: "You are signed out. Signing in gets an authorization code from the server. This app exchanges it for an access token and a refresh token.",
   session:
     "Tokens are switched off on this server. The same app works with the cookie: sign in, and come back here.",
 };
@@ -29,7 +29,7 @@ view.onClick("leave-provider", guarded(leaveProvider));
 view.onClick("hello", guarded(hello));
 view.onClick("refresh", guarded(renew));
 setInterval(tick, 500);
-// Whoever comes back to the tab should not look at a login that has ended meanwhile.
+// When the user returns to the tab, the login may have ended in the meantime.
 document.addEventListener("visibilitychange", () => {
   if (isSignedIn && !document.hidden) guarded(showSessions)();
 });
@@ -47,7 +47,7 @@ async function enter() {
   return followHash();
 }
 
-// The home page names a provider in the hash: one click there, and on to the provider.
+// The home page names a provider in the hash, so that one click leads to the provider.
 async function followHash() {
   const provider = location.hash.match(/^#sign-in=([\w.-]+)$/)?.[1];
   if (provider && !isSignedIn && way === "jwt") await guarded(() => login.begin(provider))();
@@ -89,7 +89,7 @@ async function showSessions() {
 
 async function revoke(session) {
   await api.delete(`/auth/sessions/${session.sid}/`);
-  // Asking again is the proof: after revoking this very login the answer is a 401.
+  // Ask again: if this login itself was revoked, the answer is a 401.
   await showSessions();
   view.notice(`${session.client} is signed out.`, "success");
 }
@@ -103,7 +103,7 @@ async function renew() {
   scheduleRenewal();
 }
 
-// Shortly before the access token ends; a call that comes too late renews by itself.
+// Refresh shortly before the access token expires; a later call refreshes by itself.
 function scheduleRenewal() {
   clearTimeout(renewal);
   if (!credentials.canRefresh) return;
@@ -116,7 +116,7 @@ async function signOut() {
   leave("You are signed out.", "success");
 }
 
-// Here first, in any case; then to the provider's own page, which asks and comes back.
+// Sign out here first; then go to the provider's own page, which asks and redirects back.
 async function leaveProvider() {
   const body = { upstream: true, post_logout_redirect_uri: login.HERE };
   const { upstream_logout_url: url } = await api.post("/auth/logout/", body);
@@ -137,8 +137,7 @@ function tick() {
   if (isSignedIn && credentials.canRefresh) view.lifetimes(credentials, credentials.refreshes);
 }
 
-// Whatever is refused with a 401 after a refresh has ended the login; anything else is a
-// mishap that the next click may repair.
+// A 401 after a refresh means that the login has ended. Any other error may be temporary.
 function guarded(action) {
   return async () => {
     try {
@@ -151,7 +150,7 @@ function guarded(action) {
   };
 }
 
-// A cookie that ended is gone from the server, which then sees a stranger without one.
+// After a cookie login has ended, the server treats the browser as anonymous.
 function reason(error) {
   return error.code === "not_authenticated" ? "The login session has ended." : error.message;
 }

@@ -1,4 +1,4 @@
-// PKCE (RFC 7636): the secret that makes an intercepted one-time code worthless.
+// PKCE (RFC 7636): without the secret, an intercepted authorization code is useless.
 
 const VERIFIER_BYTES = 32;
 

@@ -1,4 +1,4 @@
-// Puts things on the page. It knows no credentials and makes no calls.
+// Updates the page. It knows no credentials and makes no calls.
 
 const all = (selector) => document.querySelectorAll(selector);
 const one = (selector) => document.querySelector(selector);
@@ -29,7 +29,7 @@ export function showState(isSignedIn) {
   if (!isSignedIn) show("username", "");
 }
 
-// The button that had the focus may just have gone.
+// The button that had the focus may be hidden now.
 export function focusHeading() {
   one("[data-part]:not([hidden]) h1").focus();
 }
