@@ -120,14 +120,13 @@ def check_simplejwt_routes(app_configs: Any, **kwargs: Any) -> Messages:
 
     They are safe where `SIMPLE_JWT` names our serializers.
     """
-    jwt_settings = simple_jwt()
-    named = {
+    named: dict[Any, tuple[str, type]] = {
         simplejwt_views.TokenObtainPairView: (
-            jwt_settings.TOKEN_OBTAIN_SERIALIZER,
+            simple_jwt().TOKEN_OBTAIN_SERIALIZER,
             serializers.TokenObtainPairSerializer,
         ),
         simplejwt_views.TokenRefreshView: (
-            jwt_settings.TOKEN_REFRESH_SERIALIZER,
+            simple_jwt().TOKEN_REFRESH_SERIALIZER,
             serializers.TokenRefreshSerializer,
         ),
     }

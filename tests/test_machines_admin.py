@@ -181,7 +181,7 @@ def test_each_permission_opens_one_thing(row, may):
     assert (row.revoked_at is not None) == ("revoke" in allowed)
 
 
-def test_nobody_deletes_a_client(root, row):
+def test_a_client_cannot_be_deleted(root, row):
     assert root.get(url(row, "delete")).status_code == 403
     assert root.submit(url(row, "delete"), {"post": "yes"}).status_code == 403
     assert "delete" not in root.get(url(row)).content.decode().split('id="content"')[1]

@@ -166,23 +166,19 @@ class ReadOnlyAdmin(ModelAdmin):
         self, request: HttpRequest, name: str, description: Any, of: Column, text: Column = str
     ) -> Column:
         """A column of what `of` finds for a row, linked if the administrator may open it."""
+        site = self.admin_site
 
         def column(row: Any) -> str:
             found = of(row)
             if found is None:
                 return self.get_empty_value_display()
-            if not self._may_open(request, type(found)):
+            page = site.get_model_admin(type(found)) if site.is_registered(type(found)) else None
+            if page is None or not page.has_view_or_change_permission(request):
                 return text(found)
             return format_html('<a href="{}">{}</a>', self.page_url("change", found), text(found))
 
         column.__name__ = name
         return admin.display(description=description)(column)
-
-    def _may_open(self, request: HttpRequest, model: type) -> bool:
-        site = self.admin_site
-        return site.is_registered(model) and site.get_model_admin(
-            model
-        ).has_view_or_change_permission(request)
 
     def user_column(self, request: HttpRequest, of: Column) -> Column:
         return self.link_column(request, "user", _("user"), of)
