@@ -116,7 +116,7 @@ def validate(token: MachineToken) -> list[str] | None:
 def revoke_token(token: MachineToken) -> None:
     """End one token (RFC 7009); the client may ask for another."""
     expires_at = datetime_from_epoch(token["exp"]) + keys.backend().get_leeway()
-    ExpiringMark.objects.spend(SPENT, token.jti, until=expires_at)
+    ExpiringMark.objects.set_once(SPENT, token.jti, until=expires_at)
 
 
 def _still_held(scopes: list[str], client: MachineClient) -> list[str]:

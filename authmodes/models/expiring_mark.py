@@ -1,4 +1,4 @@
-"""Which tokens were used up here, so that each counts once: above all other issuers'."""
+"""Facts that are kept until a given moment, such as the `jti` of a token that was used once."""
 
 import hashlib
 from datetime import datetime
@@ -10,13 +10,12 @@ from .managers import PrimaryManager
 
 
 class ExpiringMarkManager(PrimaryManager["ExpiringMark"]):
-    """Spending is one INSERT, so of any number of processes only one can."""
+    """Sets and reads marks by name: the kind of the mark, then what identifies it."""
 
-    def spend(self, *name: str, until: datetime) -> bool:
-        """Use a token up; False if somebody has already.
+    def set_once(self, *name: str, until: datetime) -> bool:
+        """Set a mark; return False if it is set already.
 
-        `name` is what identifies it, such as its issuer and `jti`, and `until` when it
-        would be refused anyway.
+        This is one INSERT, so only one of any number of processes succeeds.
         """
         try:
             with transaction.atomic():
@@ -25,30 +24,31 @@ class ExpiringMarkManager(PrimaryManager["ExpiringMark"]):
             return False
         return True
 
-    def note(self, *name: str, until: datetime) -> None:
-        """Remember a name until then at least; in whatever order that is asked, the latest counts.
+    def extend(self, *name: str, until: datetime) -> None:
+        """Set a mark, or move its expiry to a later moment; the order of calls is irrelevant.
 
-        Nothing is deleted: on MariaDB two who delete and insert the same name deadlock.
+        Nothing is deleted: on MariaDB, two transactions that delete and insert the same name
+        deadlock.
         """
         if not self.named(*name).filter(expires_at__lte=until).update(expires_at=until):
-            self.spend(*name, until=until)
+            self.set_once(*name, until=until)
 
-    def spent_until(self, *names: tuple[str, ...]) -> datetime | None:
-        """The latest until when one of these names is remembered; None if none is."""
+    def latest_expiry(self, *names: tuple[str, ...]) -> datetime | None:
+        """Return the latest expiry among the marks of these names; None if none is set."""
         found = self.filter(digest__in=[_digest(name) for name in names])
         return found.aggregate(latest=models.Max("expires_at"))["latest"]
 
-    def give_back(self, *name: str) -> None:
-        """Let a token be presented again: nothing came of it."""
+    def clear(self, *name: str) -> None:
+        """Delete a mark, so that it can be set again."""
         self.named(*name).delete()
 
     def named(self, *name: str) -> models.QuerySet["ExpiringMark"]:
-        """The one of this name, if it was spent; for a query that asks for more than that."""
+        """Return the queryset of one mark, for use inside another query."""
         return self.filter(digest=_digest(name))
 
 
 class ExpiringMark(models.Model):
-    """A token that must not be accepted again. Only a digest of its name is kept."""
+    """A fact that matters until `expires_at`. Only a digest of its name is stored."""
 
     digest = models.CharField(max_length=64, unique=True)
     expires_at = models.DateTimeField(db_index=True)
@@ -65,6 +65,5 @@ class ExpiringMark(models.Model):
 
 
 def _digest(name: tuple[str, ...]) -> str:
-    # JSON can carry half of a surrogate pair, and a name may come from a token that nobody
-    # has verified yet.
+    # JSON can carry half of a surrogate pair, and the name may come from an unverified token.
     return hashlib.sha256("\0".join(name).encode(errors="surrogatepass")).hexdigest()

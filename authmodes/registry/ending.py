@@ -71,7 +71,7 @@ def latest_revocation_of(user: Any) -> str:
 
     Kept for as long as a login may wait at one of allauth's stages (`ACCOUNT_LOGIN_TIMEOUT`).
     """
-    until = ExpiringMark.objects.spent_until(("ended_user", str(user.pk)))
+    until = ExpiringMark.objects.latest_expiry(("ended_user", str(user.pk)))
     return until.isoformat() if until else ""
 
 
@@ -79,7 +79,7 @@ def _end_pending(user: Any) -> None:
     """End what has no row yet: one-time codes, and logins that wait at a stage."""
     cancel_authorization_codes(user=user)
     until = timezone.now() + timedelta(seconds=app_settings.LOGIN_TIMEOUT)
-    ExpiringMark.objects.note("ended_user", str(user.pk), until=until)
+    ExpiringMark.objects.extend("ended_user", str(user.pk), until=until)
 
 
 def revoke_all(

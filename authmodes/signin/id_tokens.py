@@ -53,7 +53,7 @@ def used_once(id_token: str) -> Iterator[dict[str, Any]]:
     try:
         yield claims
     except BaseException:
-        ExpiringMark.objects.give_back("id_token", receipt.digest)
+        ExpiringMark.objects.clear("id_token", receipt.digest)
         raise
 
 
@@ -78,7 +78,7 @@ def use_up(receipt: Receipt) -> bool:
 
 def _spend(receipt: Receipt) -> bool:
     until = session_state.to_datetime(receipt.until)
-    return ExpiringMark.objects.spend("id_token", receipt.digest, until=until)
+    return ExpiringMark.objects.set_once("id_token", receipt.digest, until=until)
 
 
 def read(id_token: str) -> tuple[dict[str, Any], datetime]:

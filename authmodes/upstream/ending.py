@@ -129,9 +129,9 @@ def _note(provider: Provider, names: Names, issued_at: datetime) -> None:
     moments = {ENDED: timezone.now(), ISSUED: issued_at.replace(microsecond=0)}
     for name in names:
         for kind, moment in moments.items():
-            ExpiringMark.objects.note(kind, provider.sub_id, *name, until=moment + KEPT)
+            ExpiringMark.objects.extend(kind, provider.sub_id, *name, until=moment + KEPT)
 
 
 def _noted(kind: str, provider: str, names: Names) -> datetime | None:
-    until = ExpiringMark.objects.spent_until(*((kind, provider, *name) for name in names))
+    until = ExpiringMark.objects.latest_expiry(*((kind, provider, *name) for name in names))
     return None if until is None else until - KEPT

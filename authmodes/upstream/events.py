@@ -67,7 +67,7 @@ def _act_once(
     # Used up together with what comes of it: whatever goes wrong, a process that is killed
     # included, the provider may send it again.
     with transaction.atomic():
-        if not ExpiringMark.objects.spend(*name, until=issued_at + MAX_AGE + LEEWAY):
+        if not ExpiringMark.objects.set_once(*name, until=issued_at + MAX_AGE + LEEWAY):
             raise UpstreamTokenRefused("The token was used before.")
         return sum(
             _act(provider, kind, event, subjects.get(kind, ""), issued_at)

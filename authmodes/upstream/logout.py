@@ -39,7 +39,7 @@ def _act_once(provider: Provider, message: Message, issuer: Issuer) -> int:
     # Used up together with what comes of it: whatever goes wrong, a process that is killed
     # included, the provider may send it again.
     with transaction.atomic():
-        if not ExpiringMark.objects.spend(*name, until=message.moment("exp") + LEEWAY):
+        if not ExpiringMark.objects.set_once(*name, until=message.moment("exp") + LEEWAY):
             raise UpstreamTokenRefused("The token was used before.")
         return _end(provider, message)
 
