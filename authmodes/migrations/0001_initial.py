@@ -95,7 +95,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         default=authmodes.models.machine_client.new_client_id,
                         editable=False,
-                        help_text="Public name of this client. It identifies and is no credential.",
+                        help_text="Public name of this client. It is not a credential.",
                         max_length=100,
                         unique=True,
                         verbose_name="client id",
@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                 (
                     "scopes",
                     models.CharField(
-                        help_text="What it may ask for, separated by spaces.",
+                        help_text="The scopes that the client may request, separated by spaces.",
                         max_length=1000,
                         validators=[authmodes.models.machine_client.validate_scopes],
                         verbose_name="scopes",
@@ -212,7 +212,7 @@ class Migration(migrations.Migration):
                     models.UUIDField(
                         default=uuid.uuid4,
                         editable=False,
-                        help_text="Public name of this login session. It identifies and is no credential.",
+                        help_text="Public name of this login session. It is not a credential.",
                         unique=True,
                         verbose_name="sid",
                     ),

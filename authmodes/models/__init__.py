@@ -1,4 +1,4 @@
-"""The tables and how to query them."""
+"""The tables, one file for each, and how to query them."""
 
 from .authentication_context import AuthenticationContext
 from .authorization_code import AuthorizationCode

@@ -1,8 +1,8 @@
-"""How and when a user authenticated: the value, and the columns of the rows that keep it."""
+"""How and when a user authenticated: the value, and its columns in the tables that store it."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 from django.db import models
 from django.utils import timezone
@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 class AuthenticationContext:
     """How and when a user authenticated (OpenID Connect's `amr` and `auth_time`).
 
-    `amr` is space-separated, as it is stored. `authenticated_at` is None where it is unknown.
+    `amr` is space-separated, as it is stored. `authenticated_at` is None if it is unknown.
     """
 
     method: str = ""
@@ -24,12 +24,8 @@ class AuthenticationContext:
     authenticated_at: datetime | None = field(default_factory=timezone.now)
 
     def as_fields(self) -> dict[str, Any]:
-        """Return the values by the names that the models give them."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
-
-    @classmethod
-    def of(cls, row: "AuthenticationContextModel") -> Self:
-        return cls(**{each.name: getattr(row, each.name) for each in fields(cls)})
+        """Return the values by the names of the model fields that store them."""
+        return asdict(self)
 
 
 class AuthenticationContextModel(models.Model):
@@ -38,7 +34,7 @@ class AuthenticationContextModel(models.Model):
     method = models.CharField(_("method"), max_length=40, default="")
     provider = models.CharField(_("provider"), max_length=200, default="")
     provider_uid = models.CharField(_("provider uid"), max_length=255, default="")
-    # The provider's own name of its session (OpenID Connect's `sid`), for a logout from there.
+    # The provider's name of its session (OpenID Connect's `sid`), for back-channel logout.
     provider_sid = models.CharField(max_length=255, default="", editable=False)
     amr = models.CharField(
         _("authentication methods"),
@@ -46,7 +42,7 @@ class AuthenticationContextModel(models.Model):
         default="",
         help_text=_("Space-separated values of RFC 8176, as in the tokens' amr claim."),
     )
-    # Not `created_at`: an adopted login begins without any authentication that we saw.
+    # Not `created_at`: an adopted Django session begins without an authentication that we saw.
     authenticated_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
@@ -54,4 +50,5 @@ class AuthenticationContextModel(models.Model):
 
     @property
     def authentication_context(self) -> AuthenticationContext:
-        return AuthenticationContext.of(self)
+        names = [each.name for each in fields(AuthenticationContext)]
+        return AuthenticationContext(**{name: getattr(self, name) for name in names})

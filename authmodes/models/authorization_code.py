@@ -1,4 +1,4 @@
-"""One-time codes on their way to a client; `signin.authorization_code` writes them."""
+"""Authorization codes that were issued; `signin.authorization_code` writes them."""
 
 from django.conf import settings
 from django.db import models
@@ -9,10 +9,9 @@ from .managers import PrimaryManager
 
 
 class AuthorizationCode(AuthenticationContextModel):
-    """A browser login on its way to a client that will hold the tokens.
+    """The one-time code that carries a browser login to an app (RFC 6749, 4.1; RFC 7636).
 
-    Only the digest of the code is kept (RFC 6749, 10.5 asks for codes that cannot be
-    guessed; a digest means that the table cannot be used either).
+    Only a digest of the code is stored, so the table cannot be used to sign in.
     """
 
     digest = models.CharField(max_length=64, unique=True)

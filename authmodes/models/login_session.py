@@ -1,13 +1,11 @@
-"""The one row of every login and how to query it; `registry` writes it."""
+"""The row of every login and how to query it; `registry` writes it."""
 
 import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-import ua_parser
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -18,24 +16,23 @@ from .authentication_context import AuthenticationContextModel
 from .managers import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
-# How much of it is looked at to name a client; the rules are many, and search all of it.
-NAMED_LENGTH = 256
+# How much of a user agent is parsed for a label: there are many rules, and each searches it all.
+LABEL_INPUT_LENGTH = 256
 SLOW_REQUEST = timedelta(minutes=5)
 
 
 def client_label(user_agent: str) -> str:
-    """Name a client for people, such as "Chrome on macOS". Never decide anything by it."""
-    parsed = ua_parser.parse(user_agent[:NAMED_LENGTH])
+    """Describe a client for display, such as "Chrome on macOS". Never decide anything by it."""
+    # It compiles its rules when it is imported, and only pages and mails need a label.
+    import ua_parser
+
+    parsed = ua_parser.parse(user_agent[:LABEL_INPUT_LENGTH])
     browser = parsed.user_agent.family if parsed.user_agent else ""
     system = parsed.os.family.replace("Mac OS X", "macOS") if parsed.os else ""
     if browser and system:
         return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
     # Command-line clients and apps have no browser family: "my-app/1.2 (…)" is "my-app".
     return browser or system or user_agent.split("/")[0][:40] or gettext("Unknown client")
-
-
-# `Mode.BOTH` is a setting: a login session has one of the two.
-MODE_CHOICES = [(Mode.SESSION, _("session")), (Mode.JWT, _("jwt"))]
 
 
 class EndReason(models.TextChoices):
@@ -53,78 +50,77 @@ class EndReason(models.TextChoices):
 
 
 class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
-    """Login sessions by what has become of them."""
+    """Login sessions by their status."""
 
     def active(self) -> "LoginSessionQuerySet":
-        """Neither ended nor past their absolute end."""
+        """Neither ended nor past their absolute lifetime."""
         return self.filter(ended_at__isnull=True, expires_at__gt=timezone.now())
 
     def ended(self) -> "LoginSessionQuerySet":
         return self.filter(ended_at__isnull=False)
 
     def expired(self) -> "LoginSessionQuerySet":
-        """Past their absolute end, and nobody has ended them yet."""
+        """Past their absolute lifetime, but not ended yet."""
         return self.filter(ended_at__isnull=True, expires_at__lte=timezone.now())
 
-    def lapsed(self) -> "LoginSessionQuerySet":
-        """Not ended and not past their absolute end, but unused for longer than they may be."""
-        now = timezone.now()
-        unused = models.Q(
-            session_key__isnull=True,
-            issued_at__lt=now - simple_jwt().REFRESH_TOKEN_LIFETIME,
-        )
+    def idle(self) -> "LoginSessionQuerySet":
+        """Active, but unused for longer than the idle timeout or the refresh token's lifetime."""
+        idle = _has_idle_refresh_token() & models.Q(session_key__isnull=True)
         if conf.IDLE_TIMEOUT is not None:
-            unused |= models.Q(last_seen_at__lt=now - conf.IDLE_TIMEOUT)
-        return self.active().alias(issued_at=Coalesce("rotated_at", "created_at")).filter(unused)
+            idle |= models.Q(last_seen_at__lt=timezone.now() - conf.IDLE_TIMEOUT)
+        return self.active().filter(idle)
 
-    def by_cookie_alone(self) -> "LoginSessionQuerySet":
-        """Active, and of no use once their Django session is gone from its store.
+    def cookie_only(self) -> "LoginSessionQuerySet":
+        """Active, and unusable once their Django session is missing from its store.
 
-        Without those seen a moment ago: a request of theirs may be changing the key.
+        Logins that were seen recently are left out: a request may be changing their key.
         """
-        now = timezone.now()
-        no_tokens = models.Q(refresh_token__isnull=True) | models.Q(
-            issued_at__lt=now - simple_jwt().REFRESH_TOKEN_LIFETIME
+        seen_recently = policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT) + SLOW_REQUEST
+        return self.active().filter(
+            models.Q(refresh_token__isnull=True) | _has_idle_refresh_token(),
+            session_key__isnull=False,
+            last_seen_at__lt=timezone.now() - seen_recently,
         )
-        seen_lately = policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT) + SLOW_REQUEST
-        return (
-            self.active()
-            .alias(issued_at=Coalesce("rotated_at", "created_at"))
-            .filter(no_tokens, session_key__isnull=False, last_seen_at__lt=now - seen_lately)
-        )
-
-    def by_sid(self, sid: uuid.UUID) -> "LoginSession | None":
-        """The one of this sid; unlike `first()` it asks for no order."""
-        return next(iter(self.filter(sid=sid)), None)
 
     def for_user(self, user: Any) -> "LoginSessionQuerySet":
         return self.filter(user=user)
 
-    def for_credential(self) -> "LoginSessionQuerySet":
-        """All that judging a credential needs, in one query.
+    def by_sid(self, sid: uuid.UUID) -> "LoginSession | None":
+        """Return the one with this `sid`. Unlike `first()`, this does not sort."""
+        return next(iter(self.filter(sid=sid)), None)
 
-        A `BlacklistedToken` made by `bulk_create` sends no signal, so the blacklist is
-        asked here and not only listened to.
+    def for_credential(self) -> "LoginSessionQuerySet":
+        """Load everything that validating a credential needs in one query.
+
+        A `BlacklistedToken` made by `bulk_create` sends no signal, so the blacklist is read
+        here as well.
         """
-        blacklisted = models.Q(refresh_token__blacklistedtoken__isnull=False)
-        return self.select_related("user").annotate(
-            is_blacklisted=models.ExpressionWrapper(blacklisted, models.BooleanField())
-        )
+        is_listed = models.Q(refresh_token__blacklistedtoken__isnull=False)
+        # A dict, because django-stubs rejects the annotation of a name that the model declares.
+        annotations = {"is_blacklisted": models.ExpressionWrapper(is_listed, models.BooleanField())}
+        return self.select_related("user").annotate(**annotations)
+
+
+def _has_idle_refresh_token() -> models.Q:
+    limit = timezone.now() - simple_jwt().REFRESH_TOKEN_LIFETIME
+    return models.Q(rotated_at__lt=limit) | models.Q(rotated_at=None, created_at__lt=limit)
 
 
 class LoginSession(AuthenticationContextModel):
     """One sign-in by one user on one client, in either mode.
 
-    `ended_at` is the truth about whether it still counts; the Django session and
-    simplejwt's blacklist are mirrors of it.
+    `ended_at` is the truth; the Django session and simplejwt's blacklist are mirrors of it.
     """
+
+    # Set by `for_credential()` alone.
+    is_blacklisted: bool
 
     sid = models.UUIDField(
         _("sid"),
         default=uuid.uuid4,
         unique=True,
         editable=False,
-        help_text=_("Public name of this login session. It identifies and is no credential."),
+        help_text=_("Public name of this login session. It is not a credential."),
     )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -132,7 +128,10 @@ class LoginSession(AuthenticationContextModel):
         on_delete=models.CASCADE,
         related_name="login_sessions",
     )
-    mode = models.CharField(_("mode"), max_length=10, choices=MODE_CHOICES)
+    # `Mode.BOTH` is a setting: a login session has one of the two.
+    mode = models.CharField(
+        _("mode"), max_length=10, choices=[(Mode.SESSION, _("session")), (Mode.JWT, _("jwt"))]
+    )
     # A credential: used to delete the Django session, never shown.
     session_key = models.CharField(max_length=128, unique=True, null=True, editable=False)  # noqa: DJ001
     refresh_token = models.OneToOneField(
@@ -195,7 +194,7 @@ class LoginSession(AuthenticationContextModel):
 
     @property
     def auth_time(self) -> int:
-        """OpenID Connect's claim: when the user proved who they are, 0 if nobody can tell."""
+        """The claim of OpenID Connect: when the user authenticated, 0 if that is unknown."""
         return int(self.authenticated_at.timestamp()) if self.authenticated_at else 0
 
     @property

@@ -1,8 +1,9 @@
-"""Programs that sign in without a user, and their secrets; `machines` writes them."""
+"""Machine clients and their secrets; `machines` writes them."""
 
 import re
 import secrets
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -18,17 +19,17 @@ SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
 
 
 def new_client_id() -> str:
-    """A public name; the prefix keeps it apart from any user's id in `sub` (RFC 9068, 5)."""
+    """Make a public name; its prefix cannot be a user id in `sub` (RFC 9068, 5)."""
     return f"client-{secrets.token_hex(16)}"
 
 
 def split_scopes(text: str) -> list[str]:
-    """The scopes of a text, each once. Raises `ValidationError` for what cannot be one."""
+    """Return the scopes in a text, each once. Raises `ValidationError` for an invalid scope."""
     scopes = list(dict.fromkeys(text.split()))
     for scope in scopes:
         if not SCOPE.match(scope):
             raise ValidationError(
-                _('A scope is made of visible ASCII characters other than “"” and “\\”.')
+                _('A scope may contain visible ASCII characters other than “"” and “\\”.')
             )
     return scopes
 
@@ -37,10 +38,28 @@ def validate_scopes(text: str) -> None:
     split_scopes(text)
 
 
-class MachineClient(models.Model):
-    """A program that exchanges a secret for short access tokens; no user is behind it.
+class _Expirable(models.Model):
+    """What `expires_at` and `revoked_at` say about a row."""
 
-    `revoked_at` is final; `expires_at` may be moved.
+    expires_at: Any
+    revoked_at: Any
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
+
+    @property
+    def is_active(self) -> bool:
+        return self.revoked_at is None and not self.is_expired
+
+
+class MachineClient(_Expirable):
+    """A program that exchanges a secret for short-lived access tokens, without a user.
+
+    `revoked_at` is final; `expires_at` may be changed.
     """
 
     client_id = models.CharField(
@@ -49,14 +68,14 @@ class MachineClient(models.Model):
         unique=True,
         default=new_client_id,
         editable=False,
-        help_text=_("Public name of this client. It identifies and is no credential."),
+        help_text=_("Public name of this client. It is not a credential."),
     )
     name = models.CharField(_("name"), max_length=100)
     scopes = models.CharField(
         _("scopes"),
         max_length=1000,
         validators=[validate_scopes],
-        help_text=_("What it may ask for, separated by spaces."),
+        help_text=_("The scopes that the client may request, separated by spaces."),
     )
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(
@@ -84,24 +103,16 @@ class MachineClient(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def is_expired(self) -> bool:
-        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
 
-    @property
-    def is_active(self) -> bool:
-        return self.revoked_at is None and not self.is_expired
+class MachineClientSecret(_Expirable):
+    """A secret of a machine client, which has two of them during a rotation.
 
-
-class MachineClientSecret(models.Model):
-    """One of the secrets of a machine client: during a rotation it has two.
-
-    A plain SHA-256: the secret is 256 random bits, which nobody can try out, so the slow
-    hash that a guessable password needs would only make each token dear.
+    The digest is a plain SHA-256: 256 random bits cannot be guessed, so the slow hash that a
+    password needs would only make each token expensive.
     """
 
     client = models.ForeignKey(MachineClient, on_delete=models.CASCADE, related_name="secrets")
-    # Named by the tokens that it was exchanged for; public, like the `sid` of a login.
+    # The claim of the tokens that the secret was exchanged for; public, like a `sid`.
     secret_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     created_at = models.DateTimeField(default=timezone.now)
@@ -117,12 +128,3 @@ class MachineClientSecret(models.Model):
 
     def __str__(self) -> str:
         return f"machine client secret {self.pk}"
-
-    @property
-    def is_expired(self) -> bool:
-        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it may be exchanged now, its client's state left aside."""
-        return self.revoked_at is None and not self.is_expired

@@ -1,4 +1,4 @@
-"""Reads rows from where they are written, whatever a router says of reading."""
+"""The manager of our tables: it reads from the database that a router names for writing."""
 
 from typing import TypeVar
 
@@ -8,10 +8,10 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class PrimaryManager(models.Manager[Row]):
-    """For rows by which a login is judged: a replica tells what was true a moment ago.
+    """Never reads from a replica, which may be behind.
 
-    Behind a router such as that of Django's documentation, a login that was revoked would
-    pass until the replica has caught up, and a transaction not see its own writes.
+    With a router such as the one in Django's documentation, a revoked login would otherwise
+    be accepted until the replica has caught up, and a transaction would miss its own writes.
     """
 
     def get_queryset(self) -> models.QuerySet[Row]:

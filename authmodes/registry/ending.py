@@ -100,12 +100,12 @@ def revoke_all(
     return count
 
 
-def end_without_session(login_sessions: LoginSessionQuerySet) -> int:
+def end_without_django_session(login_sessions: LoginSessionQuerySet) -> int:
     """End those whose cookie has run out; return how many that were.
 
     Only the store knows how long a cookie lives: pages may set an expiry of their own.
     """
-    candidates = login_sessions.by_cookie_alone().order_by("pk")
+    candidates = login_sessions.cookie_only().order_by("pk")
     count, last = 0, 0
     while batch := list(candidates.filter(pk__gt=last).values_list("pk", "session_key")[:BATCH]):
         gone = session_store.find_missing([key for _, key in batch if key])

@@ -16,7 +16,7 @@ from ..models import (
     MachineClient,
     MachineClientSecret,
 )
-from .ending import BATCH, end_without_session, revoke_all
+from .ending import BATCH, end_without_django_session, revoke_all
 
 
 def prune() -> int:
@@ -28,8 +28,8 @@ def prune() -> int:
     """
     now = timezone.now()
     revoke_all(LoginSession.objects.expired(), EndReason.EXPIRED)
-    revoke_all(LoginSession.objects.lapsed(), EndReason.EXPIRED)
-    end_without_session(LoginSession.objects.all())
+    revoke_all(LoginSession.objects.idle(), EndReason.EXPIRED)
+    end_without_django_session(LoginSession.objects.all())
     AuthorizationCode.objects.filter(expires_at__lt=now).delete()
     ExpiringMark.objects.filter(expires_at__lt=now).delete()
     _prune_machine_clients(now - conf.RETENTION)

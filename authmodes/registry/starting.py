@@ -21,7 +21,7 @@ from ..sessions import store as session_store
 from ..state import request_state
 from ..tokens.jwt import new_jti
 from . import authentication_context, notifications
-from .ending import end_without_session, revoke, revoke_all
+from .ending import end_without_django_session, revoke, revoke_all
 from .validation import logins_of_token_cookies
 
 logger = logging.getLogger("authmodes")
@@ -155,10 +155,10 @@ def _keep_to_limit(login_session: LoginSession) -> None:
         return
     mine = LoginSession.objects.for_user(login_session.user)
     # Whoever may not come back takes no place.
-    revoke_all(mine.lapsed(), EndReason.EXPIRED)
+    revoke_all(mine.idle(), EndReason.EXPIRED)
     surplus = _surplus(login_session, limit)
     # To ask the store costs something, so it is asked where somebody would have to go.
-    if surplus and end_without_session(mine):
+    if surplus and end_without_django_session(mine):
         surplus = _surplus(login_session, limit)
     if not surplus:
         return

@@ -40,7 +40,7 @@ def reason_to_end(login_session: LoginSession, now: datetime) -> EndReason | Non
     state itself, and the limits lie in the session (`cookie_judge.py`).
     """
     user = login_session.user
-    if login_session.is_blacklisted:  # type: ignore[attr-defined]
+    if login_session.is_blacklisted:
         return EndReason.REVOKED
     if not simple_jwt().USER_AUTHENTICATION_RULE(user):
         return EndReason.USER_DISABLED
