@@ -1,4 +1,4 @@
-"""The life of a machine client: made, let in by a secret, given another one, revoked."""
+"""Machine clients: creation, authentication by a secret, rotation of secrets, revocation."""
 
 import hashlib
 import logging
@@ -19,21 +19,20 @@ from ..conf import conf
 from ..models import MachineClient, MachineClientSecret, split_scopes
 
 logger = logging.getLogger("authmodes")
-# How long the old secrets go on when nobody says otherwise: a day to deploy the new one.
+# How long the old secrets stay valid by default: a day to deploy the new one.
 OVERLAP = timedelta(hours=24)
 SECRET_BYTES = 32
-# What either may be made of (RFC 6749, appendix A.1 and A.2). Much less is ever one of ours,
-# and the databases differ in what they make of the rest.
-PLAIN_TEXT = re.compile(r"[\x20-\x7e]{1,100}\Z")
+# The characters of RFC 6749, appendix A.1. Databases compare other characters in different ways.
+CLIENT_ID = re.compile(r"[\x20-\x7e]{1,100}\Z")
 
 
 @sensitive_variables()
 def create(
     name: str, scopes: str, *, expires_at: datetime | None = None
 ) -> tuple[MachineClient, str]:
-    """Make a client; return it and its secret, which is written down nowhere.
+    """Create a client; return it and its secret, which is not stored.
 
-    `scopes` are separated by spaces. Raises `ValidationError` for what cannot be one.
+    `scopes` are separated by spaces. Raises `ValidationError` for an invalid scope.
     """
     with transaction.atomic():
         client = MachineClient.objects.create(
@@ -44,7 +43,7 @@ def create(
 
 @sensitive_variables()
 def add_secret(client: MachineClient) -> str:
-    """Give a client one more secret and return it; only a digest is kept."""
+    """Give a client an additional secret and return it; only a digest is stored."""
     raw_secret = secrets.token_urlsafe(SECRET_BYTES)
     MachineClientSecret.objects.create(client=client, digest=_digest(raw_secret))
     return raw_secret
@@ -54,42 +53,41 @@ def add_secret(client: MachineClient) -> str:
 def rotate(client: MachineClient, overlap: timedelta = OVERLAP) -> str | None:
     """Give a client a new secret; the old ones expire after `overlap`.
 
-    An overlap of zero revokes them, and their tokens with them. Returns None, and changes
-    nothing, if the client was revoked or has expired.
+    An overlap of zero revokes them and their tokens. Returns None and changes nothing if the
+    client was revoked or has expired.
     """
     now = timezone.now()
     with transaction.atomic():
-        # Changes nothing, and takes the lock before anything is read (on SQLite too): of two
-        # rotations at once the second sees the first one's secret, and of one beside a
-        # revocation it is known which came first.
-        active = MachineClient.objects.filter(_not_before(now), pk=client.pk, revoked_at=None)
+        # This update changes nothing. It takes the lock before anything is read (on SQLite too),
+        # so a parallel rotation sees this one's secret, and a parallel revocation waits.
+        active = MachineClient.objects.filter(_expires_after(now), pk=client.pk, revoked_at=None)
         if not active.update(revoked_at=None):
             return None
         old = MachineClientSecret.objects.filter(client=client, revoked_at=None)
         if overlap > timedelta(0):
             end = now + overlap
-            old.filter(_not_before(end)).update(expires_at=end)
+            old.filter(_expires_after(end)).update(expires_at=end)
         else:
-            old.filter(_not_before(now)).update(revoked_at=now)
+            old.filter(_expires_after(now)).update(revoked_at=now)
         raw_secret = add_secret(client)
     logger.info("machine client %s was given a new secret", client.client_id)
     return raw_secret
 
 
 def change(client: MachineClient, names: Iterable[str]) -> bool:
-    """Write these fields of a client; False, and nothing is changed, if it was revoked.
+    """Write these fields of a client; return False and change nothing if it was revoked.
 
-    A `save()` would write the others as they were read, and undo a revocation beside it.
+    A `save()` would write the other fields too, and undo a parallel revocation.
     """
-    open_one = MachineClient.objects.filter(pk=client.pk, revoked_at=None)
-    return bool(open_one.update(revoked_at=None, **{name: getattr(client, name) for name in names}))
+    unrevoked = MachineClient.objects.filter(pk=client.pk, revoked_at=None)
+    return bool(unrevoked.update(revoked_at=None, **{name: getattr(client, name) for name in names}))
 
 
 def revoke(client: MachineClient, *, by: Any = None) -> bool:
-    """End a client, its secrets and its tokens; False if that was done before."""
+    """Revoke a client, its secrets and its tokens; return False if it was revoked before."""
     now = timezone.now()
-    open_one = MachineClient.objects.filter(pk=client.pk, revoked_at=None)
-    if not open_one.update(revoked_at=now, revoked_by=by):
+    unrevoked = MachineClient.objects.filter(pk=client.pk, revoked_at=None)
+    if not unrevoked.update(revoked_at=now, revoked_by=by):
         return False
     client.revoked_at, client.revoked_by = now, by
     logger.info("machine client %s revoked by %s", client.client_id, by.pk if by else None)
@@ -100,28 +98,28 @@ def revoke(client: MachineClient, *, by: Any = None) -> bool:
 def authenticate(
     client_id: str, raw_secret: str, ip_address: str | None
 ) -> MachineClientSecret | None:
-    """The secret that a client presents, with its client; None if it lets nobody in."""
+    """Return the secret that a client presents, with its client; None if it is refused."""
     candidates = _secrets_of(client_id)
     digest = _digest(raw_secret)
     found = None
-    # Somebody unknown is compared as well, so that the answer takes as long.
+    # For an unknown client, one comparison is made as well, so that the answer takes as long.
     for known in [each.digest for each in candidates] or [_digest("")]:
         if constant_time_compare(digest, known):
             found = next((each for each in candidates if each.digest == known), None)
-    refused = _reason_to_refuse(found)
-    if found is None or refused:
-        # Not what was sent: somebody may have put the secret where the name belongs.
+    reason = _reason_to_refuse(found)
+    if found is None or reason:
+        # Never the id that was sent: it may be a secret in the wrong parameter.
         name = candidates[0].client.client_id if candidates else "(unknown)"
-        logger.warning("machine client %s refused: %s, from %s", name, refused, ip_address)
+        logger.warning("machine client %s refused: %s, from %s", name, reason, ip_address)
         return None
-    _note_use(found.client)
+    _touch(found.client)
     return found
 
 
 def _secrets_of(client_id: str) -> list[MachineClientSecret]:
-    sane = client_id if PLAIN_TEXT.match(client_id) else ""
-    rows = MachineClientSecret.objects.filter(client__client_id=sane).select_related("client")
-    # MariaDB takes "A" for "a".
+    wanted = client_id if CLIENT_ID.match(client_id) else ""
+    rows = MachineClientSecret.objects.filter(client__client_id=wanted).select_related("client")
+    # MariaDB compares "A" and "a" as equal.
     return [row for row in rows if row.client.client_id == client_id]
 
 
@@ -137,19 +135,19 @@ def _reason_to_refuse(secret: MachineClientSecret | None) -> str:
     return "the secret has expired" if secret.is_expired else ""
 
 
-def _note_use(client: MachineClient) -> None:
-    """Write down that it was used, no more often than a login is touched."""
+def _touch(client: MachineClient) -> None:
+    """Write `last_used_at`, at most once per touch interval."""
     now = timezone.now()
     last = client.last_used_at
     if last is None or policy.needs_touch(last, conf.TOUCH_INTERVAL, now):
         MachineClient.objects.filter(pk=client.pk).update(last_used_at=now)
 
 
-def _not_before(moment: datetime) -> Q:
-    """What does not expire, or only after this moment."""
+def _expires_after(moment: datetime) -> Q:
+    """Match rows that never expire, or only after this moment."""
     return Q(expires_at=None) | Q(expires_at__gt=moment)
 
 
 def _digest(raw_secret: str) -> str:
-    # JSON can carry half of a surrogate pair, which is no text to encode.
+    # JSON can carry half of a surrogate pair, which strict UTF-8 refuses to encode.
     return hashlib.sha256(raw_secret.encode(errors="surrogatepass")).hexdigest()

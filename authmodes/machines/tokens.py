@@ -1,8 +1,6 @@
-"""The access token of a machine client: what it says, and whether it still counts."""
+"""The access token of a machine client: minting, reading and validating it."""
 
-import uuid
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import Exists
@@ -11,34 +9,29 @@ from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
 from ..conf import simple_jwt
-from ..models import ExpiringMark, MachineClient, MachineClientSecret
+from ..models import ExpiringMark, MachineClientSecret
 from ..tokens import keys
-from ..tokens.jwt import RingToken, read_token, to_epoch
+from ..tokens.jwt import RingToken, read_any, simple_jwt_setting, to_epoch
 
-SPENT = "machine token"
+REVOKED_TOKEN = "machine token"
 
 
 class MachineToken(RingToken):
-    """An access token for nobody: of a kind of its own, so no user's is taken for it.
+    """An access token without a user.
 
-    Nor the other way round, although `sub` may be the claim that names a user elsewhere.
+    Its `token_type` is its own, so that neither it nor a user's token is accepted as the
+    other, although `sub` may be the claim that names a user elsewhere.
     """
 
     token_type = "client_access"
     typ = "at+jwt"
-
-    @property
-    def lifetime(self) -> timedelta:  # type: ignore[override]
-        return simple_jwt().ACCESS_TOKEN_LIFETIME
+    lifetime = simple_jwt_setting("ACCESS_TOKEN_LIFETIME")
 
     def verify(self) -> None:
         super().verify()
-        try:
-            self.secret_id = uuid.UUID(self.payload["secret_id"])
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise TokenError("Token has no secret") from error
-        named = self.payload.get("client_id")
-        if not isinstance(named, str) or not named or self.payload.get("sub") != named:
+        self.secret_id = self.verify_uuid("secret_id")
+        client_id = self.payload.get("client_id")
+        if not isinstance(client_id, str) or not client_id or self.payload.get("sub") != client_id:
             raise TokenError("Token has no client")
         if not isinstance(self.payload.get("scope"), str):
             raise TokenError("Token has no scope")
@@ -58,7 +51,7 @@ class MachineToken(RingToken):
 
 @dataclass(frozen=True)
 class MintedToken:
-    """A token as text; `expires_in` are seconds."""
+    """A token as text, with its lifetime in seconds."""
 
     access: str = field(repr=False)
     expires_in: int
@@ -66,14 +59,12 @@ class MintedToken:
 
 
 def mint(secret: MachineClientSecret, scopes: list[str]) -> MintedToken:
-    """Make a token that ends with its lifetime, its secret or its client: the first of them."""
+    """Make a token that expires no later than its secret and its client."""
     client = secret.client
     now = timezone.now()
     ends = (now + simple_jwt().ACCESS_TOKEN_LIFETIME, client.expires_at, secret.expires_at)
-    issued, expires = (
-        to_epoch(now),
-        to_epoch(min(end for end in ends if end is not None)),
-    )
+    issued = to_epoch(now)
+    expires = to_epoch(min(end for end in ends if end is not None))
     token = MachineToken()
     token.payload.update(
         iat=issued,
@@ -88,37 +79,30 @@ def mint(secret: MachineClientSecret, scopes: list[str]) -> MintedToken:
 
 
 def read(raw_token: Any) -> MachineToken | None:
-    """Verify signature, kind and expiry; None if it is no such token."""
-    try:
-        return read_token(MachineToken, raw_token)
-    except TokenError:
-        return None
+    """Verify signature, kind and expiry; return None for any other token."""
+    return read_any(raw_token, MachineToken)
 
 
 def validate(token: MachineToken) -> list[str] | None:
-    """What the token may do now, None if it counts no more; one query.
+    """Return the scopes that the token has now; None if it is not valid. One query.
 
-    A scope that was taken from the client is taken from its tokens.
+    A scope that was removed from the client is removed from its tokens.
     """
     secret = (
         MachineClientSecret.objects.select_related("client")
-        .annotate(is_spent=Exists(ExpiringMark.objects.named(SPENT, token.jti)))
+        .annotate(is_token_revoked=Exists(ExpiringMark.objects.named(REVOKED_TOKEN, token.jti)))
         .filter(secret_id=token.secret_id)
         .first()
     )
     if secret is None or secret.client.client_id != token.client_id:
         return None
-    if secret.is_spent or not secret.is_active or not secret.client.is_active:
+    if secret.is_token_revoked or not secret.is_active or not secret.client.is_active:
         return None
-    return _still_held(token.scopes, secret.client)
+    held = set(secret.client.scopes.split())
+    return [scope for scope in token.scopes if scope in held]
 
 
 def revoke_token(token: MachineToken) -> None:
-    """End one token (RFC 7009); the client may ask for another."""
+    """Revoke one token (RFC 7009); the client may request another."""
     expires_at = datetime_from_epoch(token["exp"]) + keys.backend().get_leeway()
-    ExpiringMark.objects.set_once(SPENT, token.jti, until=expires_at)
-
-
-def _still_held(scopes: list[str], client: MachineClient) -> list[str]:
-    held = set(client.scopes.split())
-    return [scope for scope in scopes if scope in held]
+    ExpiringMark.objects.set_once(REVOKED_TOKEN, token.jti, until=expires_at)

@@ -16,12 +16,8 @@ from rest_framework.exceptions import AuthenticationFailed
 
 from ..models import ExpiringMark
 from ..sessions import state as session_state
+from ..tokens.keys import ASYMMETRIC_ALGORITHMS
 
-# A public key must never be taken for an HMAC secret (RFC 8725, 3.1).
-ALGORITHMS = {
-    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
-    *("ES256", "ES384", "ES512", "EdDSA"),
-}
 # Of the same issuer and audience there are logout tokens, RFC 9068's access tokens, and
 # Keycloak's, which say in a claim what they are.
 HEADER_TYPES = {"", "jwt", "id_token+jwt"}
@@ -142,7 +138,7 @@ def invalid() -> AuthenticationFailed:
 def _is_id_token(header: dict[str, Any], claims: dict[str, Any]) -> bool:
     subject = claims.get("sub")
     return (
-        str(header.get("alg")) in ALGORITHMS
+        str(header.get("alg")) in ASYMMETRIC_ALGORITHMS
         and isinstance(header.get("kid"), str)
         and "crit" not in header
         and str(header.get("typ") or "").lower() in HEADER_TYPES

@@ -1,6 +1,7 @@
-"""The token cookies: their names, attributes, and nothing about what is in them."""
+"""The token cookies: names and attributes; what the tokens say is not read here."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -10,6 +11,7 @@ from ..conf import Transport, conf
 from ..exceptions import TokenTooLarge
 from .jwt import TokenPair
 
+# Name and value together, in bytes (RFC 6265bis, 5.7).
 COOKIE_MAX = 4096
 
 
@@ -18,12 +20,10 @@ def are_enabled() -> bool:
 
 
 def check_size(pair: TokenPair) -> None:
-    """Raise `TokenTooLarge` for what a browser would drop without a word."""
-    names = (conf.ACCESS_COOKIE_NAME, conf.REFRESH_COOKIE_NAME)
-    if any(
-        len(name) + len(value) > COOKIE_MAX
-        for name, value in zip(names, (pair.access, pair.refresh), strict=True)
-    ):
+    """Raise `TokenTooLarge` for a cookie that a browser would ignore."""
+    access_size = len(conf.ACCESS_COOKIE_NAME) + len(pair.access)
+    refresh_size = len(conf.REFRESH_COOKIE_NAME) + len(pair.refresh)
+    if max(access_size, refresh_size) > COOKIE_MAX:
         raise TokenTooLarge
 
 
@@ -35,26 +35,27 @@ def set_cookies(response: HttpResponseBase, pair: TokenPair) -> None:
 
 
 def clear_cookies(response: HttpResponseBase) -> None:
-    """Take both cookies back, with the attributes they were set with."""
+    """Delete both cookies, by the attributes that they were set with."""
     for name in (conf.ACCESS_COOKIE_NAME, conf.REFRESH_COOKIE_NAME):
         _set_cookie(response, name, "", timedelta(0))
 
 
 def _set_cookie(response: HttpResponseBase, name: str, value: str, age: timedelta) -> None:
+    same_site: Any = conf.COOKIE_SAMESITE
     response.set_cookie(
         name,
         value,
         max_age=max(0, int(age.total_seconds())),
-        # `__Host-` asks for this path and no domain.
+        # The prefix `__Host-` requires this path and no domain.
         path="/",
         secure=conf.COOKIE_SECURE,
         httponly=True,
-        samesite=conf.COOKIE_SAMESITE,  # type: ignore[arg-type]
+        samesite=same_site,
     )
 
 
 def are_sent(request: HttpRequest) -> bool:
-    """Whether the browser holds any of the token cookies."""
+    """Whether the request carries one of the token cookies."""
     return bool(access_token(request) or refresh_token(request))
 
 

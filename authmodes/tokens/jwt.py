@@ -1,9 +1,9 @@
-"""The two JWTs: their claims, and minting them from a login session; nothing is stored here."""
+"""The two JWTs of a login session: claims, minting and reading; nothing is stored here."""
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar, cast
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
@@ -19,8 +19,13 @@ from ..models import LoginSession
 from . import keys
 
 
+def simple_jwt_setting(name: str) -> Any:
+    """Make a property of a setting that simplejwt's own classes read once, at import."""
+    return property(lambda token: getattr(simple_jwt(), name))
+
+
 class RingToken(simplejwt.Token):
-    """A token signed by the key ring, whomever it is for."""
+    """A token that the key ring signs and verifies."""
 
     typ = "JWT"
 
@@ -38,6 +43,13 @@ class RingToken(simplejwt.Token):
         except (TypeError, ValueError, OverflowError, OSError) as error:
             raise TokenError("Token has no usable expiry") from error
 
+    def verify_uuid(self, claim: str) -> uuid.UUID:
+        """Return a claim as a UUID. Raises `TokenError`."""
+        try:
+            return uuid.UUID(self.payload[claim])
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise TokenError(f"Token has no {claim}") from error
+
     def __str__(self) -> str:
         return self.get_token_backend().encode(self.payload, self.typ)
 
@@ -47,7 +59,7 @@ class RingToken(simplejwt.Token):
 
 
 class LoginToken(RingToken):
-    """A token of a login session: with a `sid` and a user."""
+    """A token of a login session: it has a `sid` and a user."""
 
     def verify(self) -> None:
         super().verify()
@@ -56,14 +68,11 @@ class LoginToken(RingToken):
         self.check_login_session()
 
     def check_login_session(self) -> None:
-        # Without a login session nobody could revoke it, so it is none of ours.
-        try:
-            self.sid = uuid.UUID(self.payload["sid"])
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise TokenError("Token has no login session") from error
+        # A token without a login session could not be revoked.
+        self.sid = self.verify_uuid("sid")
 
     def is_of(self, login_session: LoginSession) -> bool:
-        """Whether the token names the login session's user."""
+        """Whether the token names the user of this login session."""
         return str(self.payload[simple_jwt().USER_ID_CLAIM]) == _user_id(login_session)
 
     def __repr__(self) -> str:
@@ -74,24 +83,18 @@ class AccessToken(LoginToken, simplejwt.AccessToken):
     """simplejwt's access token with a `sid`."""
 
     typ = "at+jwt"
-
-    @property
-    def lifetime(self) -> timedelta:  # type: ignore[override]
-        return simple_jwt().ACCESS_TOKEN_LIFETIME
+    lifetime = simple_jwt_setting("ACCESS_TOKEN_LIFETIME")
 
 
 class RefreshToken(LoginToken, simplejwt.RefreshToken):
-    """simplejwt's refresh token with a `sid`; single use, see `registry.rotate`."""
+    """simplejwt's refresh token with a `sid`. It is single use: see `registry.rotation`."""
 
     access_token_class = AccessToken
-
-    @property
-    def lifetime(self) -> timedelta:  # type: ignore[override]
-        return simple_jwt().REFRESH_TOKEN_LIFETIME
+    lifetime = simple_jwt_setting("REFRESH_TOKEN_LIFETIME")
 
     def check_blacklist(self) -> None:
-        # Rotation reads the blacklist in the query that loads the login session, and a
-        # legacy token is blacklisted in the statement that finds out.
+        # Rotation reads the blacklist in the query that loads the login session, and
+        # blacklists a legacy token in the statement that asks whether it is blacklisted.
         return None
 
     @classmethod
@@ -100,18 +103,22 @@ class RefreshToken(LoginToken, simplejwt.RefreshToken):
 
 
 class LegacyRefreshToken(RefreshToken):
-    """A refresh token of simplejwt's own, from before authmodes was installed."""
+    """A refresh token that simplejwt issued before authmodes was installed.
+
+    It has no `sid`. With `AUTHMODES_ACCEPT_LEGACY_REFRESH`, rotation exchanges it for a login
+    session, once.
+    """
 
     def check_login_session(self) -> None:
         if "sid" in self.payload:
-            raise TokenError("Token is of this time")
+            raise TokenError("Token has a login session")
 
     @property
     def expires_at(self) -> datetime:
         return datetime_from_epoch(self.payload["exp"])
 
     def find_user(self) -> Any:
-        """The user it names, None if there is no such user any more."""
+        """Return the user that the token names; None if that user does not exist."""
         jwt_settings = simple_jwt()
         wanted = {jwt_settings.USER_ID_FIELD: self.payload[jwt_settings.USER_ID_CLAIM]}
         try:
@@ -120,7 +127,7 @@ class LegacyRefreshToken(RefreshToken):
             return None
 
     def is_of_password(self, user: Any) -> bool:
-        """Whether the password is still the one of simplejwt's CHECK_REVOKE_TOKEN claim."""
+        """Whether simplejwt's CHECK_REVOKE_TOKEN claim matches the user's password."""
         jwt_settings = simple_jwt()
         if not jwt_settings.CHECK_REVOKE_TOKEN:
             return True
@@ -132,26 +139,34 @@ Kind = TypeVar("Kind", bound=RingToken)
 
 
 def read_token(kind: type[Kind], raw_token: Any) -> Kind:
-    """Verify a token that somebody presents. Raises `TokenError` for whatever is wrong.
+    """Verify a token that a client presents. Raises `TokenError`.
 
-    Never call the class on a client's value yourself: simplejwt takes None for "make me a
-    new one".
+    Never call the class itself with a client's value: simplejwt takes None as the order to
+    make a new token.
     """
     if not isinstance(raw_token, str):
-        raise TokenError("Token is no text")
-    return kind(raw_token)  # type: ignore[arg-type]
+        raise TokenError("Token is not a string")
+    return kind(cast(Any, raw_token))
+
+
+def read_any(raw_token: Any, *kinds: type[Kind]) -> Kind | None:
+    """Verify a token of one of several kinds; return None if it is none of them."""
+    for kind in kinds:
+        try:
+            return read_token(kind, raw_token)
+        except TokenError:
+            continue
+    return None
 
 
 def read_legacy_token(raw_token: Any) -> LegacyRefreshToken | None:
-    try:
-        return read_token(LegacyRefreshToken, raw_token)
-    except TokenError:
-        return None
+    """Return a legacy refresh token; None for other tokens, and where none is accepted."""
+    return read_any(raw_token, LegacyRefreshToken) if conf.ACCEPT_LEGACY_REFRESH else None
 
 
 @dataclass(frozen=True)
 class TokenPair:
-    """Both tokens of a login session, as text; `expires_at` are aware datetimes."""
+    """Both tokens of a login session, as text, with aware datetimes of their expiry."""
 
     login_session: LoginSession
     access: str
@@ -168,10 +183,10 @@ def new_jti() -> str:
 
 
 def mint(login_session: LoginSession) -> TokenPair:
-    """Make the pair that belongs to the row as it is.
+    """Make both tokens of a login session that was started with mode "jwt".
 
-    The refresh token is a function of the row, so whoever lost the answer of a rotation
-    is given the same successor again without its being stored anywhere.
+    The refresh token is a function of the row. A client that lost the answer of a rotation
+    is therefore given the same successor again, although no token is stored.
     """
     now = timezone.now()
     access_expires_at = min(now + simple_jwt().ACCESS_TOKEN_LIFETIME, login_session.expires_at)
@@ -184,23 +199,14 @@ def mint(login_session: LoginSession) -> TokenPair:
     )
 
 
-def refresh_deadline(login_session: LoginSession) -> datetime:
-    """When the current refresh token stops working unless it is used before."""
-    return policy.refresh_deadline(
-        login_session.refreshed_at,
-        simple_jwt().REFRESH_TOKEN_LIFETIME,
-        conf.IDLE_TIMEOUT,
-        login_session.expires_at,
-    )
-
-
 def _mint_access(login_session: LoginSession, now: datetime, expires_at: datetime) -> str:
     token = AccessToken()
     extra = conf.CLAIMS
     if extra is not None:
+        # A project adds claims and replaces none.
         token.payload = {**extra(login_session.user, login_session), **token.payload}
-    token.payload.update(_shared_claims(login_session))
-    token.payload.update(iat=to_epoch(now), exp=to_epoch(expires_at), amr=login_session.amr.split())
+    token.payload.update(_shared_claims(login_session, now, expires_at))
+    token.payload["amr"] = login_session.amr.split()
     return str(token)
 
 
@@ -209,20 +215,22 @@ def _mint_refresh(login_session: LoginSession) -> str:
     assert outstanding is not None
     token = RefreshToken()
     token.payload[simple_jwt().JTI_CLAIM] = outstanding.jti
-    token.payload.update(_shared_claims(login_session))
     token.payload.update(
-        iat=to_epoch(login_session.refreshed_at), exp=to_epoch(login_session.expires_at)
+        _shared_claims(login_session, login_session.refreshed_at, login_session.expires_at)
     )
     return str(token)
 
 
-def _shared_claims(login_session: LoginSession) -> dict[str, Any]:
-    jwt_settings = simple_jwt()
+def _shared_claims(
+    login_session: LoginSession, issued_at: datetime, expires_at: datetime
+) -> dict[str, Any]:
     return {
-        # simplejwt writes the id as text, and RFC 7519 wants `sub` to be one.
-        jwt_settings.USER_ID_CLAIM: _user_id(login_session),
+        # simplejwt writes the id as text, and RFC 7519 requires `sub` to be one.
+        simple_jwt().USER_ID_CLAIM: _user_id(login_session),
         "sid": str(login_session.sid),
         "auth_time": login_session.auth_time,
+        "iat": to_epoch(issued_at),
+        "exp": to_epoch(expires_at),
     }
 
 
@@ -232,3 +240,13 @@ def _user_id(login_session: LoginSession) -> str:
 
 def to_epoch(moment: datetime) -> int:
     return int(moment.timestamp())
+
+
+def refresh_deadline(login_session: LoginSession) -> datetime:
+    """Return when the current refresh token stops working if it is not used."""
+    return policy.refresh_deadline(
+        login_session.refreshed_at,
+        simple_jwt().REFRESH_TOKEN_LIFETIME,
+        conf.IDLE_TIMEOUT,
+        login_session.expires_at,
+    )

@@ -1,4 +1,4 @@
-"""The key ring: signs and verifies tokens; what the claims mean is not its concern."""
+"""The key ring: it signs and verifies tokens, and does not interpret their claims."""
 
 import base64
 import hashlib
@@ -17,30 +17,38 @@ from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendE
 
 from ..conf import conf, simple_jwt
 
-# Far above any token of ours, far below what would be worth parsing for an attacker.
+# The key type of each algorithm with a public key. Foreign tokens are accepted with these alone:
+# with an HMAC, everybody who knows the public key could sign (RFC 8725, 2.1).
+ASYMMETRIC_ALGORITHMS = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
+    **dict.fromkeys(("ES256", "ES384", "ES512"), "EC"),
+    "EdDSA": "OKP",
+}
+# No token of ours is as long, and nothing longer is parsed.
 MAX_LENGTH = 16_384
 COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key with the only algorithm it may be used with (RFC 8725, 3.1)."""
+    """One key with the only algorithm that it may be used with (RFC 8725, 3.1).
+
+    `names` are the `kid` values that it is accepted under: a key pair without a `kid` is
+    named by its thumbprint, and keeps that name when it is given one. An HMAC secret has no
+    public part and therefore no `jwk`.
+    """
 
     algorithm: str
     signing: Any = field(repr=False)
     verifying: Any = field(repr=False)
-    kid: str | None = None
-    thumbprint: str | None = None
-
-    @property
-    def names(self) -> set[str | None]:
-        """What a header may call it: a key pair that gets a kid was known by its thumbprint."""
-        return {self.kid, self.thumbprint} - {None}
+    kid: str | None
+    names: frozenset[str]
+    jwk: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
 class KeySettings:
-    """One key as the settings give it, unparsed and hashable; a trace does not show it."""
+    """One key as in the settings: not parsed, hashable, and hidden in a traceback."""
 
     kid: str | None
     algorithm: str
@@ -49,11 +57,11 @@ class KeySettings:
 
 
 class RingBackend(TokenBackend):
-    """simplejwt's backend over several keys: the first signs, every one verifies."""
+    """simplejwt's backend with several keys: the first one signs, all of them verify."""
 
     def __init__(self, ring: tuple[Key, ...], **options: Any) -> None:
         first = ring[0]
-        # simplejwt's own key preparation is not used: each key here is prepared already.
+        # Without keys: simplejwt would prepare them, and these are prepared already.
         super().__init__(first.algorithm, **options)
         self.ring = ring
 
@@ -72,7 +80,7 @@ class RingBackend(TokenBackend):
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         """Verify a token and return its claims.
 
-        Raises `TokenBackendError` for whatever is wrong with it, and nothing else.
+        Raises `TokenBackendError`, whatever is wrong with the token.
         """
         try:
             return self._decode(token, verify)
@@ -86,7 +94,7 @@ class RingBackend(TokenBackend):
         _check_form(text)
         header = jwt.get_unverified_header(text)
         if "crit" in header:
-            # We know no extension, so we must refuse those that insist (RFC 7515, 4.1.11).
+            # A critical extension must be understood, and we support none (RFC 7515, 4.1.11).
             raise jwt.InvalidTokenError("crit")
         candidates = self._candidates(header)
         if not candidates:
@@ -99,7 +107,7 @@ class RingBackend(TokenBackend):
         return self._verify(text, candidates[-1], verify)
 
     def _candidates(self, header: dict[str, Any]) -> list[Key]:
-        # Only the ring decides what a header may name: never `jku`, `x5u` or `jwk`.
+        # Keys come from the ring alone, never from the header's `jku`, `x5u` or `jwk`.
         kid = header.get("kid")
         return [
             key
@@ -115,7 +123,7 @@ class RingBackend(TokenBackend):
             audience=self.audience,
             issuer=self.issuer,
             leeway=self.get_leeway(),
-            # `iat` in the future only says that two of our servers disagree about the time.
+            # An `iat` in the future only shows that the clocks of two servers differ.
             options={
                 "verify_signature": verify,
                 "verify_aud": verify and self.audience is not None,
@@ -125,10 +133,7 @@ class RingBackend(TokenBackend):
 
 
 def backend() -> RingBackend:
-    """The backend for the settings as they are now.
-
-    Raises `ImproperlyConfigured` for keys that cannot be what they are said to be.
-    """
+    """Return the backend for the current settings. Raises `ImproperlyConfigured`."""
     jwt_settings = simple_jwt()
     return _backend(
         _ring_settings(),
@@ -140,8 +145,14 @@ def backend() -> RingBackend:
 
 
 def jwks() -> dict[str, list[dict[str, Any]]]:
-    """The public keys as a JWK set (RFC 7517, 5); HMAC secrets have no public part."""
-    return {"keys": [jwk for key in backend().ring if (jwk := _public_jwk(key)) is not None]}
+    """Return the public keys as a JWK set (RFC 7517, 5)."""
+    return {
+        "keys": [
+            {**key.jwk, "use": "sig", "alg": key.algorithm, "kid": key.kid}
+            for key in backend().ring
+            if key.jwk is not None
+        ]
+    }
 
 
 def _ring_settings() -> tuple[KeySettings, ...]:
@@ -151,8 +162,8 @@ def _ring_settings() -> tuple[KeySettings, ...]:
     jwt_settings = simple_jwt()
     algorithm = jwt_settings.ALGORITHM
     if "SIGNING_KEY" not in (getattr(settings, "SIMPLE_JWT", None) or {}):
-        # simplejwt falls back to SECRET_KEY but read it at import; we also honour its
-        # fallbacks, so that rotating it logs nobody out.
+        # simplejwt falls back to SECRET_KEY, and reads it at import. The fallbacks verify as
+        # well, so that SECRET_KEY can be rotated without ending logins.
         secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
         return tuple(KeySettings(None, algorithm, secret, secret) for secret in secrets)
     signing = jwt_settings.SIGNING_KEY
@@ -174,7 +185,7 @@ def _from_entry(entry: Mapping[str, str]) -> KeySettings:
 def _backend(
     ring: tuple[KeySettings, ...], audience: Any, issuer: Any, leeway: Any, encoder: Any
 ) -> RingBackend:
-    # Preparing a key parses PEM; the cache is keyed by every setting that it depends on.
+    # Cached because preparing a key parses PEM; the arguments are all it depends on.
     prepared = tuple(_prepare(entry) for entry in ring)
     if prepared[0].signing is None:
         raise ImproperlyConfigured("The first signing key must have a private part or a secret.")
@@ -188,7 +199,7 @@ def _backend(
 
 
 def _prepare(entry: KeySettings) -> Key:
-    """Parse a key. An algorithm outside simplejwt's list, such as "none", is no algorithm."""
+    """Parse a key. simplejwt's list of algorithms excludes "none"."""
     if entry.algorithm not in ALLOWED_ALGORITHMS:
         raise ImproperlyConfigured(f"Signing key {entry.kid}: unknown algorithm.")
     prepare = jwt.get_algorithm_by_name(entry.algorithm).prepare_key
@@ -198,34 +209,31 @@ def _prepare(entry: KeySettings) -> Key:
     except (jwt.PyJWTError, ValueError, TypeError) as error:
         # Not the error's own text, which may quote the key.
         raise ImproperlyConfigured(
-            f"Signing key {entry.kid} is no key for {entry.algorithm}."
+            f"Signing key {entry.kid} is not a key for {entry.algorithm}."
         ) from error
     if verifying is None:
         raise ImproperlyConfigured(f"Signing key {entry.kid} has no key.")
     verifying = _public_part(verifying)
-    thumbprint = _thumbprint(entry, verifying)
-    if signing is not None and _thumbprint(entry, _public_part(signing)) != thumbprint:
-        raise ImproperlyConfigured(f"Signing key {entry.kid}: the two parts are no pair.")
-    return Key(entry.algorithm, signing, verifying, entry.kid or thumbprint, thumbprint)
+    jwk = _jwk(entry.algorithm, verifying)
+    if signing is not None and _jwk(entry.algorithm, _public_part(signing)) != jwk:
+        raise ImproperlyConfigured(f"Signing key {entry.kid}: the two parts are not a pair.")
+    thumbprint = _thumbprint(jwk) if jwk is not None else None
+    names = frozenset(name for name in (entry.kid, thumbprint) if name)
+    return Key(entry.algorithm, signing, verifying, entry.kid or thumbprint, names, jwk)
 
 
 def _public_part(key: Any) -> Any:
     return key.public_key() if hasattr(key, "public_key") else key
 
 
-def _public_jwk(key: Key) -> dict[str, Any] | None:
-    if isinstance(key.verifying, bytes):
-        return None
-    to_jwk = jwt.get_algorithm_by_name(key.algorithm).to_jwk
-    jwk = to_jwk(key.verifying, as_dict=True)
-    return {**jwk, "use": "sig", "alg": key.algorithm, "kid": key.kid}
-
-
-def _thumbprint(entry: KeySettings, verifying: Any) -> str | None:
-    """A name for simplejwt's own key pair, which has none (RFC 7638)."""
+def _jwk(algorithm: str, verifying: Any) -> dict[str, Any] | None:
     if isinstance(verifying, bytes):
         return None
-    jwk = jwt.get_algorithm_by_name(entry.algorithm).to_jwk(verifying, as_dict=True)
+    return jwt.get_algorithm_by_name(algorithm).to_jwk(verifying, as_dict=True)
+
+
+def _thumbprint(jwk: Mapping[str, Any]) -> str:
+    """Return the name of a key pair that the settings do not name (RFC 7638)."""
     members = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
     canonical = json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
@@ -236,10 +244,10 @@ def _hashable(value: Any) -> Any:
 
 
 def _check_form(text: str) -> None:
-    """Accept one spelling of a token: compact, canonical base64url, of sane length.
+    """Accept a token in compact serialization and canonical base64url only.
 
-    PyJWT skips characters outside the alphabet, so one signature would cover many texts
-    (RFC 7515, 7.1; RFC 4648, 3.5).
+    PyJWT skips characters outside the alphabet, so one signature would be valid for many
+    texts (RFC 7515, 7.1; RFC 4648, 3.5).
     """
     if len(text) > MAX_LENGTH or not COMPACT_JWS.match(text):
         raise jwt.DecodeError("Not a compact JWS")

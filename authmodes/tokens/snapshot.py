@@ -1,7 +1,7 @@
-"""Which login sessions ended lately: each process keeps its own copy, polled in the background.
+"""Which login sessions ended recently, polled by a background thread of each process.
 
-For `AUTHMODES_ACCESS_TOKEN_CHECK = "snapshot"`: a request is judged without a query. An
-access token lives for minutes, so only logins that ended within its lifetime matter.
+With `AUTHMODES_ACCESS_TOKEN_CHECK = "snapshot"`, access tokens are validated without a query.
+They are short-lived, so only logins that ended within their lifetime matter.
 """
 
 import logging
@@ -17,15 +17,16 @@ from django.utils import timezone
 
 from ..conf import conf, simple_jwt
 from ..models import LoginSession
+from . import keys
 
 logger = logging.getLogger("authmodes")
-# How far each poll looks back beyond the one before. A row is stamped by the clock of the
-# process that ends it and seen when its transaction commits; both may be late.
+# How far a poll looks back beyond the previous one: the clock of the process that ends a login
+# may be wrong, and the row is visible only after the commit.
 OVERLAP = timedelta(seconds=60)
 
 
 class Snapshot:
-    """The `sid` of each login session that ended lately."""
+    """The `sid` of each login session that ended recently."""
 
     def __init__(self) -> None:
         self._reset()
@@ -33,15 +34,15 @@ class Snapshot:
     def has_ended(self, sid: UUID) -> bool:
         """Whether a login session is known to have ended.
 
-        The first call of a process loads the snapshot and raises what the database raises;
-        from then on a database that is away changes nothing: what was known stays known.
+        The first call of a process loads the snapshot and raises any database error. Later
+        the snapshot stays as it is while the database is unavailable.
         """
         if self._thread is None or not self._thread.is_alive():
             self._start()
         return sid in self._ended
 
     def stop(self) -> None:
-        """End the background thread and forget everything."""
+        """Stop the background thread and empty the snapshot."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -76,11 +77,11 @@ class Snapshot:
         try:
             return conf.SNAPSHOT_INTERVAL.total_seconds()
         except ImproperlyConfigured:
-            # A check reports it; this thread must go on.
+            # A check reports it; this thread must not die.
             return 1.0
 
     def _try_poll(self, was_away: bool) -> bool:
-        """Poll once, whatever comes of it; say so in the log when that changes."""
+        """Poll once and return whether it worked; log when that changes."""
         try:
             self._poll()
         except Exception as error:
@@ -94,22 +95,16 @@ class Snapshot:
 
     def _poll(self) -> None:
         now = timezone.now()
-        jwt_settings = simple_jwt()
-        leeway = jwt_settings.LEEWAY
-        if not isinstance(leeway, timedelta):
-            leeway = timedelta(seconds=leeway)
-        # Who ended before this has no access token left that is still good.
-        horizon = now - jwt_settings.ACCESS_TOKEN_LIFETIME - leeway - OVERLAP
+        # Every access token of a login that ended before this has expired.
+        horizon = now - simple_jwt().ACCESS_TOKEN_LIFETIME - keys.backend().get_leeway() - OVERLAP
         since = self._since or horizon
         fresh = LoginSession.objects.filter(ended_at__gte=since).values_list("sid", "ended_at")
         known = {**self._ended, **{sid: at for sid, at in fresh.iterator() if at is not None}}
-        # Replaced as a whole, so that a request never sees half of it.
+        # Replaced as a whole, so that no request sees an incomplete snapshot.
         self._ended = {sid: at for sid, at in known.items() if at >= horizon}
         self._since = now - OVERLAP
 
 
 snapshot = Snapshot()
-
-
-# A forked worker has the copy but not the thread.
+# A forked worker inherits the copy but not the thread.
 os.register_at_fork(after_in_child=snapshot._reset)

@@ -1,4 +1,4 @@
-"""The user of a token that was judged without a query: an id, and the row when it is needed."""
+"""The user of a token that was validated without a query."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ from .jwt import AccessToken
 
 
 class TokenUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at run time
-    """A signed-in user whose id is known; anything else loads the row.
+    """A signed-in user whose id is known; every other attribute loads the row.
 
-    A user who is gone or locked by then is answered with 401.
+    Loading raises `AuthenticationFailed` if the user was deleted or disabled.
     """
 
     is_authenticated = True
@@ -52,13 +52,16 @@ class TokenUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at r
 
 def _load(request: HttpRequest, field: str, user_id: Any) -> Any:
     model = get_user_model()
-    # Should this fail, it is the token that was no good (RFC 6750, 3.1).
-    request_state(request).has_bad_token = True
     try:
         user = model.objects.get(**{field: user_id})
     except (model.DoesNotExist, ValidationError, ValueError, TypeError) as error:
-        raise AuthenticationFailed(_("User not found"), "user_not_found") from error
+        raise refuse_token(request, _("User not found"), "user_not_found") from error
     if not simple_jwt().USER_AUTHENTICATION_RULE(user):
-        raise AuthenticationFailed(_("User is inactive"), "user_inactive")
-    request_state(request).has_bad_token = False
+        raise refuse_token(request, _("User is inactive"), "user_inactive")
     return user
+
+
+def refuse_token(request: HttpRequest, detail: str, code: str) -> AuthenticationFailed:
+    """Return the refusal of an access token; the 401 will say `invalid_token` (RFC 6750, 3.1)."""
+    request_state(request).has_bad_token = True
+    return AuthenticationFailed(detail, code)
