@@ -168,7 +168,7 @@ def replay(past: Past, users: dict[str, User]) -> None:
         request,
         user,
         past.mode,
-        origin=AuthenticationContext(
+        authentication_context=AuthenticationContext(
             method=past.method,
             provider=OIDC_PROVIDER_ID if social else "",
             provider_uid=subject if social else "",

@@ -80,7 +80,9 @@ def change(client: MachineClient, names: Iterable[str]) -> bool:
     A `save()` would write the other fields too, and undo a parallel revocation.
     """
     unrevoked = MachineClient.objects.filter(pk=client.pk, revoked_at=None)
-    return bool(unrevoked.update(revoked_at=None, **{name: getattr(client, name) for name in names}))
+    return bool(
+        unrevoked.update(revoked_at=None, **{name: getattr(client, name) for name in names})
+    )
 
 
 def revoke(client: MachineClient, *, by: Any = None) -> bool:

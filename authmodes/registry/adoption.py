@@ -49,11 +49,11 @@ def adopt(request: HttpRequest, user: Any) -> bool:
         # Not from before us: another version of us wrote it, and there is or was a row.
         return load_existing(request.session)
     # To be seen is no proof: Django sessions may be years old.
-    origin = replace(
+    context = replace(
         authentication_context.read_authentication_context(request, user),
         authenticated_at=authentication_context.last_authenticated_at(request, user),
     )
-    login_session = new_row(request, user, Mode.SESSION, origin)
+    login_session = new_row(request, user, Mode.SESSION, context)
     try:
         with transaction.atomic():
             record_cookie(request, login_session)

@@ -1,7 +1,7 @@
-"""Ends login sessions, brings their mirrors into line, and removes dead rows."""
+"""Ends login sessions and updates their mirrors: the Django session and the blacklist."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from .transactions import retry_on_conflict
 
 logger = logging.getLogger("authmodes")
 BATCH = 500
-# Somebody, or the app itself, wanted the user out. The others are everyday ends.
+# These also cancel the user's authorization codes.
 DELIBERATE = {
     EndReason.REVOKED,
     EndReason.REVOKED_BY_USER,
@@ -28,16 +28,11 @@ DELIBERATE = {
 }
 
 
-def revoke(
-    login_session: LoginSession,
-    reason: str = EndReason.REVOKED,
-    *,
-    by: Any = None,
-) -> bool:
-    """End one login session: cookie, access token and refresh token stop working.
+def revoke(login_session: LoginSession, reason: str = EndReason.REVOKED, *, by: Any = None) -> bool:
+    """End one login session: its cookie, access token and refresh token stop working.
 
-    Returns whether this call ended it; False if it had ended before. `reason` is one of
-    `EndReason`, `by` the user who acted, None for the system.
+    `reason` is an `EndReason`; `by` is the user who acted, None for the system. Returns False
+    if the login session had ended before. Sends `login_session_ended` after the commit.
     """
     ended = _end([login_session.pk], reason, by)
     for row in ended:
@@ -46,88 +41,93 @@ def revoke(
     return bool(ended)
 
 
-def cancel_authorization_codes(**whose: Any) -> None:
-    """Make one-time codes worthless; `whose` are lookups such as `user` or `provider`."""
-    AuthorizationCode.objects.filter(**whose).delete()
-
-
 def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -> int:
-    """End every login session of a user, and the browser logins still under way."""
-    _end_pending(user)
+    """End all login sessions of a user, and the sign-ins that are not finished yet.
+
+    Arguments as for `revoke`. Returns the number of login sessions that this call ended.
+    """
+    _cancel_pending(user)
     return revoke_all(LoginSession.objects.for_user(user), reason, by=by)
 
 
 def revoke_others(user: Any, *, spare: str | None) -> int:
-    """End every login session of a user but one, at the user's own wish."""
-    _end_pending(user)
+    """End all login sessions of a user except the one with the `sid` to spare, for the user."""
+    _cancel_pending(user)
     others = LoginSession.objects.for_user(user)
     if spare is not None:
         others = others.exclude(sid=spare)
     return revoke_all(others, EndReason.REVOKED_BY_USER, by=user)
 
 
-def latest_revocation_of(user: Any) -> str:
-    """Which ending of all logins of a user was the latest, as a text to compare; "" for none.
-
-    Kept for as long as a login may wait at one of allauth's stages (`ACCOUNT_LOGIN_TIMEOUT`).
-    """
-    until = ExpiringMark.objects.latest_expiry(("ended_user", str(user.pk)))
-    return until.isoformat() if until else ""
-
-
-def _end_pending(user: Any) -> None:
-    """End what has no row yet: one-time codes, and logins that wait at a stage."""
+def _cancel_pending(user: Any) -> None:
+    """Cancel what has no row yet: authorization codes, and logins that wait at a stage."""
     cancel_authorization_codes(user=user)
     until = timezone.now() + timedelta(seconds=app_settings.LOGIN_TIMEOUT)
     ExpiringMark.objects.extend("ended_user", str(user.pk), until=until)
 
 
-def revoke_all(
-    login_sessions: LoginSessionQuerySet,
-    reason: str = EndReason.REVOKED,
-    *,
-    by: Any = None,
-) -> int:
-    """End every one of `login_sessions` that has not ended; return how many this call ended.
+def cancel_authorization_codes(**lookups: Any) -> None:
+    """Delete authorization codes by lookups such as `user` or `provider`."""
+    AuthorizationCode.objects.filter(**lookups).delete()
 
-    A fixed number of statements for each batch of 500, in constant memory.
+
+def latest_revocation_of(user: Any) -> str:
+    """Return a text that changes when all logins of a user are ended; "" if that is long ago.
+
+    It is kept for as long as a login may wait at a stage (`ACCOUNT_LOGIN_TIMEOUT`).
     """
-    open_ones = login_sessions.filter(ended_at__isnull=True).order_by("pk")
-    count, last = 0, 0
-    while pks := list(open_ones.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
-        count += len(_end(pks, reason, by))
-        last = pks[-1]
-    return count
+    until = ExpiringMark.objects.latest_expiry(("ended_user", str(user.pk)))
+    return until.isoformat() if until else ""
+
+
+def revoke_all(
+    login_sessions: LoginSessionQuerySet, reason: str = EndReason.REVOKED, *, by: Any = None
+) -> int:
+    """End those of a queryset that have not ended. Arguments as for `revoke`.
+
+    Returns the number of login sessions that this call ended. Runs a fixed number of
+    statements for each batch of 500, in constant memory.
+    """
+    batches = _batches(login_sessions.filter(ended_at__isnull=True))
+    return sum(len(_end([pk for pk, _key in batch], reason, by)) for batch in batches)
 
 
 def end_without_django_session(login_sessions: LoginSessionQuerySet) -> int:
-    """End those whose cookie has run out; return how many that were.
+    """End the cookie logins whose Django session has expired; return their number.
 
-    Only the store knows how long a cookie lives: pages may set an expiry of their own.
+    The store is asked because a page may set an expiry of its own.
     """
-    candidates = login_sessions.cookie_only().order_by("pk")
-    count, last = 0, 0
-    while batch := list(candidates.filter(pk__gt=last).values_list("pk", "session_key")[:BATCH]):
-        gone = session_store.find_missing([key for _, key in batch if key])
-        count += len(_end([pk for pk, key in batch if key in gone], EndReason.EXPIRED, None))
-        last = batch[-1][0]
+    count = 0
+    for batch in _batches(login_sessions.cookie_only()):
+        missing = session_store.find_missing([key for _pk, key in batch if key])
+        pks = [pk for pk, key in batch if key in missing]
+        count += len(_end(pks, EndReason.EXPIRED, None))
     return count
+
+
+def _batches(login_sessions: LoginSessionQuerySet) -> Iterator[list[tuple[Any, str | None]]]:
+    """Yield primary keys and stored session keys, in the order in which rows are locked."""
+    rows = login_sessions.order_by("pk").values_list("pk", "session_key")
+    last = 0
+    while batch := list(rows.filter(pk__gt=last)[:BATCH]):
+        yield batch
+        last = batch[-1][0]
 
 
 @retry_on_conflict
 def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
-    """Set `ended_at` and bring both mirrors into line; return the rows this call ended."""
+    """Set `ended_at` and update both mirrors; return the rows that this call ended."""
     mark = {"ended_at": timezone.now(), "end_reason": reason, "ended_by": by}
     rows = LoginSession.objects.filter(pk__in=pks)
     with transaction.atomic():
-        # Writing first takes the lock (and, on SQLite, the database) before anything is
-        # read; the timestamp then tells our rows from those that somebody else ended.
+        # Writing first takes the lock (on SQLite, of the database) before anything is read. The
+        # timestamp then distinguishes our rows from those that another process ended.
         if not rows.filter(ended_at__isnull=True).update(**mark):
             return []
         ended = list(rows.filter(**mark).select_related("user"))
         session_store.delete({str(row.sid): row.session_key for row in ended if row.session_key})
         if reason in DELIBERATE:
-            # Else a one-time code that was issued a moment ago would bring the user back.
+            # An authorization code that was issued just before would sign the user in again.
             AuthorizationCode.objects.filter(user__in={row.user_id for row in ended}).delete()
         BlacklistedToken.objects.bulk_create(
             [
@@ -137,16 +137,17 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
             ],
             ignore_conflicts=True,
         )
-        # Not before it is true: the caller may have a transaction of its own.
+        # After the commit, which may be the caller's.
         transaction.on_commit(lambda: _announce(ended, by))
     _flush_current_session(ended)
     return ended
 
 
 def _flush_current_session(ended: Sequence[LoginSession]) -> None:
-    """Have the request under way forget its own Django session, if that is what ended.
+    """Flush the session of the current request if its login session was ended.
 
-    It would be saved with the answer, and Django answers 400 when it is gone by then.
+    Otherwise it would be saved with the response, and Django answers 400 for a session that
+    was deleted.
     """
     session: Any = getattr(context.request, "session", None)
     key = session.session_key if session is not None else None

@@ -22,13 +22,12 @@ from .ending import BATCH, end_without_django_session, revoke_all
 def prune() -> int:
     """End what has expired, then delete what ended longer ago than `AUTHMODES_RETENTION`.
 
-    Works in batches and can be interrupted. A row is kept at least until its tokens have
-    expired: without it and its blacklist entry they would have no one to refuse them.
-    Returns the number of rows deleted.
+    Returns the number of login sessions deleted. Works in batches and can be interrupted. A
+    row is kept at least until its tokens have expired, because it is what refuses them.
     """
     now = timezone.now()
-    revoke_all(LoginSession.objects.expired(), EndReason.EXPIRED)
-    revoke_all(LoginSession.objects.idle(), EndReason.EXPIRED)
+    for over in (LoginSession.objects.expired(), LoginSession.objects.idle()):
+        revoke_all(over, EndReason.EXPIRED)
     end_without_django_session(LoginSession.objects.all())
     AuthorizationCode.objects.filter(expires_at__lt=now).delete()
     ExpiringMark.objects.filter(expires_at__lt=now).delete()
@@ -48,8 +47,8 @@ def prune() -> int:
 def _prune_machine_clients(before: datetime) -> None:
     """Delete machine clients that were revoked, and secrets that ended, long ago.
 
-    A client that has only expired stays: an administrator may give it more time. Without
-    its secret's row a token is refused, so nothing comes back to life.
+    An expired client is kept, because an administrator may extend it. A token whose secret has
+    no row is refused, so no token becomes valid again.
     """
     MachineClient.objects.filter(revoked_at__lt=before).delete()
     ended = Q(revoked_at__lt=before) | Q(expires_at__lt=before)

@@ -1,7 +1,7 @@
-"""Swaps refresh tokens, and ends the login of one that comes back."""
+"""Rotates refresh tokens, and ends the login session of a token that is reused."""
 
+import enum
 import logging
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from ..tokens.jwt import (
     TokenPair,
     mint,
     new_jti,
+    read_any,
     read_legacy_token,
     read_token,
     refresh_deadline,
@@ -29,120 +30,111 @@ from ..tokens.jwt import (
 from .ending import revoke
 from .starting import start
 from .transactions import retry_on_conflict, write_or_defer
-from .validation import identify, validate_or_end
+from .validation import find_login_session, validate_or_end
 
 logger = logging.getLogger("authmodes")
 ATTEMPTS = 3
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a refresh token was not accepted: an error `code` of the API."""
+class Refusal(enum.Enum):
+    """Why a refresh token was not accepted."""
 
-    code: str
+    TOKEN_NOT_VALID = "token_not_valid"
+    TOKEN_EXPIRED = "token_expired"
+    TOKEN_REUSED = "token_reused"
+    LOGIN_SESSION_ENDED = "login_session_ended"
+    MODE_DISABLED = "mode_disabled"
 
-
-TOKEN_NOT_VALID = Refusal("token_not_valid")
-
-
-TOKEN_EXPIRED = Refusal("token_expired")
-
-
-TOKEN_REUSED = Refusal("token_reused")
-
-
-LOGIN_SESSION_ENDED = Refusal("login_session_ended")
-
-
-MODE_DISABLED = Refusal("mode_disabled")
+    @property
+    def code(self) -> str:
+        """The error code of the API."""
+        return self.value
 
 
 def rotate(raw_token: str, request: HttpRequest | None = None) -> TokenPair | Refusal:
-    """Swap a refresh token for a new pair.
+    """Exchange a refresh token for a new pair.
 
-    A token presented twice has two holders, so its whole family is revoked
-    (RFC 9700, 4.14.2), unless it is the one swapped last and still within the grace: then
-    the client lost our answer and gets the same successor.
+    A token that is presented twice has two holders, so its whole family is revoked
+    (RFC 9700, 4.14.2). The exception is the previous token within the grace: its client lost
+    our answer, and is given the same successor.
     """
     # Return, don't raise: DRF rolls back on exceptions under ATOMIC_REQUESTS,
     # which would undo the revocation.
     try:
         presented = read_token(RefreshToken, raw_token)
     except ExpiredTokenError:
-        return TOKEN_EXPIRED
+        return Refusal.TOKEN_EXPIRED
     except TokenError:
-        legacy = read_legacy_token(raw_token) if conf.ACCEPT_LEGACY_REFRESH else None
+        legacy = read_legacy_token(raw_token)
         if legacy is None:
-            return TOKEN_NOT_VALID
-        return MODE_DISABLED if not conf.MODE.allows(Mode.JWT) else _take_over(legacy, request)
-    if not conf.MODE.allows(Mode.JWT):
-        return MODE_DISABLED
+            return Refusal.TOKEN_NOT_VALID
+        return _exchange_legacy(legacy, request) if _is_jwt_allowed() else Refusal.MODE_DISABLED
+    if not _is_jwt_allowed():
+        return Refusal.MODE_DISABLED
     for _attempt in range(ATTEMPTS):
         outcome = _try_rotation(presented, request)
         if outcome is not None:
             return outcome
-    return TOKEN_NOT_VALID
+    return Refusal.TOKEN_NOT_VALID
+
+
+def _is_jwt_allowed() -> bool:
+    return conf.MODE.allows(Mode.JWT)
 
 
 @retry_on_conflict
 def _try_rotation(
     presented: RefreshToken, request: HttpRequest | None
 ) -> TokenPair | Refusal | None:
-    """One attempt; None if another rotation came between our reading and our writing.
+    """Make one attempt; return None if a parallel rotation changed the row in between.
 
-    That one has moved the family on, so the next attempt does not find the same again,
-    unless the caller's transaction shows it the past.
+    The next attempt then reads the changed row, unless the isolation level of the caller's
+    transaction hides the change.
     """
-    jti = presented[simple_jwt().JTI_CLAIM]
-    candidates = LoginSession.objects.for_credential().select_related("user", "refresh_token")
-    login_session = candidates.by_sid(presented.sid)
+    login_session = find_login_session(presented)
     if login_session is None or login_session.refresh_token is None:
-        return TOKEN_NOT_VALID
-    if not presented.is_of(login_session):
-        return TOKEN_NOT_VALID
+        return Refusal.TOKEN_NOT_VALID
     if not validate_or_end(login_session, request):
-        return LOGIN_SESSION_ENDED
-    now = timezone.now()
+        return Refusal.LOGIN_SESSION_ENDED
+    jti, now = presented[simple_jwt().JTI_CLAIM], timezone.now()
     if jti == login_session.refresh_token.jti:
         if policy.is_over(refresh_deadline(login_session), now):
             revoke(login_session, EndReason.EXPIRED)
-            return TOKEN_EXPIRED
+            return Refusal.TOKEN_EXPIRED
         return mint(login_session) if _rotate_row(login_session, jti, now) else None
     if _is_within_grace(login_session, jti, now):
         return mint(login_session)
     _revoke_reused(login_session, request)
-    return TOKEN_REUSED
+    return Refusal.TOKEN_REUSED
 
 
 def is_reused(raw_token: Any) -> bool:
-    """Whether `rotate` would take this token for one with two holders, and end its login."""
-    if not conf.MODE.allows(Mode.JWT):
+    """Whether `rotate` would treat this token as reused."""
+    presented = read_any(raw_token, RefreshToken) if _is_jwt_allowed() else None
+    login_session = find_login_session(presented) if presented is not None else None
+    if presented is None or login_session is None or login_session.ended_at is not None:
         return False
-    identified = identify(raw_token)
-    if identified is None or not isinstance(identified[0], RefreshToken):
-        return False
-    jti, login_session = identified[0][simple_jwt().JTI_CLAIM], identified[1]
-    current = login_session.refresh_token
-    if login_session.ended_at is not None or current is None or jti == current.jti:
+    jti, current = presented[simple_jwt().JTI_CLAIM], login_session.refresh_token
+    if current is None or jti == current.jti:
         return False
     return not _is_within_grace(login_session, jti, timezone.now())
 
 
 def _is_within_grace(login_session: LoginSession, jti: str, now: datetime) -> bool:
-    """Whether it is the token swapped last, still within the grace."""
+    """Whether this is the previous token, and still within the grace."""
     return jti == login_session.previous_jti and policy.is_within_grace(
         login_session.rotated_at, conf.REFRESH_GRACE, now
     )
 
 
 def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
-    """Move the token family on; False if somebody else moved or ended it meanwhile."""
+    """Write the next `jti`; return False if a parallel request rotated or ended the family."""
     outstanding = login_session.refresh_token
     assert outstanding is not None
     successor = new_jti()
     blacklisted = BlacklistedToken.objects.filter(token_id=OuterRef("pk"))
-    # The row is locked by the first statement and the winner decided by both: each
-    # rotation leaves another `previous_jti` and another `jti`.
+    # The first statement locks the row and both are conditional: each rotation changes
+    # `previous_jti` and `jti`, so of two at once the second matches nothing.
     with transaction.atomic():
         won = (
             LoginSession.objects.active()
@@ -151,7 +143,7 @@ def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
                 previous_jti=jti,
                 rotated_at=now,
                 last_seen_at=now,
-                # Made with the SECRET_KEY of today, so that its fallbacks can be dropped.
+                # With the current SECRET_KEY, so that its fallbacks can be removed.
                 auth_hash=login_session.user.get_session_auth_hash(),
             )
         ) and (
@@ -168,42 +160,6 @@ def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
     return True
 
 
-def _take_over(legacy: LegacyRefreshToken, request: HttpRequest | None) -> TokenPair | Refusal:
-    """Turn a refresh token that simplejwt issued before authmodes into a login session, once."""
-    user = legacy.find_user()
-    if request is None or user is None or not simple_jwt().USER_AUTHENTICATION_RULE(user):
-        return TOKEN_NOT_VALID
-    if not legacy.is_of_password(user):
-        return TOKEN_NOT_VALID
-    # Its `iat` is no sign-in: simplejwt moves it on with each rotation.
-    origin = AuthenticationContext(authenticated_at=None)
-    with transaction.atomic():
-        if not _blacklist(legacy):
-            return TOKEN_NOT_VALID
-        login_session = start(request, user, Mode.JWT, origin=origin, not_after=legacy.expires_at)
-    return mint(login_session)
-
-
-def blacklist_legacy(raw_token: str) -> bool:
-    """Blacklist a refresh token from before authmodes, for whom it signs out; False if none."""
-    legacy = read_legacy_token(raw_token) if conf.ACCEPT_LEGACY_REFRESH else None
-    return legacy is not None and (_blacklist(legacy) or True)
-
-
-def _blacklist(legacy: LegacyRefreshToken) -> bool:
-    """Blacklist a legacy token; False if it was blacklisted before."""
-    # Kept for the leeway too, or simplejwt's `flushexpiredtokens` would make it good again.
-    expires_at = legacy.expires_at + legacy.get_token_backend().get_leeway()
-    outstanding, _created = OutstandingToken.objects.get_or_create(
-        jti=legacy[simple_jwt().JTI_CLAIM],
-        defaults={"user": legacy.find_user(), "token": "", "expires_at": expires_at},
-    )
-    _entry, is_first = BlacklistedToken.objects.get_or_create(token=outstanding)
-    # simplejwt kept the token's text.
-    OutstandingToken.objects.filter(pk=outstanding.pk).update(token="", expires_at=expires_at)
-    return is_first
-
-
 def _revoke_reused(login_session: LoginSession, request: HttpRequest | None) -> None:
     logger.warning(
         "refresh token reused: login session %s of user %s is revoked, ip %s",
@@ -212,8 +168,50 @@ def _revoke_reused(login_session: LoginSession, request: HttpRequest | None) -> 
     if request is None:
         revoke(login_session, EndReason.REUSE)
     else:
-        # The 401 to come would undo it.
+        # The 401 that follows would roll it back.
         write_or_defer(request, partial(revoke, login_session, EndReason.REUSE))
     signals.refresh_token_reused.send_robust(
         LoginSession, login_session=login_session, request=request
     )
+
+
+def _exchange_legacy(
+    legacy: LegacyRefreshToken, request: HttpRequest | None
+) -> TokenPair | Refusal:
+    """Start a login session for a refresh token from before authmodes, once."""
+    user = legacy.find_user()
+    if request is None or user is None or not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        return Refusal.TOKEN_NOT_VALID
+    if not legacy.is_of_password(user):
+        return Refusal.TOKEN_NOT_VALID
+    # Its `iat` is not the sign-in: simplejwt changes it at each rotation.
+    context = AuthenticationContext(authenticated_at=None)
+    with transaction.atomic():
+        if not _blacklist(legacy):
+            return Refusal.TOKEN_NOT_VALID
+        login_session = start(
+            request, user, Mode.JWT, authentication_context=context, not_after=legacy.expires_at
+        )
+    return mint(login_session)
+
+
+def blacklist_legacy(raw_token: str) -> bool:
+    """Blacklist a refresh token from before authmodes; return False if this is none."""
+    legacy = read_legacy_token(raw_token)
+    if legacy is not None:
+        _blacklist(legacy)
+    return legacy is not None
+
+
+def _blacklist(legacy: LegacyRefreshToken) -> bool:
+    """Blacklist a legacy token; return False if it was blacklisted before."""
+    # Kept for the leeway as well, or `flushexpiredtokens` would make the token valid again.
+    expires_at = legacy.expires_at + legacy.get_token_backend().get_leeway()
+    outstanding, _created = OutstandingToken.objects.get_or_create(
+        jti=legacy[simple_jwt().JTI_CLAIM],
+        defaults={"user": legacy.find_user(), "token": "", "expires_at": expires_at},
+    )
+    _entry, is_first = BlacklistedToken.objects.get_or_create(token=outstanding)
+    # simplejwt had stored the text of the token.
+    OutstandingToken.objects.filter(pk=outstanding.pk).update(token="", expires_at=expires_at)
+    return is_first

@@ -1,4 +1,4 @@
-"""The token cookies: their names, attributes, and nothing about what is in them."""
+"""Starts login sessions: the row, its credential, the limit, and the announcement."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
-from .. import policy, registry, request_client, signals
+from .. import policy, request_client, signals
 from ..conf import LimitPolicy, Mode, conf
 from ..exceptions import LimitReached
 from ..models import AuthenticationContext, EndReason, LoginSession
@@ -20,20 +20,12 @@ from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..state import request_state
 from ..tokens.jwt import new_jti
-from . import authentication_context, notifications
+from . import notifications
+from .authentication_context import read_authentication_context
 from .ending import end_without_django_session, revoke, revoke_all
 from .validation import logins_of_token_cookies
 
 logger = logging.getLogger("authmodes")
-
-
-def start_tokens(
-    request: HttpRequest, user: Any, origin: AuthenticationContext | None = None
-) -> LoginSession:
-    """Start a login for tokens; it ends those whose cookies it will replace (ASVS V7.2.4)."""
-    replaced = logins_of_token_cookies(request)
-    return registry.start(request, user, Mode.JWT, origin=origin, replacing=replaced)
-
 
 Record = Callable[[HttpRequest, LoginSession], None]
 
@@ -43,23 +35,22 @@ def start(
     user: Any,
     mode: str,
     *,
-    origin: AuthenticationContext | None = None,
+    authentication_context: AuthenticationContext | None = None,
     not_after: datetime | None = None,
     replacing: Iterable[LoginSession] = (),
 ) -> LoginSession:
     """Record a sign-in that allauth, or Django's `login()`, has finished.
 
-    `mode` is "session" or "jwt". `origin` is read from the request unless given. A
-    "session" login is tied to `request.session`, which gets the `sid`; the tokens of a
-    "jwt" login are had from `tokens.mint()`. `not_after` shortens its life.
-    `replacing` are logins that end by it, unless it is refused; they take no place.
-    Sends `login_session_started`. Raises `LimitReached`.
+    `mode` is "session" or "jwt". A "session" login is tied to `request.session`, which gets
+    the `sid`; for a "jwt" login, `tokens.mint()` makes the tokens. `authentication_context`
+    is read from the request by default. `not_after` is an aware datetime that limits the
+    lifetime. `replacing` are login sessions that end with this one's start.
+
+    Sends `login_session_started` after the commit. Raises `LimitReached`, and then changes
+    nothing.
     """
     login_session = new_row(
-        request,
-        user,
-        mode,
-        origin or authentication_context.read_authentication_context(request, user),
+        request, user, mode, authentication_context or read_authentication_context(request, user)
     )
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
@@ -67,13 +58,42 @@ def start(
     return _start(request, login_session, record, replacing)
 
 
-def start_app(request: HttpRequest, user: Any) -> LoginSession:
-    """Record a sign-in that ends in a Django session and in tokens, on one row of mode "jwt".
+def start_tokens(
+    request: HttpRequest, user: Any, authentication_context: AuthenticationContext | None = None
+) -> LoginSession:
+    """Start a login for tokens; it replaces those of the token cookies (ASVS V7.2.4)."""
+    replacing = logins_of_token_cookies(request)
+    context = authentication_context
+    return start(request, user, Mode.JWT, authentication_context=context, replacing=replacing)
 
-    It is what an app gets from allauth.headless. Otherwise as `start`.
+
+def start_app(request: HttpRequest, user: Any) -> LoginSession:
+    """Start a login of mode "jwt" that has a Django session and tokens, otherwise as `start`.
+
+    This is what an app gets from allauth.headless.
     """
-    origin = authentication_context.read_authentication_context(request, user)
-    return _start(request, new_row(request, user, Mode.JWT, origin), _record_both)
+    context = read_authentication_context(request, user)
+    return _start(request, new_row(request, user, Mode.JWT, context), _record_both)
+
+
+def new_row(
+    request: HttpRequest, user: Any, mode: str, authentication_context: AuthenticationContext
+) -> LoginSession:
+    """Return the row of a login that begins now, not saved yet."""
+    now = timezone.now()
+    ip_address = request_client.ip_address(request)
+    return LoginSession(
+        user=user,
+        mode=mode,
+        auth_hash=user.get_session_auth_hash(),
+        ip_address=ip_address,
+        last_ip_address=ip_address,
+        user_agent=request_client.user_agent(request),
+        created_at=now,
+        last_seen_at=now,
+        expires_at=policy.absolute_end(now, conf.ABSOLUTE_LIFETIME),
+        **authentication_context.as_fields(),
+    )
 
 
 def _start(
@@ -87,103 +107,24 @@ def _start(
         for previous in replacing:
             revoke(previous, EndReason.LOGOUT)
         record(request, login_session)
-        _keep_to_limit(login_session)
+        _enforce_limit(login_session)
     request_state(request).login_session = login_session
     transaction.on_commit(lambda: _announce(login_session, request))
     return login_session
 
 
-def new_row(
-    request: HttpRequest, user: Any, mode: str, origin: AuthenticationContext
-) -> LoginSession:
-    """The row of a login that begins now, not saved yet."""
-    now = timezone.now()
-    ip_address = request_client.ip_address(request)
-    return LoginSession(
-        user=user,
-        mode=mode,
-        auth_hash=user.get_session_auth_hash(),
-        ip_address=ip_address,
-        last_ip_address=ip_address,
-        user_agent=request_client.user_agent(request),
-        created_at=now,
-        last_seen_at=now,
-        expires_at=policy.absolute_end(now, conf.ABSOLUTE_LIFETIME),
-        **origin.as_fields(),
-    )
-
-
-def _end_previous(request: HttpRequest) -> None:
-    """End the login session that this Django session carried so far.
-
-    Django keeps the key when the same user signs in again; a login of its own needs a
-    key of its own (ASVS V7.2.4).
-    """
-    session = request.session
-    previous, key = session_state.load(session), session.session_key
-    if previous is not None:
-        session.cycle_key()
-        if session.get_expiry_date() == session_state.to_datetime(previous.expires_at):
-            # Our own cap, which is that login's and not this one's.
-            session.set_expiry(None)
-        revoke_all(LoginSession.objects.filter(sid=previous.sid), EndReason.LOGOUT)
-    elif key is not None and session_rotation.loaded_key(session, None) == key:
-        # It remembers nothing, but `adopt_sessions` may have made a row for it.
-        session.cycle_key()
-        carried = LoginSession.objects.filter(session_key=session_store.stored_key(key))
-        if session.get_expiry_date() in carried.values_list("expires_at", flat=True):
-            session.set_expiry(None)
-        revoke_all(carried, EndReason.LOGOUT)
-    earlier = request_state(request).login_session
-    if earlier is not None and earlier.session_key is not None:
-        # Another `login()` in this very request, whose session Django has flushed.
-        revoke_all(LoginSession.objects.filter(pk=earlier.pk), EndReason.LOGOUT)
-
-
 def _serialize_logins(user: Any) -> None:
-    """Let logins of one user in one at a time, where a limit is to be kept exactly.
+    """Run the logins of one user one after the other, so that the limit is exact.
 
-    SQLite has no row locks, and needs none: the first write locks everybody else out.
+    SQLite has no row locks and needs none: the first write locks the database.
     """
     if conf.MAX_LOGIN_SESSIONS is not None and connection.features.has_select_for_update:
         get_user_model()._base_manager.select_for_update().get(pk=user.pk)
 
 
-def _keep_to_limit(login_session: LoginSession) -> None:
-    limit = conf.MAX_LOGIN_SESSIONS
-    if limit is None:
-        return
-    mine = LoginSession.objects.for_user(login_session.user)
-    # Whoever may not come back takes no place.
-    revoke_all(mine.idle(), EndReason.EXPIRED)
-    surplus = _surplus(login_session, limit)
-    # To ask the store costs something, so it is asked where somebody would have to go.
-    if surplus and end_without_django_session(mine):
-        surplus = _surplus(login_session, limit)
-    if not surplus:
-        return
-    if conf.LIMIT_POLICY is LimitPolicy.REFUSE:
-        raise LimitReached
-    revoke_all(LoginSession.objects.filter(pk__in=surplus), EndReason.LIMIT)
-
-
-def _surplus(login_session: LoginSession, limit: int) -> list[Any]:
-    """The oldest logins of this user, which are too many beside the new one."""
-    others = LoginSession.objects.active().for_user(login_session.user).exclude(pk=login_session.pk)
-    newest_first = others.order_by("-created_at", "-pk").values_list("pk", flat=True)
-    return list(newest_first[limit - 1 :])
-
-
 def _record_login(request: HttpRequest, login_session: LoginSession) -> None:
     _end_previous(request)
     record_cookie(request, login_session)
-
-
-def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
-    """Save the row of a Django session and have the session remember it."""
-    login_session.session_key = session_store.stored_key(session_store.ensure_key(request.session))
-    login_session.save(force_insert=True)
-    session_state.attach(request.session, login_session)
 
 
 def _record_tokens(request: HttpRequest, login_session: LoginSession) -> None:
@@ -194,8 +135,15 @@ def _record_tokens(request: HttpRequest, login_session: LoginSession) -> None:
 def _record_both(request: HttpRequest, login_session: LoginSession) -> None:
     login_session.refresh_token = _new_family(login_session)
     _record_login(request, login_session)
-    # There is no cookie whose age could be over while the tokens are still good.
+    # An app keeps no cookie, so the Django session lasts as long as the tokens.
     request.session.set_expiry(login_session.expires_at)
+
+
+def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
+    """Save the row of a Django session, and its `sid` in the session."""
+    login_session.session_key = session_store.stored_key(session_store.ensure_key(request.session))
+    login_session.save(force_insert=True)
+    session_state.attach(request.session, login_session)
 
 
 def _new_family(login_session: LoginSession) -> OutstandingToken:
@@ -207,6 +155,58 @@ def _new_family(login_session: LoginSession) -> OutstandingToken:
         created_at=login_session.created_at,
         expires_at=login_session.expires_at,
     )
+
+
+def _end_previous(request: HttpRequest) -> None:
+    """End the login session that this Django session belonged to.
+
+    Django keeps the key when the same user signs in again; a new login needs a new key
+    (ASVS V7.2.4).
+    """
+    session = request.session
+    previous, key = session_state.load(session), session.session_key
+    if previous is not None:
+        session.cycle_key()
+        if session.get_expiry_date() == session_state.to_datetime(previous.expires_at):
+            # Our own expiry, which was that of the previous login.
+            session.set_expiry(None)
+        revoke_all(LoginSession.objects.filter(sid=previous.sid), EndReason.LOGOUT)
+    elif key is not None and session_rotation.loaded_key(session, None) == key:
+        # The session has no `sid`, but `adopt_sessions` may have made a row for it.
+        session.cycle_key()
+        adopted = LoginSession.objects.filter(session_key=session_store.stored_key(key))
+        if session.get_expiry_date() in adopted.values_list("expires_at", flat=True):
+            session.set_expiry(None)
+        revoke_all(adopted, EndReason.LOGOUT)
+    earlier = request_state(request).login_session
+    if earlier is not None and earlier.session_key is not None:
+        # An earlier `login()` in this same request, whose session Django has flushed.
+        revoke_all(LoginSession.objects.filter(pk=earlier.pk), EndReason.LOGOUT)
+
+
+def _enforce_limit(login_session: LoginSession) -> None:
+    limit = conf.MAX_LOGIN_SESSIONS
+    if limit is None:
+        return
+    mine = LoginSession.objects.for_user(login_session.user)
+    # Expired logins do not count against the limit.
+    revoke_all(mine.idle(), EndReason.EXPIRED)
+    surplus = _surplus(login_session, limit)
+    # The session store is asked only if a login would have to end: it costs a query.
+    if surplus and end_without_django_session(mine):
+        surplus = _surplus(login_session, limit)
+    if not surplus:
+        return
+    if conf.LIMIT_POLICY is LimitPolicy.REFUSE:
+        raise LimitReached
+    revoke_all(LoginSession.objects.filter(pk__in=surplus), EndReason.LIMIT)
+
+
+def _surplus(login_session: LoginSession, limit: int) -> list[Any]:
+    """Return the oldest logins of the user that exceed the limit together with the new one."""
+    others = LoginSession.objects.active().for_user(login_session.user).exclude(pk=login_session.pk)
+    newest_first = others.order_by("-created_at", "-pk").values_list("pk", flat=True)
+    return list(newest_first[limit - 1 :])
 
 
 def _announce(login_session: LoginSession, request: HttpRequest) -> None:

@@ -1,4 +1,16 @@
-"""The token cookies: their names, attributes, and nothing about what is in them."""
+"""Decides whether a credential counts now, and ends the logins that are found to be over.
+
+One question, one function:
+
+- Has the login session ended, or passed its absolute lifetime? `LoginSession.is_active`, and
+  `objects.active()` in a query.
+- Why would validation end it? `reason_to_end`, which only looks.
+- Does a credential of this login session count? `validate_or_end`.
+- Does this token count? `validate_token_or_end`.
+- Would revoking this token end a login? `is_token_active`, which only looks.
+
+For cookies, `middleware.validation` asks the same questions of the Django session.
+"""
 
 from datetime import datetime
 from functools import partial
@@ -8,36 +20,88 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
-from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from .. import policy, request_client
 from ..conf import Mode, conf, simple_jwt
 from ..models import EndReason, LoginSession
 from ..sessions import state as session_state
-from ..tokens.cookies import access_token, are_enabled, refresh_token
-from ..tokens.jwt import AccessToken, LoginToken, RefreshToken, read_token, refresh_deadline
+from ..tokens import cookies as token_cookies
+from ..tokens.jwt import AccessToken, LoginToken, RefreshToken, read_any, refresh_deadline
 from .ending import revoke, revoke_all, revoke_user
 from .transactions import write_or_defer
 
 
+def find_login_session(token: LoginToken) -> LoginSession | None:
+    """Load the login session of a verified token, ended or not; None for another user's."""
+    candidates = LoginSession.objects.for_credential()
+    if isinstance(token, RefreshToken):
+        candidates = candidates.select_related("refresh_token")
+    found = candidates.by_sid(token.sid)
+    return found if found is not None and token.is_of(found) else None
+
+
+def identify(raw_token: Any) -> tuple[LoginToken, LoginSession] | None:
+    """Verify a token of either kind and load its login session, ended or not."""
+    token = read_any(raw_token, AccessToken, RefreshToken)
+    login_session = find_login_session(token) if token is not None else None
+    return (token, login_session) if token is not None and login_session is not None else None
+
+
+def is_token_active(raw_token: Any, *kinds: type[LoginToken]) -> bool:
+    """Whether this is a token of one of these kinds whose login session has not ended."""
+    token = read_any(raw_token, *kinds)
+    login_session = find_login_session(token) if token is not None else None
+    return login_session is not None and login_session.ended_at is None
+
+
 def logins_of_token_cookies(request: HttpRequest) -> list[LoginSession]:
-    """The login sessions, not ended yet, whose tokens are in the cookies."""
-    if not are_enabled():
+    """Return the login sessions, not ended, whose tokens are in the request's cookies."""
+    if not token_cookies.are_enabled():
         return []
-    found = {}
-    for raw_token in (access_token(request), refresh_token(request)):
-        identified = identify(raw_token) if raw_token else None
-        if identified is not None and identified[1].ended_at is None:
-            found[identified[1].pk] = identified[1]
-    return list(found.values())
+    tokens = (token_cookies.access_token(request), token_cookies.refresh_token(request))
+    identified = (identify(raw_token) for raw_token in tokens if raw_token)
+    logins = (found[1] for found in identified if found is not None)
+    return list(dict.fromkeys(each for each in logins if each.ended_at is None))
+
+
+def validate_token_or_end(token: LoginToken, login_session: LoginSession) -> bool:
+    """Return whether a token that was identified counts now; end its login if that is over."""
+    if not conf.MODE.allows(Mode.JWT) or not validate_or_end(login_session):
+        return False
+    if not isinstance(token, RefreshToken):
+        return True
+    if policy.is_over(refresh_deadline(login_session), timezone.now()):
+        return False
+    current = login_session.refresh_token
+    return current is not None and token[simple_jwt().JTI_CLAIM] == current.jti
+
+
+def validate_or_end(login_session: LoginSession, request: HttpRequest | None = None) -> bool:
+    """Return whether a credential of this login session counts now; end the login if not.
+
+    Needs a row of `for_credential()`. With the `request` that presents the credential, this
+    also enforces the binding to an address or a user agent.
+    """
+    if login_session.ended_at is not None:
+        return False
+    reason = reason_to_end(login_session, timezone.now())
+    if reason is None and request is not None and _violates_binding(request, login_session):
+        reason = EndReason.REVOKED
+    if reason is None:
+        return True
+    if request is None:
+        revoke(login_session, reason)
+    else:
+        write_or_defer(request, partial(revoke, login_session, reason))
+    return False
 
 
 def reason_to_end(login_session: LoginSession, now: datetime) -> EndReason | None:
-    """Why this login session no longer counts, although nobody ended it; None if it counts.
+    """Return why a login session that has not ended is over; None if it is not.
 
-    Needs a row of `for_credential()`. Tokens are judged here; of a cookie, Django asks the user's
-    state itself, and the limits lie in the session (`cookie_judge.py`).
+    Needs a row of `for_credential()`. This is for tokens. Django checks the user of a cookie
+    itself, and the times of a cookie login are in its Django session.
     """
     user = login_session.user
     if login_session.is_blacklisted:
@@ -53,102 +117,45 @@ def reason_to_end(login_session: LoginSession, now: datetime) -> EndReason | Non
     return None
 
 
-def validate_or_end(login_session: LoginSession, request: HttpRequest | None = None) -> bool:
-    """Whether a credential of this login session counts now; ends the login if not.
-
-    Needs a row of `for_credential()`. With a `request` that presents the credential, also
-    whether it comes from where the login is bound to.
-    """
-    if login_session.ended_at is not None:
-        return False
-    reason = reason_to_end(login_session, timezone.now())
-    if reason is None and request is not None and _violates_binding(request, login_session):
-        reason = EndReason.REVOKED
-    if reason is not None and request is not None:
-        write_or_defer(request, partial(revoke, login_session, reason))
-    elif reason is not None:
-        revoke(login_session, reason)
-    return reason is None
-
-
 def _violates_binding(request: HttpRequest, login_session: LoginSession) -> bool:
     agent = session_state.user_agent_digest(login_session.user_agent)
     return request_client.violates_binding(request, login_session.ip_address, agent)
 
 
 def _same_password(login_session: LoginSession, user: AbstractBaseUser) -> bool:
-    """Whether the password is the one of the sign-in, as Django asks of a cookie.
-
-    A rotated SECRET_KEY must not look like a changed password, hence the fallbacks.
-    """
     stored = login_session.auth_hash
     return any(constant_time_compare(stored, candidate) for candidate in auth_hashes(user))
 
 
 def auth_hashes(user: AbstractBaseUser) -> list[str]:
-    """The hash of the user's password by SECRET_KEY, and by each of its fallbacks."""
+    """Return the session auth hash of a user under SECRET_KEY and under each fallback."""
     return [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
 
 
-def identify(raw_token: Any) -> tuple[LoginToken, LoginSession] | None:
-    """The token of either kind that this text is, and its login session, ended or not."""
-    for kind in (AccessToken, RefreshToken):
-        try:
-            token = read_token(kind, raw_token)
-        except TokenError:
-            continue
-        candidates = LoginSession.objects.for_credential().select_related("user", "refresh_token")
-        found = candidates.by_sid(token.sid)
-        return (token, found) if found is not None and token.is_of(found) else None
-    return None
-
-
-def is_token_active(raw_token: Any, *kinds: type[LoginToken]) -> bool:
-    """Whether this is a token, of one of these kinds, of a login that nobody has ended."""
-    identified = identify(raw_token)
-    if identified is None or not isinstance(identified[0], kinds):
-        return False
-    return identified[1].ended_at is None
-
-
-def validate_token_or_end(token: LoginToken, login_session: LoginSession) -> bool:
-    """Whether a token that was identified would be accepted now."""
-    if not conf.MODE.allows(Mode.JWT) or not validate_or_end(login_session):
-        return False
-    if not isinstance(token, RefreshToken):
-        return True
-    if policy.is_over(refresh_deadline(login_session), timezone.now()):
-        return False
-    current = login_session.refresh_token
-    return current is not None and token[simple_jwt().JTI_CLAIM] == current.jti
-
-
 def end_outdated(user: Any, *, spare: str | None = None) -> None:
-    """End the logins that a user's new state makes worthless, but for the one to `spare`.
+    """End the logins that a changed user is no longer accepted with, except the `spare` one.
 
-    That one belongs to the request that changes the password; Django keeps such a login
-    alive if the view asks for it (`update_session_auth_hash`), and ends it if not.
+    `spare` is the `sid` of the request that changes the password: Django decides about that
+    login itself (`update_session_auth_hash`).
     """
-    login_sessions = LoginSession.objects.for_user(user)
     if not simple_jwt().USER_AUTHENTICATION_RULE(user):
         revoke_user(user, EndReason.USER_DISABLED)
         return
-    outdated = login_sessions.exclude(auth_hash__in=auth_hashes(user))
+    outdated = LoginSession.objects.for_user(user).exclude(auth_hash__in=auth_hashes(user))
     if spare is not None:
         outdated = outdated.exclude(sid=spare)
     revoke_all(outdated, EndReason.PASSWORD_CHANGED)
 
 
 def revoke_by_raw_token(outstanding: OutstandingToken) -> None:
-    """End the login session of a refresh token that simplejwt wrote down to blacklist it.
+    """End the login session of a refresh token that simplejwt stored to blacklist it.
 
-    simplejwt's `blacklist()` does so with a token that we have rotated away. Its text is
-    the only thing that names the login session, and is not left where it is.
+    simplejwt's `blacklist()` stores a token that was rotated before. Its text is the only
+    link to the login session, and is removed here.
     """
     if not outstanding.token:
         return
     identified = identify(outstanding.token)
     if identified is not None:
-        _token, login_session = identified
         OutstandingToken.objects.filter(pk=outstanding.pk).update(token="")
-        revoke(login_session)
+        revoke(identified[1])

@@ -142,8 +142,8 @@ class TokenExchangeView(PublicView):
                 _("The code is unknown, used or expired, or the verifier is wrong."),
                 "invalid_grant",
             )
-        user, origin = redeemed
-        started = starting.start_tokens(request._request, user, origin)
+        user, context = redeemed
+        started = starting.start_tokens(request._request, user, context)
         return respond_to_login(request, mint(started))
 
 
