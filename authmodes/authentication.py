@@ -1,4 +1,4 @@
-"""DRF authentication for every mode: which credential counts, and nothing about logging in."""
+"""DRF authentication for every mode: which credential a request is authenticated by."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rest_framework import HTTP_HEADER_ENCODING
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
-from rest_framework_simplejwt.exceptions import AuthenticationFailed, TokenError
+from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from . import policy, request_client
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
@@ -26,8 +26,10 @@ from .sessions import state as session_state
 from .state import request_settings, request_state
 from .tokens import cookies as token_cookies
 from .tokens import snapshot
-from .tokens.jwt import AccessToken, read_token
-from .tokens.user import TokenUser
+from .tokens.jwt import AccessToken, RingToken, read_any
+from .tokens.user import TokenUser, refuse_token
+
+__all__ = ["AuthModesAuthentication", "LoginAuth"]
 
 # `request.auth.mode` of a machine client, which has no login session of either mode.
 CLIENT = "client"
@@ -37,9 +39,9 @@ CLIENT = "client"
 class LoginAuth:
     """`request.auth`, of the same shape in every mode.
 
-    `sid` and `mode` ("session" or "jwt") name the login session; `claims` are those of the
-    access token, and for a cookie the same few that every token has. `client_id` is empty
-    for a user.
+    `sid` and `mode` ("session" or "jwt") are those of the login session. `claims` are those
+    of the access token; for a cookie, the few that every token has. A machine client has mode
+    "client", a `client_id`, an empty `sid` and no login session.
     """
 
     sid: str
@@ -54,123 +56,100 @@ class LoginAuth:
         return frozenset(scope.split()) if isinstance(scope, str) else frozenset()
 
     @cached_property
-    def login_session(self) -> LoginSession:
-        """The row, loaded when it is first asked for. Raises `AuthenticationFailed`."""
+    def login_session(self) -> Any:
+        """The `LoginSession`, loaded on first use; None for a machine client.
+
+        Raises `AuthenticationFailed` if it has ended.
+        """
+        if not self.sid:
+            return None
         found = LoginSession.objects.select_related("user").filter(sid=self.sid).first()
         if found is None or found.ended_at is not None:
-            # Gone with its user, or ended, and this request was judged without it.
-            raise _ended()
+            # The request was authenticated without the row, or it ended since.
+            raise AuthenticationFailed(*_ended())
         return found
 
 
-class MachineAuth(LoginAuth):
-    """`request.auth` of a machine client: mode "client", no `sid` and no login session."""
-
-    login_session = None  # type: ignore[assignment]
-
-
 class AuthModesAuthentication(BaseAuthentication):
-    """A `Bearer` header, else the token cookie, else the Django session.
+    """Authenticate by the `Bearer` header, else the token cookie, else the Django session.
 
-    A header is judged alone: a bad one is 401 and never falls back to a cookie. Both
-    cookies are subject to CSRF on unsafe methods.
+    A header is validated alone: an invalid one is answered with 401 and never falls back to
+    a cookie. Both cookies enforce CSRF on unsafe methods.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, LoginAuth] | None:
-        header = _bearer_token(request)
+        header = self.bearer_token(request)
         if header is not None:
-            return self._by_header(request, header)
+            # A machine client's token is accepted in the header only.
+            return _authenticate_token(request, header, AccessToken, MachineToken)
         in_cookies = request_settings(request._request).tokens_in_cookies
         cookie = token_cookies.access_token(request._request) if in_cookies else None
         if cookie is None:
-            return self._by_session(request)
+            return _authenticate_session(request)
         try:
-            found = self._by_token(request, cookie)
+            authenticated = _authenticate_token(request, cookie, AccessToken)
         except AuthenticationFailed:
-            # A browser keeps stale cookies; one must not shut out a good Django session.
-            by_session = self._by_session(request)
+            # A browser keeps stale cookies, which must not hide a valid Django session.
+            by_session = _authenticate_session(request)
             if by_session is None:
                 raise
             return by_session
         enforce_csrf(request)
-        return found
+        return authenticated
 
     def bearer_token(self, request: Request) -> str | None:
-        """The token of the header, be it good or bad; None without one."""
-        return _bearer_token(request)
+        """Return the token of a Bearer header; "" if it is malformed, None without one."""
+        jwt_settings = simple_jwt()
+        header = request._request.META.get(jwt_settings.AUTH_HEADER_NAME)
+        if not header:
+            return None
+        if isinstance(header, bytes):
+            header = header.decode(HTTP_HEADER_ENCODING)
+        scheme, credentials = [*header.split(maxsplit=1), "", ""][:2]
+        accepted = jwt_settings.AUTH_HEADER_TYPES
+        types = [accepted] if isinstance(accepted, str) else accepted
+        if scheme.lower() not in {name.lower() for name in types}:
+            return None
+        return credentials.strip()
 
     def authenticate_header(self, request: Request) -> str:
-        max_age = request_state(request._request).max_age
-        if max_age is not None:
-            return f'{REALM}, error="insufficient_user_authentication", max_age="{max_age}"'
-        # `error` only when a token was sent (RFC 6750, 3.1).
-        failed = request_state(request._request).has_bad_token
-        return f'{REALM}, error="invalid_token"' if failed else REALM
-
-    def _by_header(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
-        try:
-            return self._by_token(request, raw_token)
-        except AuthenticationFailed:
-            # A machine client's token counts in the header alone: no cookie of ours holds one.
-            token = (
-                machine_tokens.read(raw_token)
-                if request_settings(request._request).allows_tokens
-                else None
-            )
-            if token is None:
-                raise
-        auth = _check_machine(token)
-        request_state(request._request).has_bad_token = False
-        # Nobody's: `IsAuthenticated` refuses it, and with it every view meant for users.
-        return AnonymousUser(), auth
-
-    def _by_token(self, request: Request, raw_token: str) -> tuple[Any, LoginAuth]:
-        request_state(request._request).has_bad_token = True
-        if not request_settings(request._request).allows_tokens:
-            raise AuthenticationFailed(_("Tokens are switched off."), "mode_disabled")
-        try:
-            token = read_token(AccessToken, raw_token)
-        except TokenError as error:
-            raise AuthenticationFailed(
-                _("The access token is invalid or expired."), "token_not_valid"
-            ) from error
-        auth = LoginAuth(str(token.sid), str(Mode.JWT), token.payload)
-        if conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.DATABASE:
-            user = _check_by_row(request._request, token, auth)
-        else:
-            user = _check_without_query(request, token)
-        request_state(request._request).has_bad_token = False
-        request_state(request._request).sid = auth.sid
-        return user, auth
-
-    def _by_session(self, request: Request) -> tuple[Any, LoginAuth] | None:
-        if not request_settings(request._request).allows_cookies:
-            return None
-        user = request._request.user
-        # Loaded through the middleware, which has judged the login session. `AnonymousUser` is
-        # not active either.
-        if not user.is_active:
-            return None
-        remembered = session_state.load(request._request.session)
-        if remembered is None:
-            return None
-        enforce_csrf(request)
-        jwt_settings = simple_jwt()
-        claims = {
-            jwt_settings.USER_ID_CLAIM: str(getattr(user, jwt_settings.USER_ID_FIELD)),
-            "sid": remembered.sid,
-            "auth_time": remembered.auth_time,
-        }
-        return user, LoginAuth(remembered.sid, str(Mode.SESSION), claims)
+        state = request_state(request._request)
+        if state.max_age is not None:
+            return f'{REALM}, error="insufficient_user_authentication", max_age="{state.max_age}"'
+        # `error` only if a token was sent (RFC 6750, 3.1).
+        return f'{REALM}, error="invalid_token"' if state.has_bad_token else REALM
 
 
-def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> Any:
-    """Judge a token by its login session as it is now; one query loads that and the user."""
-    login_session = LoginSession.objects.for_credential().by_sid(token.sid)
-    if login_session is None or not token.is_of(login_session):
-        raise AuthenticationFailed(_("The access token is invalid."), "token_not_valid")
+def _authenticate_token(
+    request: Request, raw_token: str, *kinds: type[RingToken]
+) -> tuple[Any, LoginAuth]:
+    django_request = request._request
+    if not request_settings(django_request).allows_tokens:
+        raise refuse_token(django_request, _("Tokens are switched off."), "mode_disabled")
+    token = read_any(raw_token, *kinds)
+    if isinstance(token, MachineToken):
+        # Without a user: `IsAuthenticated`, and every view for users, refuses it.
+        return AnonymousUser(), _validate_machine_token(django_request, token)
+    if not isinstance(token, AccessToken):
+        raise refuse_token(
+            django_request, _("The access token is invalid or expired."), "token_not_valid"
+        )
+    auth = LoginAuth(str(token.sid), str(Mode.JWT), token.payload)
+    if conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.DATABASE:
+        user = _validate_by_row(django_request, token, auth)
+    else:
+        user = _validate_without_query(request, token)
+    request_state(django_request).sid = auth.sid
+    return user, auth
+
+
+def _validate_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> Any:
+    """Validate a token by its login session; one query loads that and the user."""
+    login_session = validation.find_login_session(token)
+    if login_session is None:
+        raise refuse_token(request, _("The access token is invalid."), "token_not_valid")
     if not validation.validate_or_end(login_session, request):
-        raise _ended()
+        raise refuse_token(request, *_ended())
     if policy.needs_touch(
         login_session.last_seen_at, request_settings(request).touch_after, timezone.now()
     ):
@@ -181,11 +160,11 @@ def _check_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> 
     return login_session.user
 
 
-def _check_without_query(request: Request, token: AccessToken) -> TokenUser:
-    """Judge a token by this process's snapshot, or by its signature and expiry alone."""
+def _validate_without_query(request: Request, token: AccessToken) -> TokenUser:
+    """Validate a token by this process's snapshot, or by signature and expiry alone."""
     by_snapshot = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.SNAPSHOT
     if by_snapshot and snapshot.snapshot.has_ended(token.sid):
-        raise _ended()
+        raise refuse_token(request._request, *_ended())
     user = TokenUser(request._request, token)
     renderer = getattr(request, "accepted_renderer", None)
     if renderer is not None and renderer.media_type == "text/html":
@@ -194,39 +173,43 @@ def _check_without_query(request: Request, token: AccessToken) -> TokenUser:
     return user
 
 
-def _check_machine(token: MachineToken) -> MachineAuth:
-    """Judge a machine client's token by its secret's row; a snapshot knows only logins."""
+def _validate_machine_token(request: HttpRequest, token: MachineToken) -> LoginAuth:
+    """Validate a machine client's token by the row of its secret; a snapshot has only logins."""
     by_signature = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.NONE
     scopes = token.scopes if by_signature else machine_tokens.validate(token)
     if scopes is None:
-        raise AuthenticationFailed(_("The access token was revoked."), "token_not_valid")
+        raise refuse_token(request, _("The access token was revoked."), "token_not_valid")
     claims = {**token.payload, "scope": " ".join(scopes)}
-    return MachineAuth("", CLIENT, claims, token.client_id)
+    return LoginAuth("", CLIENT, claims, token.client_id)
 
 
-def _ended() -> AuthenticationFailed:
-    return AuthenticationFailed(_("The login session has ended."), "login_session_ended")
+def _ended() -> tuple[str, str]:
+    return _("The login session has ended."), "login_session_ended"
 
 
-def _bearer_token(request: Request) -> str | None:
-    """The token of a Bearer header; "" for one that is malformed, None for any other scheme."""
+def _authenticate_session(request: Request) -> tuple[Any, LoginAuth] | None:
+    if not request_settings(request._request).allows_cookies:
+        return None
+    # The middleware validates the login session when the user is loaded. `AnonymousUser` is
+    # not active.
+    user = request._request.user
+    if not user.is_active:
+        return None
+    remembered = session_state.load(request._request.session)
+    if remembered is None:
+        return None
+    enforce_csrf(request)
     jwt_settings = simple_jwt()
-    header = request._request.META.get(jwt_settings.AUTH_HEADER_NAME)
-    if not header:
-        return None
-    if isinstance(header, bytes):
-        header = header.decode(HTTP_HEADER_ENCODING)
-    scheme, credentials = [*header.split(maxsplit=1), "", ""][:2]
-    known = jwt_settings.AUTH_HEADER_TYPES
-    types = [known] if isinstance(known, str) else known
-    if scheme.lower() not in {name.lower() for name in types}:
-        return None
-    return credentials.strip()
+    claims = {
+        jwt_settings.USER_ID_CLAIM: str(getattr(user, jwt_settings.USER_ID_FIELD)),
+        "sid": remembered.sid,
+        "auth_time": remembered.auth_time,
+    }
+    return user, LoginAuth(remembered.sid, str(Mode.SESSION), claims)
 
 
 def enforce_csrf(request: Request) -> None:
-    """Refuse a cross-site call. For calls that rely on a cookie and answers that set one."""
-    # Django's check lets safe methods pass too, once it has read the cookie that its
-    # middleware has read before.
+    """Refuse a cross-site call, where a cookie authenticates it or its answer sets one."""
+    # Django's check accepts safe methods too, but reads the cookie first.
     if request._request.method not in SAFE_METHODS:
         SessionAuthentication().enforce_csrf(request)

@@ -22,19 +22,21 @@ from rest_framework.request import Request
 
 from . import policy
 from .exceptions import REALM
-from .registry import authentication_context
+from .registry.authentication_context import last_authenticated_at
 from .sessions import state as session_state
 from .sessions.state import SessionData
 from .state import request_state
+
+__all__ = ["HasScope", "RecentLogin", "recent_login"]
 
 INSUFFICIENT_AUTHENTICATION = "insufficient_user_authentication"
 
 
 class HasScope(BasePermission):
-    """Name it with what is needed: `HasScope.of("reports:read")`; of several, all are.
+    """Require scopes: `HasScope.of("reports:read")`. Of several scopes, all are required.
 
-    It asks the token's `scope` claim, a machine client's or a user's (`AUTHMODES_CLAIMS`),
-    and never who the user is. Combine it with others by DRF's `&` and `|`.
+    It reads the token's `scope` claim, a machine client's or a user's (`AUTHMODES_CLAIMS`),
+    and does not look at the user. Combine it with other permissions by DRF's `&` and `|`.
     """
 
     scopes: frozenset[str] = frozenset()
@@ -46,75 +48,21 @@ class HasScope(BasePermission):
         return type("HasScope", (cls,), {"scopes": frozenset([first, *more])})
 
     def has_permission(self, request: Request, view: Any) -> bool:
+        # The `auth` of another package may have `scopes` of another type.
         held = getattr(request.auth, "scopes", None)
-        # Another package's `auth` may have scopes of another kind, by names of its own.
-        held = held if isinstance(held, frozenset) else frozenset()
-        # By its bare name it asks for nothing, and must not let everybody in.
-        if self.scopes and self.scopes <= held:
+        # The bare class requires no scope; it must not admit every request.
+        if self.scopes and isinstance(held, frozenset) and self.scopes <= held:
             return True
-        # Returned, not raised: `|` goes on to the next one. DRF has no challenge for a 403,
-        # so the middleware adds it (RFC 6750, 3.1).
+        # Returned, not raised, so that `|` tries the next permission. DRF sends no challenge
+        # with a 403, so the middleware adds it (RFC 6750, 3.1).
         needed = " ".join(sorted(self.scopes))
-        request_state(
-            request._request
-        ).challenge = f'{REALM}, error="{self.code}", scope="{needed}"'
+        challenge = f'{REALM}, error="{self.code}", scope="{needed}"'
+        request_state(request._request).challenge = challenge
         return False
 
 
-def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a Django view: whoever signed in longer ago than `max_age` does so again.
-
-    Raises allauth's `ReauthenticationRequired`, which its middleware turns into a redirect
-    to re-authentication and back. Who has neither a password nor a second factor is sent to
-    their provider, and refused where they have none either.
-    """
-
-    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            detour = _detour(request, max_age)
-            return view(request, *args, **kwargs) if detour is None else detour
-
-        @wraps(view)
-        async def aguarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            detour = await sync_to_async(_detour)(request, max_age)
-            return await view(request, *args, **kwargs) if detour is None else detour
-
-        return aguarded if iscoroutinefunction(view) else guarded
-
-    return decorate
-
-
-def _detour(request: HttpRequest, max_age: timedelta) -> HttpResponse | None:
-    """Where to go and prove it first; None for who has done so of late."""
-    auth_time = _auth_time_of_session(request) if request.user.is_authenticated else None
-    if auth_time is not None and policy.is_recent(auth_time, max_age, timezone.now()):
-        return None
-    methods = get_adapter(request).get_reauthentication_methods(request.user)
-    if methods or not request.user.is_authenticated:
-        raise ReauthenticationRequired
-    # allauth takes them for re-authenticated, and would send them round in circles.
-    return _to_provider(request)
-
-
-def _to_provider(request: HttpRequest) -> HttpResponse:
-    # Not above: a project may do without allauth.socialaccount.
-    if not apps.is_installed("allauth.socialaccount"):
-        raise PermissionDenied
-    from allauth.socialaccount.models import SocialAccount
-
-    account = SocialAccount.objects.filter(user=request.user).order_by("-last_login").first()
-    if account is None:
-        raise PermissionDenied
-    provider = account.get_provider(request)
-    here = request.get_full_path()
-    # OpenID Connect, 3.1.2.1: who is still signed in there is asked all the same.
-    parameters = {"process": "login", "next": here, "auth_params": "prompt=login"}
-    return redirect(provider.get_login_url(request, **parameters))
-
-
 class RecentLogin(BasePermission):
-    """DRF permission; name it with an age: `RecentLogin.within(timedelta(minutes=5))`."""
+    """Require a recent sign-in: `RecentLogin.within(timedelta(minutes=5))`."""
 
     max_age = timedelta(minutes=5)
 
@@ -125,16 +73,15 @@ class RecentLogin(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if not request.user.is_authenticated:
             return False
-        auth_time = _auth_time(request)
-        if auth_time is not None and policy.is_recent(auth_time, self.max_age, timezone.now()):
+        if _is_recent(_auth_time(request), self.max_age):
             return True
-        # Not raised here, for another permission may do (`RecentLogin | IsAdminUser`), and DRF
-        # would make a 403 of it. The view is this request's own.
+        # Not raised here: another permission may be sufficient (`RecentLogin | IsAdminUser`),
+        # and DRF would answer with 403. The view belongs to this request alone.
         view.permission_denied = self._challenge
         return False
 
     def _challenge(self, request: Request, **kwargs: Any) -> NoReturn:
-        # The challenge of RFC 9470, 3, which `AuthModesAuthentication` adds to the 401.
+        # `AuthModesAuthentication` adds the challenge of RFC 9470, 3, to the 401.
         request_state(request._request).max_age = math.floor(self.max_age.total_seconds())
         raise AuthenticationFailed(
             {"detail": _("A more recent sign-in is required."), "code": INSUFFICIENT_AUTHENTICATION}
@@ -142,32 +89,80 @@ class RecentLogin(BasePermission):
 
 
 def _auth_time(request: Request) -> datetime | None:
-    """When the user of this call last proved who they are; None if nobody can tell."""
+    """Return when the user of an API call authenticated; None if that is unknown."""
     remembered = session_state.load(request._request.session)
     if remembered is not None and _is_of_session(request, remembered):
         return _latest(request._request, remembered)
-    # Other authentication classes have no claims, or claims of their own.
+    # Other authentication classes have no claims, or different ones.
     auth_time = getattr(request.auth, "claims", {}).get("auth_time")
     return session_state.to_datetime(auth_time) if auth_time is not None else None
 
 
 def _is_of_session(request: Request, remembered: SessionData) -> bool:
-    """Whether the call was made with the Django session, and not beside it."""
+    """Whether the Django session authenticated the call, and was not merely sent with it."""
     if request.auth is not None:
         return getattr(request.auth, "sid", None) == remembered.sid
-    # DRF's own `SessionAuthentication`, or one that looks at no session, such as Basic.
+    # DRF's `SessionAuthentication` has no `auth` either, nor have classes such as Basic.
     user: Any = request.user
     return request._request.session[SESSION_KEY] == user._meta.pk.value_to_string(user)
 
 
-def _auth_time_of_session(request: HttpRequest) -> datetime | None:
-    remembered = session_state.load(request.session)
-    return _latest(request, remembered) if remembered is not None else None
+def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a Django view, sync or async: require a sign-in within `max_age`.
+
+    Raises allauth's `ReauthenticationRequired`, which its middleware turns into a redirect to
+    re-authentication and back. Users without a password and a second factor are redirected
+    to their provider. Raises `PermissionDenied` if they have no provider either.
+    """
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            detour = _require_recent_login(request, max_age)
+            return view(request, *args, **kwargs) if detour is None else detour
+
+        @wraps(view)
+        async def aguarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            detour = await sync_to_async(_require_recent_login)(request, max_age)
+            return await view(request, *args, **kwargs) if detour is None else detour
+
+        return aguarded if iscoroutinefunction(view) else guarded
+
+    return decorate
+
+
+def _require_recent_login(request: HttpRequest, max_age: timedelta) -> HttpResponse | None:
+    """Return a redirect to the provider, or None if the sign-in is recent enough."""
+    is_authenticated = request.user.is_authenticated
+    remembered = session_state.load(request.session) if is_authenticated else None
+    if remembered is not None and _is_recent(_latest(request, remembered), max_age):
+        return None
+    methods = get_adapter(request).get_reauthentication_methods(request.user)
+    if methods or not is_authenticated:
+        raise ReauthenticationRequired
+    # Without a method, allauth would redirect back at once, in a loop.
+    return _redirect_to_provider(request)
+
+
+def _redirect_to_provider(request: HttpRequest) -> HttpResponse:
+    # Imported here: a project may be without allauth.socialaccount.
+    if not apps.is_installed("allauth.socialaccount"):
+        raise PermissionDenied
+    from allauth.socialaccount.models import SocialAccount
+
+    account = SocialAccount.objects.filter(user=request.user).order_by("-last_login").first()
+    if account is None:
+        raise PermissionDenied
+    # OpenID Connect, 3.1.2.1: `prompt=login` asks users who are still signed in there, too.
+    back = {"process": "login", "next": request.get_full_path(), "auth_params": "prompt=login"}
+    return redirect(account.get_provider(request).get_login_url(request, **back))
 
 
 def _latest(request: HttpRequest, remembered: SessionData) -> datetime:
-    """The later of the sign-in and allauth's last authentication record."""
+    """Return the later of the sign-in and allauth's last authentication record."""
     signed_in = session_state.to_datetime(remembered.auth_time)
-    return max(
-        signed_in, authentication_context.last_authenticated_at(request, request.user) or signed_in
-    )
+    return max(signed_in, last_authenticated_at(request, request.user) or signed_in)
+
+
+def _is_recent(auth_time: datetime | None, max_age: timedelta) -> bool:
+    return auth_time is not None and policy.is_recent(auth_time, max_age, timezone.now())

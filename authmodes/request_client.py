@@ -1,4 +1,4 @@
-"""What a request says about its client: address, user agent, and whether they match the login."""
+"""What a request says about its client: address, user agent, and whether they violate a binding."""
 
 import ipaddress
 
@@ -16,27 +16,27 @@ IPV4_NETWORK, IPV6_NETWORK = 24, 64
 
 
 def is_headless(request: HttpRequest) -> bool:
-    """Whether allauth.headless is handling the request, for either of its clients."""
+    """Whether allauth.headless handles the request, for either of its clients."""
     return is_headless_request(request) is not None
 
 
 def is_app_client(request: HttpRequest) -> bool:
-    """Whether the request is one of headless' client "app", which has no cookies."""
-    # A private name of allauth's; a test fails when it moves.
+    """Whether the request is from headless' client "app", which has no cookies."""
+    # A private name of allauth's; a test fails if it moves.
     return is_headless_request(request) == "app"
 
 
 def ip_address(request: HttpRequest) -> str | None:
-    """The client's address, in one spelling; None where nobody can tell."""
-    told = raw_ip_address(request)
+    """Return the client's address in its normal form; None if it is unknown."""
+    address = raw_ip_address(request)
     try:
-        return str(parse_ip(told)) if told else None
+        return str(parse_ip(address)) if address else None
     except ValueError:
         return None
 
 
 def raw_ip_address(request: HttpRequest) -> str | None:
-    """Ask allauth, which knows the trusted proxies; an address may come in several spellings."""
+    """Ask allauth, which knows the trusted proxies. The address may have several notations."""
     try:
         return get_adapter(request).get_client_ip(request)
     except PermissionDenied:
@@ -44,41 +44,41 @@ def raw_ip_address(request: HttpRequest) -> str | None:
 
 
 def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """One address whichever way it is written. Raises `ValueError`.
+    """Parse an address in any notation. Raises `ValueError`.
 
     A server that listens on IPv6 alone sees IPv4 clients as `::ffff:192.0.2.10`. A zone
-    (`fe80::1%eth0`) is a name of this machine's own, of any length.
+    (`fe80::1%eth0`) is a local name of any length, and is dropped.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def user_agent(request: HttpRequest) -> str:
-    # Not `request.headers`, which looks through all there are.
+    # Not `request.headers`, which parses every header.
     return request.META.get("HTTP_USER_AGENT", "")[:USER_AGENT_MAX_LENGTH].replace("\x00", "")
 
 
 def violates_binding(request: HttpRequest, bound_address: str | None, agent_digest: str) -> bool:
-    """Whether the request comes from another address or user agent than the sign-in."""
+    """Whether the settings bind a login to an address or user agent that this request lacks."""
     rules = request_settings(request)
     if rules.bind_user_agent and user_agent_digest(user_agent(request)) != agent_digest:
         return True
     if rules.bind_ip is IpBinding.OFF or not bound_address:
         return False
-    # Nearly always so, and then no address is parsed; one in another spelling goes the long way.
+    # True for most requests, and cheaper than parsing both.
     if raw_ip_address(request) == bound_address:
         return False
     here = ip_address(request)
     if here is None:
         return True
     if rules.bind_ip is IpBinding.EXACT:
-        # What was kept may be written in another way.
+        # The stored address may have another notation.
         return here != str(parse_ip(bound_address))
     return network_of(here) != network_of(bound_address)
 
 
 def network_of(ip_address: str) -> str:
-    """The /24 or /64 of an address: roughly one line or one office."""
+    """Return the /24 or /64 of an address: roughly one connection or one office."""
     address = parse_ip(ip_address)
     prefix = IPV4_NETWORK if address.version == 4 else IPV6_NETWORK
     return str(ipaddress.ip_network((address, prefix), strict=False))

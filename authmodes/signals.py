@@ -1,21 +1,23 @@
-"""The signals authmodes sends; who sends them and when stands in `registry.py`.
+"""The signals of authmodes; `registry` sends them.
 
 `login_session_started`
-    For each sign-in, once its transaction is committed.
-    Arguments: `login_session`, `request`, and `is_new_client`: whether the user's earlier
-    logins came from other clients or networks (None unless `AUTHMODES_NOTIFY_NEW_LOGIN`).
+    A sign-in was committed. Arguments: `login_session`, `request`, and `is_new_client`:
+    whether the user's earlier logins came from other clients or networks (None unless
+    `AUTHMODES_NOTIFY_NEW_LOGIN` is on).
 `login_session_ended`
-    Once for each login session that ends, whatever ended it, and once that is committed. Arguments:
-    `login_session`, whose `ended_at`, `end_reason` and `ended_by` are set.
+    The end of a login session was committed, once for each. Arguments: `login_session`, with
+    `ended_at`, `end_reason` and `ended_by`.
 `refresh_token_reused`
-    A refresh token came back after it had been rotated away: it has two holders
-    (RFC 9700, 4.14.2). Arguments: `login_session`, `request` (may be None). The
-    token itself is never passed on.
+    A refresh token was presented after it had been rotated, so it has two holders
+    (RFC 9700, 4.14.2). Arguments: `login_session`, `request` (may be None). The token itself
+    is never an argument.
 
-Receivers run through `send_robust`: one that fails is logged and cannot keep a login alive.
+Receivers are called by `send_robust`: an exception is logged and changes nothing.
 """
 
 from django.dispatch import Signal
+
+__all__ = ["login_session_ended", "login_session_started", "refresh_token_reused"]
 
 login_session_started = Signal()
 login_session_ended = Signal()

@@ -1,4 +1,4 @@
-"""How and when a user authenticated, read from allauth's records and the provider's claims."""
+"""Reads the authentication context from allauth's records and the provider's claims."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from ..models import AuthenticationContext
 from ..sessions import state as session_state
 
-# RFC 8176 where it has a word; "fed" is ours, it has none for a federated login.
+# RFC 8176; "fed" is ours, because the RFC has no value for a federated login.
 AMR = {
     "password": ["pwd"],
     "socialaccount": ["fed"],
@@ -27,8 +27,8 @@ YEAR_3000 = 32_503_680_000
 def read_authentication_context(request: HttpRequest, user: Any) -> AuthenticationContext:
     """Read allauth's authentication records, oldest first.
 
-    The first record names the method, because what follows it (a TOTP code, say) only
-    confirms it. A sign-in that allauth did not handle, such as the admin's form, has none.
+    The first record names the method; a later one, such as that of a TOTP code, confirms it.
+    A sign-in that allauth did not handle, such as the admin's form, has no records.
     """
     records = get_authentication_records(request, user)
     if not records:
@@ -47,20 +47,20 @@ def read_authentication_context(request: HttpRequest, user: Any) -> Authenticati
 
 
 def latest_social_record(records: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The latest by a provider; an earlier one is of a login that was not finished."""
+    """Return the latest record of a provider; earlier ones are of unfinished sign-ins."""
     return next((r for r in reversed(records) if r["method"] == "socialaccount"), None)
 
 
 def last_authenticated_at(request: HttpRequest, user: Any) -> datetime | None:
-    """When the user last proved who they are, by allauth's records; None if there are none."""
+    """Return when the user last authenticated, by allauth's records; None without records."""
     records = get_authentication_records(request, user)
     return max((session_state.to_datetime(record["at"]) for record in records), default=None)
 
 
 def store_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> None:
-    """Keep `sid` and `iat` of the ID token of a social login, until the login is done.
+    """Store `sid` and `iat` of a social login's ID token in the Django session.
 
-    `extra_data` is that of allauth's account, empty for a login without a provider.
+    `extra_data` is that of allauth's `SocialAccount`, empty for a login without a provider.
     """
     for key in (PROVIDER_SID_KEY, PROVIDER_IAT_KEY):
         request.session.pop(key, None)
@@ -74,12 +74,12 @@ def store_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> 
 
 
 def provider_sid(request: HttpRequest) -> str:
-    """The `sid` that `note_provider_session` noted, "" for nothing."""
+    """Return the `sid` that `store_provider_session` stored; "" without one."""
     return str(request.session.get(PROVIDER_SID_KEY, ""))
 
 
 def provider_issued_at(request: HttpRequest) -> datetime | None:
-    """When the provider issued the ID token of a login, by its own clock; None for nothing."""
+    """Return when the provider issued the ID token, by its own clock; None without one."""
     iat = request.session.get(PROVIDER_IAT_KEY)
     return None if iat is None else session_state.to_datetime(iat)
 

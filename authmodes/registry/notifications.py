@@ -1,4 +1,4 @@
-"""The mail to a user about a login from a client and a network not seen before."""
+"""Mails a user about a login by a client or from a network that is new for the user."""
 
 import logging
 from itertools import islice
@@ -14,13 +14,13 @@ from ..models import LoginSession, client_label
 
 logger = logging.getLogger("authmodes")
 TEMPLATE_PREFIX = "authmodes/email/new_login"
-# Enough of a user's history to know their clients by.
+# How many earlier logins are compared, and how many of their user agents are parsed.
 HISTORY = 100
 LABELLED = 20
 
 
 def is_new_client(login_session: LoginSession) -> bool:
-    """Whether the user has signed in before, and never by this client from this network."""
+    """Whether the user has signed in before, but never with this client from this network."""
     earlier = LoginSession.objects.for_user(login_session.user).exclude(pk=login_session.pk)
     newest_first = earlier.order_by("-created_at", "-pk")
     seen = list(newest_first.values_list("user_agent", "ip_address")[:HISTORY])
@@ -30,18 +30,18 @@ def is_new_client(login_session: LoginSession) -> bool:
     agents = dict.fromkeys(agent for agent, address in seen if _network(address) == here)
     if login_session.user_agent in agents:
         return False
-    # To name a client takes milliseconds, and an update gives it another text.
+    # An update of the client changes its user agent, but not its label. Parsing is slow.
     label = login_session.client_label
     return all(client_label(agent) != label for agent in islice(agents, LABELLED))
 
 
 def send(request: HttpRequest, login_session: LoginSession) -> None:
-    """Mail the user; nothing that goes wrong with it may keep anybody from signing in."""
+    """Mail the user. A failure is logged and does not affect the sign-in."""
     try:
         _send(request, login_session)
     except Exception as error:
-        # Mail services raise what they like, and a login by code has a request without host.
-        logger.error("the notice of login session %s was not sent: %r", login_session.sid, error)
+        # Mail backends raise any exception, and the host of the request may be invalid.
+        logger.error("no mail was sent about login session %s: %r", login_session.sid, error)
 
 
 def _send(request: HttpRequest, login_session: LoginSession) -> None:
@@ -49,7 +49,7 @@ def _send(request: HttpRequest, login_session: LoginSession) -> None:
     email = EmailAddress.objects.get_primary_email(user) or getattr(user, "email", "")
     if not email:
         return
-    # The page is opened by a cookie login only.
+    # The page accepts cookie logins only.
     page = reverse("authmodes:session_manage") if conf.MODE.allows(Mode.SESSION) else None
     manage_url = request.build_absolute_uri(page) if page else None
     context = {"user": user, "login_session": login_session, "manage_url": manage_url}
