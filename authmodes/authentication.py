@@ -195,17 +195,17 @@ def _authenticate_session(request: Request) -> tuple[Any, LoginAuth] | None:
     user = request._request.user
     if not user.is_active:
         return None
-    remembered = session_state.load(request._request.session)
-    if remembered is None:
+    data = session_state.load(request._request.session)
+    if data is None:
         return None
     enforce_csrf(request)
     jwt_settings = simple_jwt()
     claims = {
         jwt_settings.USER_ID_CLAIM: str(getattr(user, jwt_settings.USER_ID_FIELD)),
-        "sid": remembered.sid,
-        "auth_time": remembered.auth_time,
+        "sid": data.sid,
+        "auth_time": data.auth_time,
     }
-    return user, LoginAuth(remembered.sid, str(Mode.SESSION), claims)
+    return user, LoginAuth(data.sid, str(Mode.SESSION), claims)
 
 
 def enforce_csrf(request: Request) -> None:

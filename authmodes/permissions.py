@@ -90,18 +90,18 @@ class RecentLogin(BasePermission):
 
 def _auth_time(request: Request) -> datetime | None:
     """Return when the user of an API call authenticated; None if that is unknown."""
-    remembered = session_state.load(request._request.session)
-    if remembered is not None and _is_of_session(request, remembered):
-        return _latest(request._request, remembered)
+    data = session_state.load(request._request.session)
+    if data is not None and _is_of_session(request, data):
+        return _latest(request._request, data)
     # Other authentication classes have no claims, or different ones.
     auth_time = getattr(request.auth, "claims", {}).get("auth_time")
     return session_state.to_datetime(auth_time) if auth_time is not None else None
 
 
-def _is_of_session(request: Request, remembered: SessionData) -> bool:
+def _is_of_session(request: Request, data: SessionData) -> bool:
     """Whether the Django session authenticated the call, and was not merely sent with it."""
     if request.auth is not None:
-        return getattr(request.auth, "sid", None) == remembered.sid
+        return getattr(request.auth, "sid", None) == data.sid
     # DRF's `SessionAuthentication` has no `auth` either, nor have classes such as Basic.
     user: Any = request.user
     return request._request.session[SESSION_KEY] == user._meta.pk.value_to_string(user)
@@ -134,8 +134,8 @@ def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[
 def _require_recent_login(request: HttpRequest, max_age: timedelta) -> HttpResponse | None:
     """Return a redirect to the provider, or None if the sign-in is recent enough."""
     is_authenticated = request.user.is_authenticated
-    remembered = session_state.load(request.session) if is_authenticated else None
-    if remembered is not None and _is_recent(_latest(request, remembered), max_age):
+    data = session_state.load(request.session) if is_authenticated else None
+    if data is not None and _is_recent(_latest(request, data), max_age):
         return None
     methods = get_adapter(request).get_reauthentication_methods(request.user)
     if methods or not is_authenticated:
@@ -158,9 +158,9 @@ def _redirect_to_provider(request: HttpRequest) -> HttpResponse:
     return redirect(account.get_provider(request).get_login_url(request, **back))
 
 
-def _latest(request: HttpRequest, remembered: SessionData) -> datetime:
+def _latest(request: HttpRequest, data: SessionData) -> datetime:
     """Return the later of the sign-in and allauth's last authentication record."""
-    signed_in = session_state.to_datetime(remembered.auth_time)
+    signed_in = session_state.to_datetime(data.auth_time)
     return max(signed_in, last_authenticated_at(request, request.user) or signed_in)
 
 

@@ -5,6 +5,11 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 from django.test.utils import override_settings
+from django.urls import path
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from authmodes import registry
 from authmodes.authentication import LoginAuth
@@ -13,6 +18,16 @@ from authmodes.models import LoginSession
 from .support.browser import Browser
 from .support.logins import API, PASSWORD, call_with, post_json
 from .support.tokens import claims_of
+from .urls import urlpatterns as project_urlpatterns
+
+
+@api_view(["GET"])
+@permission_classes([AllowAny])
+def for_everybody(request: Request) -> Response:
+    return Response({"username": request.user.get_username() or None})
+
+
+urlpatterns = [*project_urlpatterns, path("probe/for-everybody/", for_everybody)]
 
 CHALLENGE = 'Bearer realm="api"'
 INVALID = 'Bearer realm="api", error="invalid_token"'
@@ -24,7 +39,7 @@ def with_header(value, browser=None):
     return (browser or Client()).get(API, headers={"authorization": value})
 
 
-# -- the answer to a stranger --------------------------------------------------------------
+# -- anonymous calls and bad headers --------------------------------------------------------
 
 
 @pytest.mark.parametrize("configured", ["session", "jwt", "both"])
@@ -41,7 +56,7 @@ def test_an_anonymous_call_is_401_with_a_challenge_and_never_403(configured, met
     "path",
     ["/auth/user/", "/auth/sessions/", "/auth/sessions/00000000-0000-4000-8000-000000000000/"],
 )
-def test_our_own_endpoints_challenge_a_stranger_too(path, db):
+def test_our_own_endpoints_challenge_an_anonymous_call_too(path, db):
     response = Client().get(path)
     assert response.status_code == 401
     assert response["WWW-Authenticate"] == CHALLENGE
@@ -106,7 +121,7 @@ def test_a_refused_token_is_never_repeated_in_the_answer(login):
     assert used.access not in call_with(used.access).content.decode()
 
 
-# -- one credential is judged --------------------------------------------------------------
+# -- one credential is validated ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", ["Bearer x", "Bearer", "bearer ey.ey.ey"])
@@ -117,7 +132,7 @@ def test_a_bad_header_never_falls_back_to_a_good_cookie(value, login):
     assert response["WWW-Authenticate"] == INVALID
 
 
-def test_a_good_header_outranks_the_cookie_of_somebody_else(login, bob):
+def test_a_good_header_outranks_the_cookie_of_another_user(login, bob):
     cookie, token = login("session"), login("jwt", bob)
     response = with_header(f"Bearer {token.access}", cookie.browser)
     assert response.json() == {"username": "bob", "mode": "jwt"}
@@ -417,21 +432,30 @@ def test_logging_out_by_cookie_ends_the_login_and_takes_the_cookies_back(cookie_
     assert browser.send_json("/auth/token/refresh/").status_code == 401
 
 
-def test_a_stale_token_cookie_does_not_shut_out_a_good_django_session(login):
+def test_a_stale_token_cookie_does_not_hide_a_good_django_session(login):
     with COOKIES:
         cookie = login("session")
         cookie.browser.cookies[ACCESS] = "stale"
         assert cookie.get().json() == {"username": "alice", "mode": "session"}
-        # The session is what it was judged by, so CSRF holds.
+        # The session authenticated the call, so CSRF is enforced.
         assert cookie.browser.post(API).status_code == 403
 
 
-def test_a_stale_token_cookie_alone_is_401_invalid_token(alice):
-    with COOKIES:
-        browser = Browser()
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("path", [API, "/probe/for-everybody/"])
+@pytest.mark.parametrize("why", ["garbage", "revoked", "expired"])
+def test_a_bad_token_cookie_alone_is_401_with_its_own_code(path, why, clock, cookie_login):
+    browser, _ = cookie_login
+    assert browser.get(path).json()["username"] == "alice"
+    if why == "garbage":
         browser.cookies[ACCESS] = "stale"
-        response = browser.get(API)
-    assert response.status_code == 401
+    elif why == "revoked":
+        registry.revoke_all(LoginSession.objects.all())
+    else:
+        clock.shift(timedelta(minutes=6))
+    response = browser.get(path)
+    code = "login_session_ended" if why == "revoked" else "token_not_valid"
+    assert (response.status_code, response.json()["code"]) == (401, code)
     assert response["WWW-Authenticate"] == INVALID
 
 

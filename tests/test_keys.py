@@ -171,7 +171,7 @@ def test_the_command_prints_a_fresh_key_with_a_kid_of_its_own():
 
 
 @pytest.mark.parametrize("algorithm", FAMILIES)
-def test_rolling_over_logs_nobody_out_until_the_old_key_is_removed(algorithm, login, clock):
+def test_rolling_over_ends_no_login_until_the_old_key_is_removed(algorithm, login, clock):
     old, new = old_key(algorithm), new_key(algorithm)
     with ring(old):
         early = login("jwt")
@@ -198,7 +198,7 @@ def test_rolling_over_logs_nobody_out_until_the_old_key_is_removed(algorithm, lo
         assert_refused(stale_refresh)
 
 
-def test_rolling_over_to_another_algorithm_logs_nobody_out(login):
+def test_rolling_over_to_another_algorithm_ends_no_login(login):
     old, new = old_key("HS512"), new_key("EdDSA")
     with ring(old):
         used = login("jwt")
@@ -501,7 +501,7 @@ def test_the_jwk_set_may_be_cached_by_anybody():
 
 
 def test_the_jwk_set_is_not_what_a_token_chooses(login):
-    """A stranger's key in the header changes neither the set nor the verdict."""
+    """A foreign key in the header changes neither the set nor the outcome."""
     with ring(new_key()):
         used = login("jwt")
         stranger = make_key("ES256", "stranger")

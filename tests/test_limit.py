@@ -58,7 +58,7 @@ def active():
     return LoginSession.objects.active()
 
 
-def nobody_new_is_signed_in(before):
+def assert_no_new_login(before):
     """Neither a row nor a Django session with a user came on top of `before`."""
     assert set(LoginSession.objects.values_list("sid", flat=True)) == before
     alive = {str(sid) for sid in before}
@@ -106,7 +106,7 @@ def test_only_active_logins_count(two, login, clock, settings):
     clock.shift(timedelta(days=29))
     fresh = login("session")  # `kept` is the oldest
     assert kept.row.end_reason == "limit"
-    clock.shift(timedelta(days=2))  # `third` is past its end and nobody has noticed
+    clock.shift(timedelta(days=2))  # `third` is past its end and not ended yet
     last = login("session")
     assert [fresh.get().status_code, last.get().status_code] == [200, 200]
 
@@ -140,7 +140,7 @@ def test_signing_in_again_in_one_browser_takes_its_own_place(two, login):
     assert not LoginSession.objects.filter(end_reason="limit").exists()
 
 
-def test_the_handoff_counts(two, login, handoff, clock):
+def test_the_code_exchange_counts(two, login, handoff, clock):
     first = login("session")
     clock.shift(timedelta(seconds=1))
     second = login("jwt")
@@ -167,7 +167,7 @@ def test_rest_refuses_with_403(full, mode):
     assert (response.status_code, response.json()["code"]) == (403, "limit_reached")
     assert browser.get(API).status_code == 401
     assert not browser.session_cookie
-    nobody_new_is_signed_in(before)
+    assert_no_new_login(before)
     assert [one.get().status_code for one in logins] == [200, 200]
 
 
@@ -176,7 +176,7 @@ def test_simplejwts_path_refuses_with_403(full):
     response = post_json("/auth/token/", {"username": "alice", "password": PASSWORD})
     assert (response.status_code, response.json()["code"]) == (403, "limit_reached")
     assert OutstandingToken.objects.count() == 1
-    nobody_new_is_signed_in(before)
+    assert_no_new_login(before)
 
 
 @pytest.mark.parametrize("sign_in", [html_login, admin_login, social_login])
@@ -195,10 +195,10 @@ def test_a_browser_is_refused_with_a_page(sign_in, full, admin_user, alice_at_du
     assert browser.get("/probe/page/").status_code == 302
     assert browser.get("/admin/").status_code == 302
     assert browser.get(API).status_code == 401
-    nobody_new_is_signed_in(before)
+    assert_no_new_login(before)
 
 
-def test_the_handoff_exchange_refuses_and_mints_nothing(refuse, handoff, login):
+def test_the_code_exchange_refuses_and_mints_nothing(refuse, handoff, login):
     handoff.run()
     for mode in ("session", "jwt"):
         login(mode)
@@ -206,16 +206,16 @@ def test_the_handoff_exchange_refuses_and_mints_nothing(refuse, handoff, login):
     response = handoff.exchange()
     assert (response.status_code, response.json()["code"]) == (403, "limit_reached")
     assert handoff.exchange().status_code == 401
-    nobody_new_is_signed_in(before)
+    assert_no_new_login(before)
 
 
 @pytest.mark.urls("tests.test_limit")
-def test_a_login_of_the_projects_own_api_is_refused_and_signs_nobody_in(full):
+def test_a_login_of_the_projects_own_api_is_refused_and_starts_no_login(full):
     _, before = full
     browser = Browser()
     assert browser.post("/project/login/").status_code == 403
     assert (browser.get(API).status_code, browser.get("/probe/page/").status_code) == (401, 302)
-    nobody_new_is_signed_in(before)
+    assert_no_new_login(before)
 
 
 def test_after_a_logout_there_is_room_again(full, login):
@@ -232,10 +232,10 @@ def test_a_refusal_survives_atomic_requests(mode, full, atomic_requests):
     browser = Browser()
     assert browser.send_json("/auth/login/", body).status_code == 403
     assert html_login(Browser(), "alice").status_code == 403
-    nobody_new_is_signed_in(before)
+    assert_no_new_login(before)
 
 
-def test_somebody_who_is_signed_in_already_in_this_browser_is_not_locked_out(refuse, login):
+def test_a_user_who_is_signed_in_already_in_this_browser_is_not_locked_out(refuse, login):
     """A login that replaces the browser's own one is not one more."""
     other = login("jwt")
     browser = Browser()
@@ -369,10 +369,10 @@ def test_whose_cookie_has_run_out_goes_before_the_oldest(two, settings, login, c
     settings.SESSION_COOKIE_AGE = int(HOUR.total_seconds())
     oldest = login("jwt")
     clock.shift(timedelta(minutes=1))
-    forgotten = login("session")
+    unused = login("session")
     clock.shift(2 * HOUR)
     login("session")
-    assert (oldest.row.end_reason, forgotten.row.end_reason) == ("", "expired")
+    assert (oldest.row.end_reason, unused.row.end_reason) == ("", "expired")
 
 
 def test_whose_cookie_is_good_keeps_its_place(engine, refuse, login, clock):

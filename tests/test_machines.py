@@ -242,7 +242,7 @@ REFUSED: dict[str, tuple[Any, Any, int, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_whoever_is_not_let_in_is_told_in_both_languages(machine, case):
+def test_a_refused_client_is_told_in_both_languages(machine, case):
     changed, header, status, error = REFUSED[case]
     known = {
         NAME: machine.row.client_id,
@@ -400,7 +400,7 @@ def test_kinds_are_not_interchangeable(machine, login, claim):
 
 
 def forged(**changed: Any) -> str:
-    """What only somebody with our key could make."""
+    """What only the holder of our key could make."""
     token = machine_tokens.MachineToken()
     token.payload.update(changed)
     return str(token)
@@ -414,7 +414,7 @@ def forged(**changed: Any) -> str:
         {"secret_id": 7},
         {"secret_id": str(uuid.UUID(int=7))},
         {"client_id": "client-0", "sub": "client-0"},
-        {"sub": "somebody else"},
+        {"sub": "another-client"},
         {"client_id": None, "sub": None},
         {"client_id": ["a"], "sub": ["a"]},
         {"client_id": "", "sub": ""},
@@ -498,7 +498,7 @@ def test_an_end_counts_from_the_next_request(machine, clock, check, end):
         assert call_with(access, REPORTS).status_code == 200
         act(machine)
         ended = call_with(access, REPORTS)
-        # By its signature alone nobody can tell, until it expires.
+        # The signature alone does not show it, until the token expires.
         assert ended.status_code == (200 if check == "none" else token_status)
         if ended.status_code == 401:
             assert ended["WWW-Authenticate"] == INVALID
@@ -609,7 +609,7 @@ def test_what_cannot_be_a_scope_makes_no_client(db, scopes):
 
 
 def test_pruning_forgets_what_ended_long_ago(machine, clock):
-    gone, lapsed = Machine("Gone"), Machine("Lapsed", expires_at=datetime(2031, 5, 5, tzinfo=UTC))
+    gone, expired = Machine("Gone"), Machine("Expired", expires_at=datetime(2031, 5, 5, tzinfo=UTC))
     machine.rotate(timedelta(0))
     machine_clients.revoke(gone.row)
     clock.shift(timedelta(days=90))
@@ -617,7 +617,7 @@ def test_pruning_forgets_what_ended_long_ago(machine, clock):
     assert (MachineClient.objects.count(), MachineClientSecret.objects.count()) == (3, 4)
     clock.shift(timedelta(seconds=1))
     registry.prune()
-    assert set(MachineClient.objects.all()) == {machine.row, lapsed.row}
+    assert set(MachineClient.objects.all()) == {machine.row, expired.row}
     assert MachineClientSecret.objects.count() == 2
     assert machine.ask().status_code == 200
 
@@ -625,7 +625,7 @@ def test_pruning_forgets_what_ended_long_ago(machine, clock):
 # -- permission ----------------------------------------------------------------------------
 
 
-def test_a_missing_scope_is_a_403_with_a_challenge_and_nobody_is_a_401(machine, login, mode):
+def test_a_missing_scope_is_a_403_with_a_challenge_and_no_token_a_401(machine, login, mode):
     without = call_with(machine.token(scope="reports:write"), REPORTS)
     assert (without.status_code, without["WWW-Authenticate"]) == (403, MISSING)
     assert without.json()["code"] == "insufficient_scope"
@@ -667,7 +667,7 @@ def test_of_several_scopes_all_are_needed(machine):
         assert refused["WWW-Authenticate"].endswith(f'scope="{SCOPES}"')
 
 
-def test_has_scope_without_a_scope_lets_nobody_in(machine, login):
+def test_has_scope_without_a_scope_admits_no_call(machine, login):
     assert call_with(machine.token(), BARE).status_code == 403
     assert login("jwt").get(BARE).status_code == 403
     assert Client().get(BARE).status_code == 401
@@ -685,7 +685,7 @@ class AnotherPackages(BaseAuthentication):
 
 
 @pytest.mark.parametrize("scopes", [{"reports:read": "Read"}, ["reports:read"], "reports:read", 1])
-def test_has_scope_beside_another_packages_tokens_lets_nobody_in(scopes, monkeypatch):
+def test_has_scope_beside_another_packages_tokens_admits_no_call(scopes, monkeypatch):
     monkeypatch.setattr(AnotherPackages, "scopes", scopes)
     monkeypatch.setattr(reports.cls, "authentication_classes", [AnotherPackages])
     assert Client().get(REPORTS).status_code == 403

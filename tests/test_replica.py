@@ -115,7 +115,7 @@ def test_a_login_that_the_replica_has_not_heard_of_counts(login, stop, settings)
     assert used.get().status_code == 401
 
 
-def test_a_handoff_is_redeemed_at_once(handoff, stop):
+def test_an_authorization_code_is_redeemed_at_once(handoff, stop):
     started = handoff.start()
     stop()
     handoff.code = redirect_query(handoff.authenticate(started.url))["code"]

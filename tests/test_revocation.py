@@ -18,7 +18,7 @@ from authmodes.signals import login_session_ended
 
 from .support.logins import API, Login, call_with, post_json, refresh
 
-# Longer than every limit below, so that the row is judged and not only the token's `exp`.
+# Longer than every limit below, so that the row is validated and not only the token's `exp`.
 LONG_LIVED = {"ACCESS_TOKEN_LIFETIME": timedelta(days=40)}
 
 
@@ -219,7 +219,7 @@ def test_the_next_request_after(way, credential, login, bob, clock, settings):
 
     response = use(scene.victim)
     assert response.status_code == status, response.content
-    # What nobody presents is ended by the nightly job; it may not change a reason.
+    # A credential that is not presented is ended by the nightly job, with the same reason.
     registry.prune()
     row = LoginSession.objects.filter(sid=scene.victim.sid).first()
     assert (row and row.end_reason) == reason
@@ -345,7 +345,7 @@ def test_the_actor_and_the_reason_are_on_the_row(mode, login):
     assert (row.end_reason, row.ended_by) == ("revoked_by_user", row.user)
 
 
-def test_nobody_can_end_or_see_the_login_of_somebody_else(mode, login, bob):
+def test_a_user_can_neither_end_nor_see_the_login_of_another_user(mode, login, bob):
     victim, attacker = login(mode), login("jwt", bob)
     for response in (
         attacker.delete(f"/auth/sessions/{victim.sid}/"),

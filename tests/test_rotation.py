@@ -1,4 +1,4 @@
-"""Refresh tokens: single use, a grace for lost answers, and what reuse does."""
+"""Refresh tokens: single use, the grace, and what reuse does."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +121,7 @@ def test_activity_does_not_extend_the_absolute_lifetime(login, clock):
     assert (response.status_code, response.json()["code"]) == (401, "token_expired")
 
 
-def test_the_last_access_token_does_not_outlive_the_login(login, clock):
+def test_the_last_access_token_expires_with_the_login(login, clock):
     with override_settings(AUTHMODES_ABSOLUTE_LIFETIME=timedelta(minutes=2)):
         used = login("jwt")
     assert claims_of(used.access)["exp"] == claims_of(used.refresh_token)["exp"]
@@ -325,7 +325,7 @@ def test_the_revocation_of_reuse_survives_atomic_requests(login, atomic_requests
 
 @pytest.mark.django_db(transaction=True)
 def test_a_revoked_login_stays_revoked_under_atomic_requests(login, atomic_requests, alice):
-    """The verdict is reached inside a request that is rolled back; it must be reached again."""
+    """The revocation happens in a request that is rolled back; it must happen again."""
     used = login("jwt")
     get_user_model().objects.filter(pk=alice.pk).update(is_active=False)
     assert used.get().status_code == 401

@@ -1,4 +1,4 @@
-"""Access tokens judged without a query: by this process's snapshot, or by the signature alone."""
+"""Access tokens validated without a query: by the snapshot, or by the signature alone."""
 
 import logging
 import os
@@ -239,7 +239,7 @@ def test_that_401_says_that_the_token_is_what_is_wrong(change, check, login, ali
 
 
 @SNAPSHOT
-def test_a_user_who_is_locked_by_save_is_refused_even_where_nobody_loads_the_row(login, alice):
+def test_a_user_who_is_locked_by_save_is_refused_even_where_the_row_is_not_loaded(login, alice):
     used = login("jwt")
     assert not is_refused(used)
     alice.is_active = False
@@ -350,14 +350,14 @@ def test_a_clock_that_steps_back_by_two_seconds_is_covered(login, clock):
 
 
 @SNAPSHOT
-def test_an_entry_is_kept_as_long_as_its_access_token_and_then_forgotten(login, clock):
+def test_an_entry_is_kept_as_long_as_its_access_token_and_then_removed(login, clock):
     used = login("jwt")
     assert not is_refused(used)
     registry.revoke(used.row)
     tokens_snapshot.snapshot._poll()
     clock.shift(timedelta(minutes=5))
     tokens_snapshot.snapshot._poll()
-    # Its token has expired; clocks may disagree, so it is not forgotten to the second.
+    # Its token has expired; clocks may disagree, so it is not removed to the second.
     assert uuid.UUID(used.sid) in tokens_snapshot.snapshot._ended
     clock.shift(timedelta(minutes=2))
     tokens_snapshot.snapshot._poll()
@@ -409,7 +409,7 @@ class Away:
 
 def ours(caplog):
     """What the polls have logged."""
-    return [record.levelname for record in caplog.records if record.module == "revocations"]
+    return [record.levelname for record in caplog.records if record.module == "snapshot"]
 
 
 @SNAPSHOT
@@ -430,7 +430,7 @@ def test_a_database_that_is_away_changes_nothing_and_is_reported_once(login, mon
 
         ended_as_if(later, timedelta(0))
         away.is_away = False
-        # What ended meanwhile is caught up with.
+        # What ended in between is read afterwards.
         assert eventually(lambda: is_refused(later))
         next_polls()
         assert ours(caplog) == ["ERROR", "WARNING"]
@@ -456,7 +456,7 @@ def test_an_outage_longer_than_the_overlap_is_caught_up_with(login, monkeypatch,
 
 
 @SNAPSHOT
-def test_a_snapshot_that_cannot_be_taken_lets_nobody_in(login, monkeypatch):
+def test_a_snapshot_that_cannot_be_loaded_admits_no_request(login, monkeypatch):
     """The first one of a process; nothing is known yet, so nothing may be taken for granted."""
     revoked = login("jwt")
     registry.revoke(revoked.row)

@@ -26,7 +26,7 @@ OTHER_KEY = "another-key-of-the-same-length-0123456789-abcdefghijklmnop"
 
 
 def assert_refused(raw_token):
-    """By every door that takes a token, and with a 401."""
+    """At every endpoint that accepts a token, and with a 401."""
     for response in (
         call_with(raw_token),
         refresh(raw_token),
@@ -355,7 +355,7 @@ def test_what_django_signs_with_the_same_key_is_no_token(login):
 
 
 def test_a_token_that_simplejwt_makes_without_us_is_refused(alice):
-    """It has no login session, so nobody could revoke it."""
+    """It has no login session, so it could not be revoked."""
     made = simplejwt.RefreshToken.for_user(alice)
     assert_refused(str(made))
     assert_refused(str(made.access_token))
@@ -458,7 +458,7 @@ def test_simplejwts_claim_settings_are_honoured(alice):
 # -- keys ----------------------------------------------------------------------------------
 
 
-def test_a_rotated_secret_key_logs_nobody_out_while_the_old_one_is_a_fallback(mode, login):
+def test_a_rotated_secret_key_ends_no_login_while_the_old_one_is_a_fallback(mode, login):
     old = django_settings.SECRET_KEY
     used = login(mode)
     with override_settings(SECRET_KEY=OTHER_KEY, SECRET_KEY_FALLBACKS=[old]):
@@ -472,7 +472,7 @@ def test_a_rotated_secret_key_without_a_fallback_refuses_all(mode, login):
         assert used.get().status_code == 401
 
 
-def test_a_cookie_seen_under_the_fallback_outlives_it(login):
+def test_a_cookie_seen_under_the_fallback_survives_its_removal(login):
     """Django's own behaviour, which the row has to follow."""
     old = django_settings.SECRET_KEY
     used = login("session")
@@ -483,7 +483,7 @@ def test_a_cookie_seen_under_the_fallback_outlives_it(login):
     assert used.row.ended_at is None
 
 
-def test_a_token_refreshed_under_the_fallback_outlives_it(login):
+def test_a_token_refreshed_under_the_fallback_survives_its_removal(login):
     old = django_settings.SECRET_KEY
     used = login("jwt")
     with override_settings(SECRET_KEY=OTHER_KEY, SECRET_KEY_FALLBACKS=[old]):

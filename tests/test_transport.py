@@ -1,16 +1,20 @@
 """Tokens in cookies: their attributes, CSRF, and that no cookie is ever in the way."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes import registry
+from authmodes.exceptions import TokenTooLarge
 from authmodes.models import AuthorizationCode, LoginSession
+from authmodes.registry import validation
+from authmodes.tokens import cookies, mint
 
 from .support.browser import Browser
 from .support.logins import API, PASSWORD, Login, html_login, post_json, sign_in, social_login
@@ -344,7 +348,7 @@ def test_a_client_without_cookies_still_hands_its_refresh_token_to_logout(alice)
 
 
 def test_logging_out_with_the_cookies_of_two_logins_ends_both(alice):
-    """Whoever holds this browser shall be signed out of it."""
+    """The user of this browser is to be signed out of both."""
     one = sign_in("jwt").client
     browser = sign_in("jwt").client
     plant(browser, access=values_of(one)[ACCESS])
@@ -407,7 +411,7 @@ def test_switching_tokens_off_and_on_again_leaves_the_login_as_it_was(alice):
 
 @pytest.mark.parametrize("second", ["alice", "bob"])
 def test_signing_in_over_token_cookies_ends_the_login_that_they_were(second, alice, bob):
-    """Nobody could end it any more: its cookies are gone (ASVS V7.2.4)."""
+    """It could not be ended otherwise: its cookies are gone (ASVS V7.2.4)."""
     first = sign_in("jwt")
     browser = first.client
     held = values_of(browser)
@@ -418,7 +422,28 @@ def test_signing_in_over_token_cookies_ends_the_login_that_they_were(second, ali
     assert stranger.get(API).status_code == 401
 
 
+@pytest.mark.parametrize("names", [(ACCESS,), (REFRESH,), COOKIES])
+def test_ended_logins_do_not_count_as_the_browsers_logins(names, alice):
+    response = sign_in("jwt")
+    row = LoginSession.objects.get(sid=response.json()["sid"])
+    request = RequestFactory().get("/")
+    request.COOKIES = values_of(response.client, names)
+    assert validation.logins_of_token_cookies(request) == [row]
+    registry.revoke(row)
+    assert validation.logins_of_token_cookies(request) == []
+
+
 # -- size ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("field", "name"), [("access", ACCESS), ("refresh", REFRESH)])
+def test_a_cookie_of_4096_bytes_passes_and_one_of_4097_does_not(field, name, alice):
+    """The name counts together with the value (RFC 6265bis, 5.7)."""
+    pair = mint(LoginSession.objects.get(sid=sign_in("jwt").json()["sid"]))
+    fitting = "x" * (4096 - len(name))
+    cookies.check_size(replace(pair, **{field: fitting}))
+    with pytest.raises(TokenTooLarge):
+        cookies.check_size(replace(pair, **{field: fitting + "x"}))
 
 
 def many_claims(user, login_session):
@@ -427,7 +452,7 @@ def many_claims(user, login_session):
 
 @pytest.mark.parametrize("way", [by_login, by_simplejwts_endpoint])
 def test_a_token_too_large_for_a_cookie_is_a_clear_error_and_no_half_made_login(way, alice):
-    """Browsers drop a cookie of more than 4,096 bytes without a word (ASVS V3.3.5)."""
+    """Browsers ignore a cookie of more than 4,096 bytes (ASVS V3.3.5)."""
     browser = Browser(raise_request_exception=False)
     with override_settings(AUTHMODES_CLAIMS="tests.test_transport.many_claims"):
         response = way(browser, alice)

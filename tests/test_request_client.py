@@ -32,7 +32,7 @@ def sign_in_at(alice):
 
 
 def assert_ended(call):
-    """Ended for good, and not only for the stranger."""
+    """Ended for good, and not only for this client."""
     row = LoginSession.objects.get()
     assert (row.end_reason, row.ended_by) == ("revoked", None)
     assert call() == 401

@@ -74,7 +74,7 @@ urlpatterns = [
     path("recent-or-admin/", recent_or_admin),
     path("by-drf/", by_drf),
 ]
-pytestmark = pytest.mark.urls("tests.test_stepup")
+pytestmark = pytest.mark.urls("tests.test_permissions")
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_what_was_posted_is_carried_out_after_the_reauthentication(browser, cloc
     assert done.json() == {"done": "POST", "to": "bob"}
 
 
-def test_nobody_goes_to_the_sign_in_page(db):
+def test_an_anonymous_user_goes_to_the_sign_in_page(db):
     response = Browser().get(PAGE)
     assert response.status_code == 302
     browser = Browser()
@@ -219,7 +219,7 @@ def without_password(alice_at_dummy, clock):
     return browser
 
 
-def test_somebody_without_a_password_goes_to_their_provider_and_back(without_password):
+def test_a_user_without_a_password_goes_to_their_provider_and_back(without_password):
     """allauth has no re-authentication for them, and would send them round in circles."""
     browser = without_password
     old = browser.session_cookie
@@ -236,7 +236,7 @@ def test_somebody_without_a_password_goes_to_their_provider_and_back(without_pas
     assert LoginSession.objects.active().count() == 1
 
 
-def test_somebody_without_any_way_to_prove_it_is_refused(without_password):
+def test_a_user_without_any_way_to_prove_it_is_refused(without_password):
     SocialAccount.objects.all().delete()
     assert without_password.get(PAGE).status_code == 403
 
@@ -298,7 +298,7 @@ def test_a_refresh_token_from_before_authmodes_is_no_proof(alice, settings):
     assert call_with(answer["access"]).status_code == 200
 
 
-def test_nobody_is_asked_to_sign_in_in_the_usual_way(db):
+def test_an_anonymous_call_is_asked_to_sign_in_in_the_usual_way(db):
     response = Browser().get(SENSITIVE_API)
     assert response.status_code == 401
     assert "insufficient" not in response.headers["WWW-Authenticate"]

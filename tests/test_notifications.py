@@ -124,7 +124,7 @@ def test_the_signal_tells_whether_the_client_is_new(sign_in_from, heard):
 
 
 @pytest.mark.parametrize("error", [OSError("away"), RuntimeError("a mail service's own error")])
-def test_a_mail_server_that_is_down_keeps_nobody_out(error, sign_in_from, monkeypatch, caplog):
+def test_a_mail_server_that_is_down_prevents_no_login(error, sign_in_from, monkeypatch, caplog):
     sign_in_from()
 
     def fail(*args, **kwargs):
