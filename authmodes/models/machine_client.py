@@ -3,7 +3,6 @@
 import re
 import secrets
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -38,25 +37,7 @@ def validate_scopes(text: str) -> None:
     split_scopes(text)
 
 
-class _Expirable(models.Model):
-    """What `expires_at` and `revoked_at` say about a row."""
-
-    expires_at: Any
-    revoked_at: Any
-
-    class Meta:
-        abstract = True
-
-    @property
-    def is_expired(self) -> bool:
-        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
-
-    @property
-    def is_active(self) -> bool:
-        return self.revoked_at is None and not self.is_expired
-
-
-class MachineClient(_Expirable):
+class MachineClient(models.Model):
     """A program that exchanges a secret for short-lived access tokens, without a user.
 
     `revoked_at` is final; `expires_at` may be changed.
@@ -103,8 +84,16 @@ class MachineClient(_Expirable):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
 
-class MachineClientSecret(_Expirable):
+    @property
+    def is_active(self) -> bool:
+        return self.revoked_at is None and not self.is_expired
+
+
+class MachineClientSecret(models.Model):
     """A secret of a machine client, which has two of them during a rotation.
 
     The digest is a plain SHA-256: 256 random bits cannot be guessed, so the slow hash that a
@@ -128,3 +117,12 @@ class MachineClientSecret(_Expirable):
 
     def __str__(self) -> str:
         return f"machine client secret {self.pk}"
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it can be exchanged now, if its client is active."""
+        return self.revoked_at is None and not self.is_expired

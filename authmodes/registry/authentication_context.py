@@ -33,9 +33,7 @@ def read_authentication_context(request: HttpRequest, user: Any) -> Authenticati
     records = get_authentication_records(request, user)
     if not records:
         return AuthenticationContext()
-    amr: list[str] = []
-    for record in records:
-        amr += AMR.get(_kind(record), [])
+    amr = [value for record in records for value in AMR.get(_kind(record), [])]
     social = latest_social_record(records) or {}
     return AuthenticationContext(
         method=records[0]["method"],
@@ -44,6 +42,10 @@ def read_authentication_context(request: HttpRequest, user: Any) -> Authenticati
         provider_sid=provider_sid(request) if social else "",
         amr=" ".join(dict.fromkeys(amr)),
     )
+
+
+def _kind(record: dict[str, Any]) -> str:
+    return f"mfa:{record.get('type')}" if record["method"] == "mfa" else str(record["method"])
 
 
 def latest_social_record(records: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -82,7 +84,3 @@ def provider_issued_at(request: HttpRequest) -> datetime | None:
     """Return when the provider issued the ID token, by its own clock; None without one."""
     iat = request.session.get(PROVIDER_IAT_KEY)
     return None if iat is None else session_state.to_datetime(iat)
-
-
-def _kind(record: dict[str, Any]) -> str:
-    return f"mfa:{record.get('type')}" if record["method"] == "mfa" else str(record["method"])

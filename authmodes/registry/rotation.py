@@ -22,7 +22,6 @@ from ..tokens.jwt import (
     TokenPair,
     mint,
     new_jti,
-    read_any,
     read_legacy_token,
     read_token,
     refresh_deadline,
@@ -30,7 +29,7 @@ from ..tokens.jwt import (
 from .ending import revoke
 from .starting import start
 from .transactions import retry_on_conflict, write_or_defer
-from .validation import find_login_session, validate_or_end
+from .validation import find_login_session, identify, validate_or_end
 
 logger = logging.getLogger("authmodes")
 ATTEMPTS = 3
@@ -110,11 +109,11 @@ def _try_rotation(
 
 def is_reused(raw_token: Any) -> bool:
     """Whether `rotate` would treat this token as reused."""
-    presented = read_any(raw_token, RefreshToken) if _is_jwt_allowed() else None
-    login_session = find_login_session(presented) if presented is not None else None
-    if presented is None or login_session is None or login_session.ended_at is not None:
+    identified = identify(raw_token, RefreshToken) if _is_jwt_allowed() else None
+    if identified is None or identified[1].ended_at is not None:
         return False
-    jti, current = presented[simple_jwt().JTI_CLAIM], login_session.refresh_token
+    jti, login_session = identified[0][simple_jwt().JTI_CLAIM], identified[1]
+    current = login_session.refresh_token
     if current is None or jti == current.jti:
         return False
     return not _is_within_grace(login_session, jti, timezone.now())

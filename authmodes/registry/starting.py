@@ -1,7 +1,7 @@
 """Starts login sessions: the row, its credential, the limit, and the announcement."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -26,8 +26,6 @@ from .ending import end_without_django_session, revoke, revoke_all
 from .validation import logins_of_token_cookies
 
 logger = logging.getLogger("authmodes")
-
-Record = Callable[[HttpRequest, LoginSession], None]
 
 
 def start(
@@ -54,8 +52,8 @@ def start(
     )
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
-    record = _record_login if mode == Mode.SESSION else _record_tokens
-    return _start(request, login_session, record, replacing)
+    by_session = mode == Mode.SESSION
+    return _start(request, login_session, replacing, session=by_session, tokens=not by_session)
 
 
 def start_tokens(
@@ -73,7 +71,8 @@ def start_app(request: HttpRequest, user: Any) -> LoginSession:
     This is what an app gets from allauth.headless.
     """
     context = read_authentication_context(request, user)
-    return _start(request, new_row(request, user, Mode.JWT, context), _record_both)
+    login_session = new_row(request, user, Mode.JWT, context)
+    return _start(request, login_session, session=True, tokens=True)
 
 
 def new_row(
@@ -99,14 +98,25 @@ def new_row(
 def _start(
     request: HttpRequest,
     login_session: LoginSession,
-    record: Record,
     replacing: Iterable[LoginSession] = (),
+    *,
+    session: bool,
+    tokens: bool,
 ) -> LoginSession:
     with transaction.atomic():
         _serialize_logins(login_session.user)
         for previous in replacing:
             revoke(previous, EndReason.LOGOUT)
-        record(request, login_session)
+        if tokens:
+            login_session.refresh_token = _new_family(login_session)
+        if session:
+            _end_previous(request)
+            record_cookie(request, login_session)
+        else:
+            login_session.save(force_insert=True)
+        if session and tokens:
+            # An app keeps no cookie, so the Django session lasts as long as the tokens.
+            request.session.set_expiry(login_session.expires_at)
         _enforce_limit(login_session)
     request_state(request).login_session = login_session
     transaction.on_commit(lambda: _announce(login_session, request))
@@ -120,30 +130,6 @@ def _serialize_logins(user: Any) -> None:
     """
     if conf.MAX_LOGIN_SESSIONS is not None and connection.features.has_select_for_update:
         get_user_model()._base_manager.select_for_update().get(pk=user.pk)
-
-
-def _record_login(request: HttpRequest, login_session: LoginSession) -> None:
-    _end_previous(request)
-    record_cookie(request, login_session)
-
-
-def _record_tokens(request: HttpRequest, login_session: LoginSession) -> None:
-    login_session.refresh_token = _new_family(login_session)
-    login_session.save(force_insert=True)
-
-
-def _record_both(request: HttpRequest, login_session: LoginSession) -> None:
-    login_session.refresh_token = _new_family(login_session)
-    _record_login(request, login_session)
-    # An app keeps no cookie, so the Django session lasts as long as the tokens.
-    request.session.set_expiry(login_session.expires_at)
-
-
-def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
-    """Save the row of a Django session, and its `sid` in the session."""
-    login_session.session_key = session_store.stored_key(session_store.ensure_key(request.session))
-    login_session.save(force_insert=True)
-    session_state.attach(request.session, login_session)
 
 
 def _new_family(login_session: LoginSession) -> OutstandingToken:
@@ -182,6 +168,13 @@ def _end_previous(request: HttpRequest) -> None:
     if earlier is not None and earlier.session_key is not None:
         # An earlier `login()` in this same request, whose session Django has flushed.
         revoke_all(LoginSession.objects.filter(pk=earlier.pk), EndReason.LOGOUT)
+
+
+def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
+    """Save the row of a Django session, and its `sid` in the session."""
+    login_session.session_key = session_store.stored_key(session_store.ensure_key(request.session))
+    login_session.save(force_insert=True)
+    session_state.attach(request.session, login_session)
 
 
 def _enforce_limit(login_session: LoginSession) -> None:

@@ -41,18 +41,17 @@ def find_login_session(token: LoginToken) -> LoginSession | None:
     return found if found is not None and token.is_of(found) else None
 
 
-def identify(raw_token: Any) -> tuple[LoginToken, LoginSession] | None:
-    """Verify a token of either kind and load its login session, ended or not."""
-    token = read_any(raw_token, AccessToken, RefreshToken)
+def identify(raw_token: Any, *kinds: type[LoginToken]) -> tuple[LoginToken, LoginSession] | None:
+    """Verify a token of one of these kinds (by default, of either) and load its login session."""
+    token = read_any(raw_token, *(kinds or (AccessToken, RefreshToken)))
     login_session = find_login_session(token) if token is not None else None
-    return (token, login_session) if token is not None and login_session is not None else None
+    return None if token is None or login_session is None else (token, login_session)
 
 
 def is_token_active(raw_token: Any, *kinds: type[LoginToken]) -> bool:
     """Whether this is a token of one of these kinds whose login session has not ended."""
-    token = read_any(raw_token, *kinds)
-    login_session = find_login_session(token) if token is not None else None
-    return login_session is not None and login_session.ended_at is None
+    identified = identify(raw_token, *kinds)
+    return identified is not None and identified[1].ended_at is None
 
 
 def logins_of_token_cookies(request: HttpRequest) -> list[LoginSession]:

@@ -191,8 +191,8 @@ def _backend(
         raise ImproperlyConfigured("The first signing key must have a private part or a secret.")
     return RingBackend(
         prepared,
-        audience=list(audience) if isinstance(audience, tuple) else audience,
-        issuer=list(issuer) if isinstance(issuer, tuple) else issuer,
+        audience=audience,
+        issuer=issuer,
         leeway=leeway,
         json_encoder=encoder,
     )
