@@ -13,8 +13,8 @@ from django.test import Client  # noqa: F401
 
 from authmodes.tokens import snapshot
 
+from .support.authorization_code import CodeFlow
 from .support.browser import Browser
-from .support.handoff import Handoff
 from .support.logins import (  # noqa: F401
     API,
     PASSWORD,
@@ -113,8 +113,8 @@ def alice_at_dummy(alice: Any) -> Any:
 
 
 @pytest.fixture
-def handoff(alice_at_dummy: Any) -> Handoff:
-    return Handoff()
+def code_flow(alice_at_dummy: Any) -> CodeFlow:
+    return CodeFlow()
 
 
 # -- a real provider -----------------------------------------------------------------------

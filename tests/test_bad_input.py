@@ -9,8 +9,8 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from authmodes.models import AuthorizationCode, LoginSession
 
+from .support.authorization_code import challenge_of
 from .support.browser import Browser
-from .support.handoff import challenge_of
 from .support.logins import PASSWORD
 
 BIG = "x" * 100_000

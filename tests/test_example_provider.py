@@ -15,8 +15,8 @@ import pytest
 import requests
 from allauth.socialaccount.models import SocialAccount
 
+from .support.authorization_code import challenge_of
 from .support.browser import Browser
-from .support.handoff import challenge_of
 from .support.oidc_provider import app_of
 from .support.processes import free_ports
 

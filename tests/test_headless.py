@@ -529,14 +529,14 @@ def pair_of(answer: Any) -> tuple[str, str]:
     return data["access_token"], data["refresh_token"]
 
 
-def test_a_refresh_at_headless_is_the_rotation_of_the_rest_door(alice, clock):
+def test_a_refresh_at_headless_is_the_rotation_of_the_rest_api(alice, clock):
     app = App()
     app.login()
     first = app.refresh_token
     access, second = pair_of(app.refresh(first))
     assert second != first
     assert call_with(access).status_code == 200
-    # The answer got lost: at either door the same successor again.
+    # The answer got lost: at either API the same successor again.
     assert pair_of(app.refresh(first))[1] == second
     assert refresh(first).json()["refresh"] == second
     third = refresh(second).json()["refresh"]
@@ -549,7 +549,7 @@ def test_a_refresh_at_headless_is_the_rotation_of_the_rest_door(alice, clock):
     assert app.statuses() == DEAD
 
 
-def test_reuse_at_the_rest_door_ends_the_session_token_too(app):
+def test_reuse_at_the_rest_api_ends_the_session_token_too(app):
     first = app.refresh_token
     app.refresh_token = refresh(refresh(first).json()["refresh"]).json()["refresh"]
     assert app.statuses() == ALIVE
@@ -557,7 +557,7 @@ def test_reuse_at_the_rest_door_ends_the_session_token_too(app):
     assert app.statuses() == DEAD
 
 
-def test_tokens_of_the_rest_door_are_good_at_headless(login):
+def test_tokens_of_the_rest_api_are_good_at_headless(login):
     rest = login("jwt")
     answer = App(refresh_token=rest.refresh_token).refresh()
     access, successor = pair_of(answer)
@@ -574,7 +574,7 @@ def test_reuse_is_punished_under_atomic_requests(alice, atomic_requests):
     assert app.statuses() == DEAD
 
 
-def test_a_refresh_asks_no_more_than_the_rest_door_does(app, login):
+def test_a_refresh_asks_no_more_than_the_rest_api_does(app, login):
     rest = login("jwt")
     with CaptureQueriesContext(connection) as at_rest:
         refresh(rest.refresh_token)

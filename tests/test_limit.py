@@ -140,12 +140,12 @@ def test_signing_in_again_in_one_browser_takes_its_own_place(two, login):
     assert not LoginSession.objects.filter(end_reason="limit").exists()
 
 
-def test_the_code_exchange_counts(two, login, handoff, clock):
+def test_the_code_exchange_counts(two, login, code_flow, clock):
     first = login("session")
     clock.shift(timedelta(seconds=1))
     second = login("jwt")
-    handoff.run()
-    assert handoff.exchange().status_code == 200
+    code_flow.run()
+    assert code_flow.exchange().status_code == 200
     assert (first.get().status_code, second.get().status_code) == (401, 200)
 
 
@@ -198,14 +198,14 @@ def test_a_browser_is_refused_with_a_page(sign_in, full, admin_user, alice_at_du
     assert_no_new_login(before)
 
 
-def test_the_code_exchange_refuses_and_mints_nothing(refuse, handoff, login):
-    handoff.run()
+def test_the_code_exchange_refuses_and_mints_nothing(refuse, code_flow, login):
+    code_flow.run()
     for mode in ("session", "jwt"):
         login(mode)
     before = set(LoginSession.objects.values_list("sid", flat=True))
-    response = handoff.exchange()
+    response = code_flow.exchange()
     assert (response.status_code, response.json()["code"]) == (403, "limit_reached")
-    assert handoff.exchange().status_code == 401
+    assert code_flow.exchange().status_code == 401
     assert_no_new_login(before)
 
 
@@ -480,26 +480,26 @@ def token_cookies(settings):
 JWT = {"username": "alice", "password": PASSWORD, "mode": "jwt"}
 
 
-def sign_in_by(way, browser, handoff):
+def sign_in_by(way, browser, code_flow):
     if way == "login":
         return browser.send_json("/auth/login/", JWT)
     if way == "token":
         return browser.send_json("/auth/token/", JWT)
     if way == "page":
         return html_login(browser, "alice", query="?mode=jwt")
-    handoff.run()
-    body = {"code": handoff.code, "code_verifier": handoff.verifier}
+    code_flow.run()
+    body = {"code": code_flow.code, "code_verifier": code_flow.verifier}
     return browser.send_json("/auth/token/exchange/", body)
 
 
 @pytest.mark.parametrize("way", ["login", "token", "page", "exchange"])
 def test_a_login_for_tokens_takes_the_place_of_the_browsers_own(
-    way, handoff, token_cookies, refuse
+    way, code_flow, token_cookies, refuse
 ):
     other, browser = Browser(), Browser()
     assert other.send_json("/auth/login/", JWT).status_code == 200
     for _ in range(3):
-        assert sign_in_by(way, browser, handoff).status_code in (200, 302)
+        assert sign_in_by(way, browser, code_flow).status_code in (200, 302)
         assert (browser.get(API).status_code, other.get(API).status_code) == (200, 200)
     ended = LoginSession.objects.ended().values_list("end_reason", flat=True)
     assert list(ended) == ["logout", "logout"]

@@ -23,8 +23,8 @@ from authmodes import registry
 from authmodes.models import AuthorizationCode, LoginSession
 from authmodes.signals import login_session_started
 
+from .support.authorization_code import CodeFlow
 from .support.browser import Browser
-from .support.handoff import Handoff
 from .support.logins import (
     API,
     PASSWORD,
@@ -191,10 +191,10 @@ def test_a_social_sign_up_makes_one_row(db):
     assert (row.user.get_username(), row.provider) == ("newcomer", "dummy")
 
 
-def test_a_handoff_makes_one_row_when_the_code_is_exchanged(handoff, alice):
-    handoff.run()
+def test_a_code_flow_makes_one_row_when_the_code_is_exchanged(code_flow, alice):
+    code_flow.run()
     assert not LoginSession.objects.exists()
-    response = handoff.exchange()
+    response = code_flow.exchange()
     assert response.status_code == 200
     row = only_row()
     assert (row.mode, row.user, row.method, row.provider) == (
@@ -286,10 +286,10 @@ def test_an_inactive_user_gets_none_on_allauths_page_nor_socially(alice_at_dummy
     assert_nothing_was_made()
 
 
-def test_an_inactive_user_gets_no_handoff_code(handoff, alice):
+def test_an_inactive_user_gets_no_authorization_code(code_flow, alice):
     alice.is_active = False
     alice.save()
-    response = handoff.run()
+    response = code_flow.run()
     assert "code=" not in response.url
     assert_nothing_was_made()
 
@@ -334,16 +334,16 @@ def test_a_pending_second_factor_holds_up_allauths_page(second_factor):
     assert only_row().amr == "pwd otp mfa"
 
 
-def test_a_pending_second_factor_holds_up_a_handoff_which_then_goes_on(handoff, second_factor):
-    response = handoff.run()
+def test_a_pending_second_factor_holds_up_a_code_flow_which_then_goes_on(code_flow, second_factor):
+    response = code_flow.run()
     assert response.url == "/accounts/2fa/authenticate/"
     assert_nothing_was_made()
-    assert_signed_out(handoff.browser)
-    handoff.browser.get("/accounts/2fa/authenticate/")
-    done = handoff.browser.submit("/accounts/2fa/authenticate/", {"code": totp_code()})
+    assert_signed_out(code_flow.browser)
+    code_flow.browser.get("/accounts/2fa/authenticate/")
+    done = code_flow.browser.submit("/accounts/2fa/authenticate/", {"code": totp_code()})
     assert done.url.startswith("https://spa.example/callback?code=")
-    handoff.code = re.search("code=([^&]+)", done.url)[1]
-    assert handoff.exchange().status_code == 200
+    code_flow.code = re.search("code=([^&]+)", done.url)[1]
+    assert code_flow.exchange().status_code == 200
     assert only_row().amr == "fed otp mfa"
 
 
@@ -357,34 +357,34 @@ def test_a_pending_second_factor_holds_up_a_handoff_which_then_goes_on(handoff, 
         ({"next": None}, "session"),
     ],
 )
-def test_an_intent_that_another_version_wrote_breaks_no_login(changes, mode, handoff):
-    started = handoff.start()
-    session = handoff.browser.session
+def test_an_intent_that_another_version_wrote_breaks_no_login(changes, mode, code_flow):
+    started = code_flow.start()
+    session = code_flow.browser.session
     for state, *_ in session["socialaccount_states"].values():
         intent = {**state["data"]["authmodes"], **changes}
         state["data"]["authmodes"] = {k: v for k, v in intent.items() if v is not None}
     session.save()
-    response = handoff.authenticate(started.url)
+    response = code_flow.authenticate(started.url)
     assert response.status_code == 302, response.content
     assert response.url.startswith("https://spa.example/callback?code=") == (mode == "jwt")
     assert LoginSession.objects.filter(mode="session").exists() == (mode == "session")
 
 
-def test_the_intent_of_an_abandoned_handoff_is_not_left_to_the_next_login(handoff, bob):
+def test_the_intent_of_an_abandoned_code_flow_is_not_left_to_the_next_login(code_flow, bob):
     """Started for an SPA, never finished; then somebody signs in on allauth's own page."""
-    handoff.start()
-    response = html_login(handoff.browser, "bob")
+    code_flow.start()
+    response = html_login(code_flow.browser, "bob")
     assert response.url == "/probe/page/"
     assert only_row().mode == "session"
 
 
-def test_the_intent_of_a_handoff_that_stopped_at_a_stage_is_not_left_either(
-    handoff, second_factor, bob
+def test_the_intent_of_a_code_flow_that_stopped_at_a_stage_is_not_left_either(
+    code_flow, second_factor, bob
 ):
-    handoff.run()
+    code_flow.run()
     # What the page of the second factor offers for "Cancel".
-    handoff.browser.submit("/accounts/logout/")
-    response = html_login(handoff.browser, "bob")
+    code_flow.browser.submit("/accounts/logout/")
+    response = html_login(code_flow.browser, "bob")
     assert response.url == "/probe/page/"
     row = only_row()
     assert (row.user, row.mode) == (bob, "session")
@@ -405,11 +405,11 @@ def test_an_unverified_email_address_is_401_stage_pending(path, mode, alice):
 
 @VERIFICATION
 def test_an_unverified_email_address_holds_up_a_social_sign_up(db):
-    handoff = Handoff()
-    handoff.run(uid="99", username="newcomer", email="new@example.com")
-    assert handoff.code == ""
+    code_flow = CodeFlow()
+    code_flow.run(uid="99", username="newcomer", email="new@example.com")
+    assert code_flow.code == ""
     assert_nothing_was_made()
-    assert_signed_out(handoff.browser)
+    assert_signed_out(code_flow.browser)
 
 
 @VERIFICATION
@@ -451,17 +451,17 @@ def sign_in_socially(browser, name):
     assert social_login(browser, account.uid).status_code == 302
 
 
-DOORS = [sign_in_by_rest, sign_in_on_the_admins_form, sign_in_socially]
+ENTRY_POINTS = [sign_in_by_rest, sign_in_on_the_admins_form, sign_in_socially]
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @pytest.mark.parametrize("second", ["alice", "bob"])
-def test_signing_in_over_a_login_ends_the_old_one(door, second, login, bob):
+def test_signing_in_over_a_login_ends_the_old_one(entry_point, second, login, bob):
     browser = Browser()
     first = login("session", browser=browser)
     old_cookie = browser.session_cookie
 
-    door(browser, second)
+    entry_point(browser, second)
 
     row = LoginSession.objects.active().get()
     assert row.user.get_username() == second
@@ -474,8 +474,8 @@ def test_signing_in_over_a_login_ends_the_old_one(door, second, login, bob):
     assert not Session.objects.filter(session_key=old_cookie).exists()
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_planted_session_cookie_is_worthless(door, alice):
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_a_planted_session_cookie_is_worthless(entry_point, alice):
     """Session fixation: the attacker keeps the cookie that the victim signs in over."""
     attacker = Browser()
     attacker.submit("/auth/social/dummy/start/?mode=session")
@@ -484,7 +484,7 @@ def test_a_planted_session_cookie_is_worthless(door, alice):
     victim = Browser()
     victim.cookies["sessionid"] = planted
 
-    door(victim, "alice")
+    entry_point(victim, "alice")
 
     assert victim.session_cookie != planted
     assert victim.get(API).status_code == 200

@@ -70,12 +70,12 @@ def test_simplejwts_own_endpoint_makes_no_tokens_in_session_mode(alice):
     assert not LoginSession.objects.exists()
 
 
-def test_a_code_is_not_exchanged_once_tokens_are_off_and_still_can_be_when_they_are_on(handoff):
-    handoff.run()
+def test_a_code_is_not_exchanged_once_tokens_are_off_and_still_can_be_when_they_are_on(code_flow):
+    code_flow.run()
     with override_settings(AUTHMODES_MODE="session"):
-        response = handoff.exchange()
+        response = code_flow.exchange()
         assert (response.status_code, response.json()["code"]) == (400, "mode_disabled")
-    assert handoff.exchange().status_code == 200
+    assert code_flow.exchange().status_code == 200
 
 
 def test_an_unknown_mode_is_400_and_makes_nothing(alice):

@@ -286,12 +286,12 @@ def test_tokens_answer_as_documented(conforms, login, admin_user):
     conforms("authmodes_token_obtain_pair", post_json("/auth/token/", password), 200)
 
 
-def test_a_handoff_answers_as_documented(conforms, handoff):
-    conforms("authmodes_social_start_page", handoff.look(), 200)
-    conforms("authmodes_social_start_page", handoff.look(next="https://evil.example/"), 400)
-    handoff.run()
-    conforms("authmodes_token_exchange", handoff.exchange(), 200)
-    conforms("authmodes_token_exchange", handoff.exchange(), 401)
+def test_a_code_flow_answers_as_documented(conforms, code_flow):
+    conforms("authmodes_social_start_page", code_flow.look(), 200)
+    conforms("authmodes_social_start_page", code_flow.look(next="https://evil.example/"), 400)
+    code_flow.run()
+    conforms("authmodes_token_exchange", code_flow.exchange(), 200)
+    conforms("authmodes_token_exchange", code_flow.exchange(), 401)
     start = "/auth/social/dummy/start/?mode=session"
     conforms("authmodes_social_start", Browser().post(start), 403)
     conforms("authmodes_social_start", Browser().submit(start), 302)

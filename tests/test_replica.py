@@ -15,7 +15,7 @@ from authmodes import registry
 from authmodes.machines import clients as machine_clients
 from authmodes.models import LoginSession
 
-from .support.handoff import redirect_query
+from .support.code_flow import redirect_query
 from .support.logins import post_json, refresh
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "replica"])
@@ -115,11 +115,11 @@ def test_a_login_that_the_replica_has_not_heard_of_counts(login, stop, settings)
     assert used.get().status_code == 401
 
 
-def test_an_authorization_code_is_redeemed_at_once(handoff, stop):
-    started = handoff.start()
+def test_an_authorization_code_is_redeemed_at_once(code_flow, stop):
+    started = code_flow.start()
     stop()
-    handoff.code = redirect_query(handoff.authenticate(started.url))["code"]
-    assert handoff.exchange().status_code == 200
+    code_flow.code = redirect_query(code_flow.authenticate(started.url))["code"]
+    assert code_flow.exchange().status_code == 200
 
 
 def test_pruning_ends_what_the_replica_takes_for_good(login, stop, clock):

@@ -25,8 +25,8 @@ from authmodes.registry import rotation, validation
 from authmodes.signin import authorization_code
 from authmodes.signin import password as password_signin
 
+from .support.authorization_code import NEXT, CodeFlow, redirect_query
 from .support.browser import Browser
-from .support.handoff import NEXT, Handoff, redirect_query
 from .support.logins import (
     API,
     PASSWORD,
@@ -130,26 +130,26 @@ class Life:
 
         self.hand_off()
         self.end_in_every_way(login, bob)
-        self.other_doors(alice)
+        self.other_entry_points(alice)
         self.go_wrong()
         # And one code that is still on its way.
-        self.pending = self.handoff()
+        self.pending = self.code_flow()
         assert self.pending.run().status_code == 302
         assert AuthorizationCode.objects.exists()
 
-    def handoff(self) -> Handoff:
-        made = Handoff()
+    def code_flow(self) -> CodeFlow:
+        made = CodeFlow()
         self.secrets.add(made.verifier)
         return made
 
     def hand_off(self) -> None:
-        done = self.handoff()
+        done = self.code_flow()
         done.run()
         answer = done.exchange()
         assert answer.status_code == 200, answer.content
         self.alive.append(Login("jwt", Browser(), answer.json()))
         assert done.exchange().status_code == 401
-        wrong = self.handoff()
+        wrong = self.code_flow()
         wrong.run()
         assert wrong.exchange(code_verifier="w" * 43).status_code == 401
 
@@ -174,7 +174,7 @@ class Life:
         bob.save()
         assert refresh(locked.refresh_token).status_code == 401
 
-    def other_doors(self, alice: Any) -> None:
+    def other_entry_points(self, alice: Any) -> None:
         browser = Browser()
         assert html_login(browser, "alice").status_code == 302
         assert social_login(Browser(), UID).status_code == 302

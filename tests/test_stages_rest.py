@@ -27,8 +27,8 @@ from authmodes import registry
 from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import AuthorizationCode, ExpiringMark, LoginSession
 
+from .support.authorization_code import CodeFlow
 from .support.browser import Browser
-from .support.handoff import Handoff
 from .support.logins import API, PASSWORD, UID, html_login, only_row, post_json
 from .support.mfa import SECRET, totp_code
 from .support.oidc_provider import CLIENT_ID
@@ -46,7 +46,7 @@ WAYS = [(kind, mode) for kind in KINDS for mode in ("session", "jwt")]
 WAYS.remove(("token", "session"))
 
 
-class Door:
+class EntryPoint:
     """One of the ways to sign in as alice over REST, in one mode."""
 
     def __init__(self, kind, mode, alice, provider):
@@ -68,18 +68,18 @@ class Door:
 
 
 @pytest.fixture(params=WAYS, ids="-".join)
-def door(request, alice, provider):
-    return Door(*request.param, alice, provider)
+def entry_point(request, alice, provider):
+    return EntryPoint(*request.param, alice, provider)
 
 
 @pytest.fixture(params=KINDS)
-def token_door(request, alice, provider):
-    return Door(request.param, "jwt", alice, provider)
+def token_entry_point(request, alice, provider):
+    return EntryPoint(request.param, "jwt", alice, provider)
 
 
 @pytest.fixture(params=[kind for kind, mode in WAYS if mode == "session"])
-def cookie_door(request, alice, provider):
-    return Door(request.param, "session", alice, provider)
+def cookie_entry_point(request, alice, provider):
+    return EntryPoint(request.param, "session", alice, provider)
 
 
 @pytest.fixture
@@ -108,47 +108,47 @@ def assert_pending(response, stage, page, fields):
 # -- the second factor ---------------------------------------------------------------------
 
 
-def test_a_second_factor_is_asked_for_and_answered_by_the_same_call(door, second_factor):
-    page = MFA_PAGE if door.mode == "session" else None
-    assert_pending(door(), "mfa_authenticate", page, ["mfa_code"])
-    response = door(mfa_code=totp_code())
+def test_a_second_factor_is_asked_for_and_answered_by_the_same_call(entry_point, second_factor):
+    page = MFA_PAGE if entry_point.mode == "session" else None
+    assert_pending(entry_point(), "mfa_authenticate", page, ["mfa_code"])
+    response = entry_point(mfa_code=totp_code())
     assert response.status_code == 200, response.content
-    assert response.json()["mode"] == door.mode
+    assert response.json()["mode"] == entry_point.mode
     row = only_row()
-    assert (row.mode, row.method) == (door.mode, door.method)
+    assert (row.mode, row.method) == (entry_point.mode, entry_point.method)
     assert row.amr.split()[1:] == ["otp", "mfa"]
 
 
-def test_a_recovery_code_counts_once(door, second_factor):
+def test_a_recovery_code_counts_once(entry_point, second_factor):
     code = RecoveryCodes.activate(second_factor).get_unused_codes()[0]
-    response = door(mfa_code=code)
+    response = entry_point(mfa_code=code)
     assert response.status_code == 200, response.content
-    again = door(mfa_code=code)
+    again = entry_point(mfa_code=code)
     # An ID token that has signed somebody in is used up, too.
     assert again.json()["code"] in ("invalid_mfa_code", "provider_token_replayed")
     assert LoginSession.objects.count() == 1
 
 
 @pytest.mark.parametrize("wrong", ["000000", "x", "\u0660" * 6, "-1", " 1"])
-def test_a_wrong_code_is_401_and_makes_nothing(door, wrong, second_factor):
+def test_a_wrong_code_is_401_and_makes_nothing(entry_point, wrong, second_factor):
     browser = Browser()
-    assert code_of(door(browser, mfa_code=wrong)) == (401, "invalid_mfa_code")
+    assert code_of(entry_point(browser, mfa_code=wrong)) == (401, "invalid_mfa_code")
     assert not LoginSession.objects.exists()
     assert not ExpiringMark.objects.exists()
     assert browser.get(API).status_code == 401
 
 
 @override_settings(ACCOUNT_RATE_LIMITS={"login_failed": "3/m/key"})
-def test_wrong_codes_are_counted_for_the_user(token_door, second_factor):
-    answers = [token_door(mfa_code="000000").status_code for _attempt in range(4)]
+def test_wrong_codes_are_counted_for_the_user(token_entry_point, second_factor):
+    answers = [token_entry_point(mfa_code="000000").status_code for _attempt in range(4)]
     assert answers == [401, 401, 401, 429]
-    limited = token_door(mfa_code=totp_code())
+    limited = token_entry_point(mfa_code=totp_code())
     assert limited.status_code == 429
     assert limited["Retry-After"]
 
 
-def test_a_code_for_who_has_no_second_factor_is_not_looked_at(door, alice):
-    assert door(mfa_code="000000").status_code == 200
+def test_a_code_for_who_has_no_second_factor_is_not_looked_at(entry_point, alice):
+    assert entry_point(mfa_code="000000").status_code == 200
 
 
 def test_a_right_code_with_a_wrong_password_is_worth_nothing(mode, second_factor):
@@ -157,27 +157,27 @@ def test_a_right_code_with_a_wrong_password_is_worth_nothing(mode, second_factor
     assert not LoginSession.objects.exists()
 
 
-def test_who_has_only_a_security_key_is_sent_to_the_page(door, alice):
+def test_who_has_only_a_security_key_is_sent_to_the_page(entry_point, alice):
     Authenticator.objects.create(user=alice, type=Authenticator.Type.WEBAUTHN, data={})
-    page = MFA_PAGE if door.mode == "session" else None
-    assert_pending(door(), "mfa_authenticate", page, [])
-    assert code_of(door(mfa_code="000000")) == (401, "invalid_mfa_code")
+    page = MFA_PAGE if entry_point.mode == "session" else None
+    assert_pending(entry_point(), "mfa_authenticate", page, [])
+    assert code_of(entry_point(mfa_code="000000")) == (401, "invalid_mfa_code")
 
 
 @override_settings(AUTHMODES_DEFAULT_MODE="jwt", AUTHMODES_TOKEN_TRANSPORT="cookie")
-def test_a_stage_finished_on_its_page_ends_in_the_mode_asked_for(cookie_door, second_factor):
+def test_a_stage_finished_on_its_page_ends_in_the_mode_asked_for(cookie_entry_point, second_factor):
     browser = Browser()
-    page = cookie_door(browser).json()["continue"]["page"]
+    page = cookie_entry_point(browser).json()["continue"]["page"]
     browser.get(page)
     assert browser.submit(page, {"code": totp_code()}).status_code == 302
     row = only_row()
-    assert (row.mode, row.method) == ("session", cookie_door.method)
+    assert (row.mode, row.method) == ("session", cookie_entry_point.method)
     assert browser.get("/probe/page/").status_code == 200
 
 
-def test_a_login_for_tokens_leaves_no_page_to_go_on_with(token_door, second_factor):
+def test_a_login_for_tokens_leaves_no_page_to_go_on_with(token_entry_point, second_factor):
     browser = Browser()
-    assert token_door(browser).json()["continue"]["page"] is None
+    assert token_entry_point(browser).json()["continue"]["page"] is None
     browser.submit(MFA_PAGE, {"code": totp_code()})
     assert browser.get(API).status_code == 401
     assert not LoginSession.objects.exists()
@@ -191,9 +191,11 @@ urlpatterns = [
 
 @pytest.mark.urls(__name__)
 @override_settings(MFA_TRUST_ENABLED=True)
-def test_who_does_not_answer_whether_to_trust_is_signed_in_and_not_trusted(door, second_factor):
+def test_who_does_not_answer_whether_to_trust_is_signed_in_and_not_trusted(
+    entry_point, second_factor
+):
     browser = Browser()
-    response = door(browser, mfa_code=totp_code())
+    response = entry_point(browser, mfa_code=totp_code())
     assert response.status_code == 200, response.content
     assert set(browser.cookies) <= {"csrftoken", "sessionid"}
 
@@ -222,17 +224,17 @@ def test_a_pending_login_is_not_taken_for_another_ones(mode, second_factor, bob,
 
 
 @override_settings(**VERIFICATION)
-def test_an_unverified_address_holds_up_until_it_is_verified(door, alice):
-    page = "/accounts/confirm-email/" if door.mode == "session" else None
+def test_an_unverified_address_holds_up_until_it_is_verified(entry_point, alice):
+    page = "/accounts/confirm-email/" if entry_point.mode == "session" else None
     browser = Browser()
-    assert_pending(door(browser), "verify_email", page, [])
+    assert_pending(entry_point(browser), "verify_email", page, [])
     assert len(mail.outbox) == 1
     if page:
         assert browser.get(page).status_code == 200
     link = re.search(r"/accounts/confirm-email/\S+", mail.outbox[0].body)[0]
     Browser().submit(link)
     assert EmailAddress.objects.get(user=alice).verified
-    assert door().status_code == 200
+    assert entry_point().status_code == 200
 
 
 @override_settings(**VERIFICATION)
@@ -247,13 +249,13 @@ def test_a_sign_up_with_an_unverified_address_is_held_up_too(mode, provider):
 
 
 @override_settings(**VERIFICATION, ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED=True)
-def test_an_address_is_verified_by_code_on_its_page(cookie_door, alice):
+def test_an_address_is_verified_by_code_on_its_page(cookie_entry_point, alice):
     browser = Browser()
-    page = cookie_door(browser).json()["continue"]["page"]
+    page = cookie_entry_point(browser).json()["continue"]["page"]
     code = re.search(r"^([A-Z0-9-]{6,})$", mail.outbox[0].body, re.MULTILINE)[1]
     browser.get(page)
     assert browser.submit(page, {"code": code}).status_code == 302
-    assert (only_row().mode, only_row().method) == ("session", cookie_door.method)
+    assert (only_row().mode, only_row().method) == ("session", cookie_entry_point.method)
 
 
 @override_settings(**VERIFICATION)
@@ -383,14 +385,14 @@ class RefusingAdapter(AuthModesAccountAdapter):
 
 
 @override_settings(ACCOUNT_ADAPTER=f"{__name__}.TermsAdapter")
-def test_a_stage_of_the_projects_own_is_named_with_its_page(door):
-    page = "/accounts/inactive/" if door.mode == "session" else None
-    assert_pending(door(), "accept_terms", page, [])
+def test_a_stage_of_the_projects_own_is_named_with_its_page(entry_point):
+    page = "/accounts/inactive/" if entry_point.mode == "session" else None
+    assert_pending(entry_point(), "accept_terms", page, [])
 
 
 @override_settings(ACCOUNT_ADAPTER=f"{__name__}.RefusingAdapter")
-def test_a_login_that_a_hook_refuses_is_no_login(door):
-    assert code_of(door()) == (401, "login_refused")
+def test_a_login_that_a_hook_refuses_is_no_login(entry_point):
+    assert code_of(entry_point()) == (401, "login_refused")
     assert not LoginSession.objects.exists()
     assert not ExpiringMark.objects.exists()
 
@@ -401,18 +403,18 @@ HEADLESS = "/_allauth/app/v1/auth/"
 
 
 class PendingLogin:
-    """A login of alice's at each of the other doors, which waits for her second factor."""
+    """A login of alice's at each of the other entry points, which waits for her second factor."""
 
-    def __init__(self, door, settings):
-        self.door, self.browser, self.token = door, Browser(), ""
-        if door == "headless":
+    def __init__(self, entry_point, settings):
+        self.entry_point, self.browser, self.token = entry_point, Browser(), ""
+        if entry_point == "headless":
             body = {"username": "alice", "password": PASSWORD}
             answer = post_json(f"{HEADLESS}login", body).json()
             self.token = answer["meta"]["session_token"]
-        elif door == "handoff":
+        elif entry_point == "code_flow":
             SocialAccount.objects.create(provider="dummy", uid=UID, user=User.objects.get())
-            Handoff(browser=self.browser).run()
-        elif door == "cookies":
+            CodeFlow(browser=self.browser).run()
+        elif entry_point == "cookies":
             settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
             settings.AUTHMODES_DEFAULT_MODE = "jwt"
             html_login(self.browser, "alice")
@@ -421,13 +423,13 @@ class PendingLogin:
             self.browser.send_json("/auth/login/", body)
 
     def go_on(self):
-        if self.door != "headless":
+        if self.entry_point != "headless":
             return self.browser.submit(MFA_PAGE, {"code": totp_code()})
         body, headers = {"code": totp_code()}, {"x-session-token": self.token}
         return post_json(f"{HEADLESS}2fa/authenticate", body, headers=headers)
 
 
-@pytest.fixture(params=["page", "headless", "cookies", "handoff"])
+@pytest.fixture(params=["page", "headless", "cookies", "code_flow"])
 def pending_login(request, second_factor, settings):
     return PendingLogin(request.param, settings)
 
@@ -466,8 +468,8 @@ def test_who_is_locked_while_the_login_waits_is_not_signed_in(pending_login, rul
     else:
         lock(alice)
     refused = pending_login.go_on()
-    assert_refused(refused, 401 if pending_login.door == "headless" else 302)
-    if pending_login.door != "headless":
+    assert_refused(refused, 401 if pending_login.entry_point == "headless" else 302)
+    if pending_login.entry_point != "headless":
         assert refused.url == "/accounts/inactive/"
 
 
@@ -534,7 +536,7 @@ def test_a_password_reset_may_sign_in(second_factor):
 
 
 def replayed(id_token):
-    """At the REST door, and at headless' own."""
+    """At the REST API, and at headless' own."""
     answer = post_json("/auth/social/example/", {"mode": "jwt", "id_token": id_token})
     token = {"client_id": CLIENT_ID, "id_token": id_token}
     body = {"provider": "example", "process": "login", "token": token}
@@ -548,12 +550,12 @@ def present_id_token(id_token, browser=None, **more):
 
 
 @override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False)
-@pytest.mark.parametrize("door", ["page", "headless"])
-def test_a_sign_up_finished_elsewhere_uses_its_token_up(door, newcomer):
+@pytest.mark.parametrize("entry_point", ["page", "headless"])
+def test_a_sign_up_finished_elsewhere_uses_its_token_up(entry_point, newcomer):
     browser = Browser()
     page = present_id_token(newcomer.once, browser).json()["continue"]["page"]
     chosen = {"username": "chosen", "email": "new@example.com"}
-    if door == "page":
+    if entry_point == "page":
         assert browser.submit(page, chosen).status_code == 302
     else:
         finished = browser.send_json("/_allauth/browser/v1/auth/provider/signup", chosen)
@@ -566,7 +568,7 @@ def test_a_sign_up_finished_elsewhere_uses_its_token_up(door, newcomer):
 @override_settings(**VERIFICATION)
 def test_a_login_for_tokens_that_waits_sets_no_cookie(kind, alice, provider):
     EmailAddress.objects.create(user=alice, email=alice.email, verified=False, primary=True)
-    response = Door(kind, "jwt", alice, provider)()
+    response = EntryPoint(kind, "jwt", alice, provider)()
     assert response.json()["stage"] == "verify_email"
     # Not even allauth's message, which names the address.
     assert not response.cookies

@@ -25,9 +25,9 @@ from authmodes import registry
 from authmodes.models import AuthorizationCode, ExpiringMark, LoginSession
 from authmodes.registry import ending
 
+from .support.authorization_code import NEXT, challenge_of, redirect_query
 from .support.browser import Browser
 from .support.caches import UNREACHABLE
-from .support.handoff import NEXT, challenge_of, redirect_query
 from .support.logins import API, PASSWORD, Login, call_with, post_json, refresh
 from .support.mfa import totp_code
 from .support.oidc_upstream import (
@@ -157,7 +157,7 @@ def cookie_login(idp, browser=None):
     return browser
 
 
-def start_of_handoff():
+def start_of_code_flow():
     return f"/auth/social/idp/start/?mode=jwt&next={NEXT}&code_challenge={challenge_of(VERIFIER)}"
 
 
@@ -166,7 +166,7 @@ def exchange(code):
 
 
 def handed_over(idp):
-    finished = authorize(idp, Browser(), start_of_handoff())
+    finished = authorize(idp, Browser(), start_of_code_flow())
     return redirect_query(finished)["code"]
 
 
@@ -206,7 +206,7 @@ def test_the_providers_session_is_noted_through_a_second_factor(idp, alice_at_id
     assert browser.get(API).status_code == 401
 
 
-@pytest.mark.parametrize("start", ["/auth/social/idp/start/?mode=session", start_of_handoff()])
+@pytest.mark.parametrize("start", ["/auth/social/idp/start/?mode=session", start_of_code_flow()])
 @pytest.mark.parametrize("left_out", ["sid", "sub"])
 def test_a_login_that_waits_for_its_second_factor_ends_too(idp, alice_at_idp, start, left_out):
     code = totp_of(alice_at_idp)

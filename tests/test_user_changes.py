@@ -20,8 +20,8 @@ from rest_framework.response import Response
 
 from authmodes.models import LoginSession
 
+from .support.authorization_code import CodeFlow
 from .support.browser import Browser
-from .support.handoff import Handoff
 from .support.logins import (
     API,
     PASSWORD,
@@ -474,9 +474,9 @@ def test_the_owner_who_comes_in_for_a_cookie_puts_the_squatter_out(squatted):
 
 def test_the_owner_who_comes_in_for_tokens_puts_the_squatter_out(squatted):
     squatter, logins = squatted
-    handoff = Handoff()
-    assert handoff.run("555", **OWNER).status_code == 302
-    answer = handoff.exchange().json()
+    code_flow = CodeFlow()
+    assert code_flow.run("555", **OWNER).status_code == 302
+    answer = code_flow.exchange().json()
     assert_squatter_is_out(squatter, logins)
     assert call_with(answer["access"]).status_code == 200
     assert refresh(answer["refresh"]).status_code == 200

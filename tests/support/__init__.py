@@ -4,5 +4,8 @@ import pytest
 
 # Their assertions tell as much as those of a test.
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{name}" for name in ("browser", "demo", "handoff", "logins", "sessions"))
+    *(
+        f"{__name__}.{name}"
+        for name in ("browser", "demo", "authorization_code", "logins", "sessions")
+    )
 )

@@ -93,7 +93,7 @@ def sign_in(
 
 
 def social_login(browser: Browser, uid: str = UID, mode: str = "session", **data: Any) -> Any:
-    """Sign in at the dummy provider from our start page, without a handoff."""
+    """Sign in at the dummy provider from our start page, without a code flow."""
     started = browser.submit(f"/auth/social/dummy/start/?mode={mode}")
     assert started.status_code == 302, started.content
     return browser.submit(started.url, {"id": uid, **data})

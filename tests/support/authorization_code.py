@@ -23,7 +23,7 @@ def redirect_query(response: Any) -> dict[str, str]:
 
 
 @dataclass
-class Handoff:
+class CodeFlow:
     """A browser login on its way to an SPA, step by step."""
 
     browser: Browser = field(default_factory=Browser)

@@ -18,8 +18,8 @@ from authmodes import registry
 from authmodes.models import AuthorizationCode, LoginSession
 from authmodes.registry import ending
 
+from .support.authorization_code import NEXT, CodeFlow, challenge_of, redirect_query
 from .support.browser import Browser
-from .support.handoff import NEXT, Handoff, challenge_of, redirect_query
 from .support.logins import API, PASSWORD, UID, call_with, post_json, refresh
 from .support.tokens import claims_of
 
@@ -35,10 +35,10 @@ def assert_refused(response, code):
 # -- the whole way -------------------------------------------------------------------------
 
 
-def test_a_handoff_ends_in_working_tokens(handoff, alice):
-    response = handoff.run()
+def test_a_code_flow_ends_in_working_tokens(code_flow, alice):
+    response = code_flow.run()
     assert response.status_code == 302
-    answer = handoff.exchange().json()
+    answer = code_flow.exchange().json()
     assert answer["mode"] == "jwt"
     assert answer["user"]["username"] == "alice"
     assert call_with(answer["access"]).json() == {"username": "alice", "mode": "jwt"}
@@ -46,33 +46,33 @@ def test_a_handoff_ends_in_working_tokens(handoff, alice):
     assert claims_of(answer["access"])["sid"] == answer["sid"]
 
 
-def test_the_redirect_carries_the_code_and_the_state_and_nothing_else(handoff):
-    response = handoff.run()
+def test_the_redirect_carries_the_code_and_the_state_and_nothing_else(code_flow):
+    response = code_flow.run()
     assert response.url.startswith(f"{NEXT}?")
-    assert redirect_query(response) == {"code": handoff.code, "state": "spa-state-1"}
-    assert len(handoff.code) >= 43
+    assert redirect_query(response) == {"code": code_flow.code, "state": "spa-state-1"}
+    assert len(code_flow.code) >= 43
 
 
 @pytest.mark.parametrize("state", ["a b&c=d#e", "ünï", '"><script>', "x" * 1024])
-def test_the_state_comes_back_as_it_was(handoff, state):
-    handoff.state = state
-    assert redirect_query(handoff.run())["state"] == state
+def test_the_state_comes_back_as_it_was(code_flow, state):
+    code_flow.state = state
+    assert redirect_query(code_flow.run())["state"] == state
 
 
-def test_without_a_state_there_is_none(handoff):
-    handoff.state = None
-    assert set(redirect_query(handoff.run())) == {"code"}
+def test_without_a_state_there_is_none(code_flow):
+    code_flow.state = None
+    assert set(redirect_query(code_flow.run())) == {"code"}
 
 
-def test_a_state_that_is_too_long_is_refused(handoff):
-    assert_refused(handoff.look(state="x" * 1025), "invalid_state")
+def test_a_state_that_is_too_long_is_refused(code_flow):
+    assert_refused(code_flow.look(state="x" * 1025), "invalid_state")
 
 
-def test_tokens_never_travel_in_a_url(handoff):
-    started = handoff.start()
-    finished = handoff.authenticate(started.url)
-    handoff.code = redirect_query(finished)["code"]
-    answer = handoff.exchange().json()
+def test_tokens_never_travel_in_a_url(code_flow):
+    started = code_flow.start()
+    finished = code_flow.authenticate(started.url)
+    code_flow.code = redirect_query(finished)["code"]
+    answer = code_flow.exchange().json()
     for url in (started.url, finished.url):
         assert "access" not in url
         assert "ey" not in redirect_query(finished)["code"][:2]
@@ -80,47 +80,47 @@ def test_tokens_never_travel_in_a_url(handoff):
         assert answer["refresh"] not in url
 
 
-def test_no_django_session_is_left_alive_after_the_redirect(handoff):
-    handoff.run()
-    assert handoff.browser.get(API).status_code == 401
-    assert handoff.browser.get("/probe/page/").status_code == 302
+def test_no_django_session_is_left_alive_after_the_redirect(code_flow):
+    code_flow.run()
+    assert code_flow.browser.get(API).status_code == 401
+    assert code_flow.browser.get("/probe/page/").status_code == 302
     for session in Session.objects.all():
         assert "_auth_user_id" not in session.get_decoded()
         assert "socialaccount_states" not in session.get_decoded()
 
 
-def test_no_login_is_made_before_the_exchange(handoff):
-    handoff.run()
+def test_no_login_is_made_before_the_exchange(code_flow):
+    code_flow.run()
     assert not LoginSession.objects.exists()
     assert not OutstandingToken.objects.exists()
 
 
-def test_a_cookie_login_that_the_browser_had_is_ended_and_not_merely_forgotten(handoff, login):
-    before = login("session", browser=handoff.browser)
+def test_a_cookie_login_that_the_browser_had_is_ended_and_not_merely_forgotten(code_flow, login):
+    before = login("session", browser=code_flow.browser)
     key = before.row.session_key
-    handoff.run()
+    code_flow.run()
     assert before.row.end_reason == "logout"
     assert not Session.objects.filter(session_key=key).exists()
 
 
-def test_the_code_is_stored_as_a_digest_only(handoff):
-    handoff.run()
+def test_the_code_is_stored_as_a_digest_only(code_flow):
+    code_flow.run()
     row = AuthorizationCode.objects.values().get()
-    assert row["digest"] == hashlib.sha256(handoff.code.encode()).hexdigest()
-    assert handoff.code not in str(row)
-    assert handoff.code not in str(AuthorizationCode.objects.get())
-    assert handoff.exchange(code=row["digest"]).status_code == 401
+    assert row["digest"] == hashlib.sha256(code_flow.code.encode()).hexdigest()
+    assert code_flow.code not in str(row)
+    assert code_flow.code not in str(AuthorizationCode.objects.get())
+    assert code_flow.exchange(code=row["digest"]).status_code == 401
 
 
-def test_the_exchange_removes_the_code(handoff):
-    handoff.run()
-    handoff.exchange()
+def test_the_exchange_removes_the_code(code_flow):
+    code_flow.run()
+    code_flow.exchange()
     assert not AuthorizationCode.objects.exists()
 
 
-def test_the_exchange_needs_no_cookie_and_sets_none(handoff):
-    handoff.run()
-    response = handoff.exchange()
+def test_the_exchange_needs_no_cookie_and_sets_none(code_flow):
+    code_flow.run()
+    response = code_flow.exchange()
     assert not response.cookies
     assert response["Cache-Control"] == "no-store"
 
@@ -128,43 +128,43 @@ def test_the_exchange_needs_no_cookie_and_sets_none(handoff):
 # -- starting ------------------------------------------------------------------------------
 
 
-def test_looking_at_the_start_page_begins_nothing(handoff):
-    page = handoff.look()
+def test_looking_at_the_start_page_begins_nothing(code_flow):
+    page = code_flow.look()
     assert page.status_code == 200
     assert b'<form method="post"' in page.content.replace(b"\n", b" ")
     assert not Session.objects.exists()
     assert not LoginSession.objects.exists()
 
 
-def test_starting_is_subject_to_csrf(handoff):
-    page = handoff.look()
-    assert handoff.browser.post(page.wsgi_request.get_full_path()).status_code == 403
+def test_starting_is_subject_to_csrf(code_flow):
+    page = code_flow.look()
+    assert code_flow.browser.post(page.wsgi_request.get_full_path()).status_code == 403
 
 
-def test_get_goes_straight_on_where_allauth_says_so_and_makes_no_login(handoff):
+def test_get_goes_straight_on_where_allauth_says_so_and_makes_no_login(code_flow):
     with override_settings(SOCIALACCOUNT_LOGIN_ON_GET=True):
-        response = handoff.look()
+        response = code_flow.look()
     assert response.status_code == 302
     assert response.url.startswith("/accounts/dummy/authenticate/?state=")
     assert not LoginSession.objects.exists()
 
 
 @pytest.mark.parametrize("challenge", [None, ""])
-def test_a_challenge_is_required(handoff, challenge):
-    assert_refused(handoff.look(code_challenge=challenge), "code_challenge_required")
+def test_a_challenge_is_required(code_flow, challenge):
+    assert_refused(code_flow.look(code_challenge=challenge), "code_challenge_required")
 
 
 @pytest.mark.parametrize("method", ["plain", "s256", "S512", "none", "S256 "])
-def test_any_method_but_s256_is_refused(handoff, method):
-    assert_refused(handoff.look(code_challenge_method=method), "invalid_code_challenge")
+def test_any_method_but_s256_is_refused(code_flow, method):
+    assert_refused(code_flow.look(code_challenge_method=method), "invalid_code_challenge")
 
 
 @pytest.mark.parametrize(
     "challenge",
     ["x", "x" * 42, "x" * 44, "x" * 42 + "=", "x" * 42 + "+", "x" * 43 + "\n", "ä" * 43],
 )
-def test_what_cannot_be_a_sha256_digest_is_no_challenge(handoff, challenge):
-    assert_refused(handoff.look(code_challenge=challenge), "invalid_code_challenge")
+def test_what_cannot_be_a_sha256_digest_is_no_challenge(code_flow, challenge):
+    assert_refused(code_flow.look(code_challenge=challenge), "invalid_code_challenge")
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,13 @@ def test_what_cannot_be_a_sha256_digest_is_no_challenge(handoff, challenge):
         "https://testserver/callback",
     ],
 )
-def test_next_must_be_listed_to_the_letter(handoff, next_url):
-    assert_refused(handoff.look(next=next_url), "invalid_next")
+def test_next_must_be_listed_to_the_letter(code_flow, next_url):
+    assert_refused(code_flow.look(next=next_url), "invalid_next")
     # And the POST asks again, whatever page it came from.
-    page = handoff.look()
-    query = {**handoff.parameters(next=next_url)}
+    page = code_flow.look()
+    query = {**code_flow.parameters(next=next_url)}
     path = page.wsgi_request.path
-    assert_refused(handoff.browser.submit(path, query), "invalid_next")
+    assert_refused(code_flow.browser.submit(path, query), "invalid_next")
 
 
 @pytest.mark.parametrize(
@@ -218,61 +218,61 @@ def test_next_must_be_listed_to_the_letter(handoff, next_url):
         ("http://127.0.0.1:8080/cb", "http://127.0.0.1:8080/cb?code="),
     ],
 )
-def test_a_listed_next_may_have_a_query_or_a_scheme_of_its_own(handoff, listed, expected):
+def test_a_listed_next_may_have_a_query_or_a_scheme_of_its_own(code_flow, listed, expected):
     with override_settings(AUTHMODES_REDIRECT_URIS=[listed]):
-        handoff.next = listed
-        response = handoff.run()
+        code_flow.next = listed
+        response = code_flow.run()
         assert response.url.startswith(expected)
-        assert handoff.exchange().status_code == 200
+        assert code_flow.exchange().status_code == 200
 
 
-def test_the_list_is_read_live(handoff):
+def test_the_list_is_read_live(code_flow):
     with override_settings(AUTHMODES_REDIRECT_URIS=[]):
-        assert_refused(handoff.look(), "invalid_next")
-    assert handoff.look().status_code == 200
+        assert_refused(code_flow.look(), "invalid_next")
+    assert code_flow.look().status_code == 200
 
 
 @pytest.mark.parametrize(
     "next_url", ["//evil.example", "https://evil.example/", "\\\\evil", "javascript:x"]
 )
-def test_next_of_a_cookie_login_stays_home(handoff, next_url):
-    response = handoff.look(mode="session", code_challenge=None, next=next_url)
+def test_next_of_a_cookie_login_stays_home(code_flow, next_url):
+    response = code_flow.look(mode="session", code_challenge=None, next=next_url)
     assert_refused(response, "invalid_next")
 
 
 def test_next_of_a_cookie_login_may_be_a_page_of_ours(alice_at_dummy):
-    handoff = Handoff(next="/probe/whoami/", state="")
-    started = handoff.start(mode="session", code_challenge=None)
-    assert handoff.authenticate(started.url).url == "/probe/whoami/"
+    code_flow = CodeFlow(next="/probe/whoami/", state="")
+    started = code_flow.start(mode="session", code_challenge=None)
+    assert code_flow.authenticate(started.url).url == "/probe/whoami/"
 
 
-def test_an_unknown_provider_is_404(handoff):
-    response = handoff.browser.get("/auth/social/nobody/start/", handoff.parameters())
+def test_an_unknown_provider_is_404(code_flow):
+    response = code_flow.browser.get("/auth/social/nobody/start/", code_flow.parameters())
     assert response.status_code == 404
-    as_json = handoff.browser.get(
-        "/auth/social/nobody/start/", handoff.parameters(), headers={"accept": "application/json"}
+    as_json = code_flow.browser.get(
+        "/auth/social/nobody/start/", code_flow.parameters(), headers={"accept": "application/json"}
     )
     assert as_json.json()["code"] == "not_found"
 
 
-def test_a_handoff_is_refused_where_tokens_are_off(handoff):
+def test_a_code_flow_is_refused_where_tokens_are_off(code_flow):
     with override_settings(AUTHMODES_MODE="session"):
-        assert_refused(handoff.look(), "mode_disabled")
+        assert_refused(code_flow.look(), "mode_disabled")
 
 
-def test_tokens_switched_off_on_the_way_end_in_no_code(handoff):
-    started = handoff.start()
+def test_tokens_switched_off_on_the_way_end_in_no_code(code_flow):
+    started = code_flow.start()
     with override_settings(AUTHMODES_MODE="session"):
-        response = handoff.authenticate(started.url)
+        response = code_flow.authenticate(started.url)
     assert_refused(response, "mode_disabled")
-    assert handoff.browser.get("/probe/page/").status_code == 302
+    assert code_flow.browser.get("/probe/page/").status_code == 302
 
 
 # -- another browser -----------------------------------------------------------------------
 
 
-def test_a_callback_with_the_state_of_another_browser_is_refused(handoff):
-    started = handoff.start()
+def test_a_callback_with_the_state_of_another_browser_is_refused(code_flow):
+    started = code_flow.start()
     victim = Browser()
     response = victim.submit(started.url, {"id": UID})
     assert response.status_code in (400, 403)
@@ -287,17 +287,17 @@ def test_a_callback_without_a_state_of_ours_is_refused(alice_at_dummy, state):
     assert not LoginSession.objects.exists()
 
 
-def test_a_callback_works_once(handoff):
-    started = handoff.start()
-    handoff.authenticate(started.url)
-    again = handoff.authenticate(started.url)
+def test_a_callback_works_once(code_flow):
+    started = code_flow.start()
+    code_flow.authenticate(started.url)
+    again = code_flow.authenticate(started.url)
     assert again.status_code in (400, 403)
     assert AuthorizationCode.objects.count() == 1
 
 
-def test_a_cancelled_login_ends_in_no_code(handoff):
-    started = handoff.start()
-    response = handoff.browser.submit(started.url, {"action": "cancel"})
+def test_a_cancelled_login_ends_in_no_code(code_flow):
+    started = code_flow.start()
+    response = code_flow.browser.submit(started.url, {"action": "cancel"})
     assert "code=" not in response.headers.get("location", "")
     assert not AuthorizationCode.objects.exists()
 
@@ -311,49 +311,49 @@ def assert_no_exchange(response):
     assert not OutstandingToken.objects.exists()
 
 
-def test_a_code_works_once(handoff):
-    handoff.run()
-    assert handoff.exchange().status_code == 200
-    assert handoff.exchange().status_code == 401
+def test_a_code_works_once(code_flow):
+    code_flow.run()
+    assert code_flow.exchange().status_code == 200
+    assert code_flow.exchange().status_code == 401
     assert LoginSession.objects.count() == 1
 
 
-def test_a_code_lives_sixty_seconds(clock, handoff):
-    handoff.run()
+def test_a_code_lives_sixty_seconds(clock, code_flow):
+    code_flow.run()
     clock.shift(timedelta(seconds=60))
-    assert_no_exchange(handoff.exchange())
+    assert_no_exchange(code_flow.exchange())
 
 
-def test_a_code_works_until_then(clock, handoff):
-    handoff.run()
+def test_a_code_works_until_then(clock, code_flow):
+    code_flow.run()
     clock.shift(timedelta(seconds=59))
-    assert handoff.exchange().status_code == 200
+    assert code_flow.exchange().status_code == 200
 
 
-def test_a_wrong_verifier_gets_nothing_and_uses_the_code_up(handoff):
-    handoff.run()
-    assert_no_exchange(handoff.exchange(code_verifier="w" * 43))
-    assert_no_exchange(handoff.exchange())
+def test_a_wrong_verifier_gets_nothing_and_uses_the_code_up(code_flow):
+    code_flow.run()
+    assert_no_exchange(code_flow.exchange(code_verifier="w" * 43))
+    assert_no_exchange(code_flow.exchange())
 
 
-def test_the_challenge_itself_is_no_verifier(handoff):
+def test_the_challenge_itself_is_no_verifier(code_flow):
     """What `plain` would accept."""
-    handoff.run()
-    assert_no_exchange(handoff.exchange(code_verifier=challenge_of(handoff.verifier)))
+    code_flow.run()
+    assert_no_exchange(code_flow.exchange(code_verifier=challenge_of(code_flow.verifier)))
 
 
 @pytest.mark.parametrize("verifier", ["", "x" * 42, "x" * 129, "x" * 42 + "!", None, 5, ["x" * 43]])
-def test_what_cannot_be_a_verifier_is_400_and_leaves_the_code(handoff, verifier):
-    handoff.run()
-    response = handoff.exchange(code_verifier=verifier)
+def test_what_cannot_be_a_verifier_is_400_and_leaves_the_code(code_flow, verifier):
+    code_flow.run()
+    response = code_flow.exchange(code_verifier=verifier)
     assert (response.status_code, response.json()["code"]) == (400, "invalid")
-    assert handoff.exchange().status_code == 200
+    assert code_flow.exchange().status_code == 200
 
 
 @pytest.mark.parametrize("code", ["x", "x" * 128])
-def test_an_unknown_code_gets_nothing(handoff, code):
-    handoff.run()
-    assert_no_exchange(handoff.exchange(code=code))
+def test_an_unknown_code_gets_nothing(code_flow, code):
+    code_flow.run()
+    assert_no_exchange(code_flow.exchange(code=code))
 
 
 def disable(user):
@@ -366,43 +366,43 @@ def change_password(user):
 
 
 @pytest.mark.parametrize("change", [disable, change_password, lambda user: user.delete()])
-def test_a_user_who_changed_since_the_code_was_made_gets_nothing(handoff, alice, change):
-    handoff.run()
+def test_a_user_who_changed_since_the_code_was_made_gets_nothing(code_flow, alice, change):
+    code_flow.run()
     change(alice)
-    assert_no_exchange(handoff.exchange())
+    assert_no_exchange(code_flow.exchange())
 
 
-def test_one_user_cannot_use_the_code_of_another(handoff, alice):
+def test_one_user_cannot_use_the_code_of_another(code_flow, alice):
     """A stolen code is worthless with the thief's verifier."""
-    handoff.run()
-    thief = Handoff(code=handoff.code)
+    code_flow.run()
+    thief = CodeFlow(code=code_flow.code)
     assert_no_exchange(thief.exchange())
 
 
-def test_expired_codes_are_pruned(clock, handoff):
-    handoff.run()
+def test_expired_codes_are_pruned(clock, code_flow):
+    code_flow.run()
     clock.shift(timedelta(minutes=2))
     registry.prune()
     assert not AuthorizationCode.objects.exists()
 
 
-def test_with_token_cookies_the_exchange_answers_in_cookies(handoff):
+def test_with_token_cookies_the_exchange_answers_in_cookies(code_flow):
     with override_settings(AUTHMODES_TOKEN_TRANSPORT="cookie"):
-        handoff.run()
-        body = {"code": handoff.code, "code_verifier": handoff.verifier}
-        response = handoff.browser.send_json("/auth/token/exchange/", body)
+        code_flow.run()
+        body = {"code": code_flow.code, "code_verifier": code_flow.verifier}
+        response = code_flow.browser.send_json("/auth/token/exchange/", body)
         assert response.status_code == 200
         assert not {"access", "refresh"} & set(response.json())
-        assert handoff.browser.get(API).json() == {"username": "alice", "mode": "jwt"}
+        assert code_flow.browser.get(API).json() == {"username": "alice", "mode": "jwt"}
 
 
 def test_a_browser_login_for_token_cookies_needs_no_code(alice_at_dummy):
     with override_settings(AUTHMODES_TOKEN_TRANSPORT="cookie"):
-        handoff = Handoff(next="", state="")
-        started = handoff.start(code_challenge=None, code_challenge_method=None)
-        response = handoff.authenticate(started.url)
+        code_flow = CodeFlow(next="", state="")
+        started = code_flow.start(code_challenge=None, code_challenge_method=None)
+        response = code_flow.authenticate(started.url)
         assert (response.status_code, response.url) == (302, "/probe/page/")
-        assert handoff.browser.get(API).json() == {"username": "alice", "mode": "jwt"}
+        assert code_flow.browser.get(API).json() == {"username": "alice", "mode": "jwt"}
     assert LoginSession.objects.get().mode == "jwt"
 
 
@@ -421,13 +421,13 @@ def test_a_code_verifier_of_the_rfc_makes_its_challenge():
 # -- races ---------------------------------------------------------------------------------
 
 
-def _exchange_at_once(handoff, count):
+def _exchange_at_once(code_flow, count):
     barrier = threading.Barrier(count)
 
     def exchange(_number):
         barrier.wait(timeout=30)
         try:
-            return handoff.exchange().status_code
+            return code_flow.exchange().status_code
         finally:
             connections.close_all()
 
@@ -439,23 +439,23 @@ def _exchange_at_once(handoff, count):
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("count", [2, 10])
-def test_of_many_exchanges_at_once_exactly_one_wins(handoff, count):
-    handoff.run()
-    assert _exchange_at_once(handoff, count) == [200] + [401] * (count - 1)
+def test_of_many_exchanges_at_once_exactly_one_wins(code_flow, count):
+    code_flow.run()
+    assert _exchange_at_once(code_flow, count) == [200] + [401] * (count - 1)
     assert LoginSession.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_exchanges_at_once_exactly_one_wins_on_any_database(handoff):
-    handoff.run()
-    assert _exchange_at_once(handoff, 2) == [200, 401]
+def test_of_two_exchanges_at_once_exactly_one_wins_on_any_database(code_flow):
+    code_flow.run()
+    assert _exchange_at_once(code_flow, 2) == [200, 401]
     assert LoginSession.objects.count() == 1
 
 
-def test_a_stranger_gets_no_hint_whether_a_code_exists(handoff):
-    handoff.run()
-    wrong = handoff.exchange(code_verifier="w" * 43).json()
-    unknown = handoff.exchange(code="nothing").json()
+def test_a_stranger_gets_no_hint_whether_a_code_exists(code_flow):
+    code_flow.run()
+    wrong = code_flow.exchange(code_verifier="w" * 43).json()
+    unknown = code_flow.exchange(code="nothing").json()
     assert wrong == unknown
     assert Client().get("/auth/token/exchange/").status_code == 405
 
@@ -478,17 +478,17 @@ def remove_a_second_factor(user):
 @pytest.mark.parametrize(
     "way", [sign_out_everywhere, sign_out_everywhere_over_rest, remove_a_second_factor]
 )
-def test_a_code_under_way_does_not_outlive_the_end_of_everything(way, handoff, alice):
-    handoff.run()
+def test_a_code_under_way_does_not_outlive_the_end_of_everything(way, code_flow, alice):
+    code_flow.run()
     way(alice)
-    assert handoff.exchange().status_code == 401
+    assert code_flow.exchange().status_code == 401
     assert not LoginSession.objects.active().exists()
 
 
-def test_a_code_under_way_outlives_an_everyday_logout(handoff, alice):
-    handoff.run()
+def test_a_code_under_way_outlives_an_everyday_logout(code_flow, alice):
+    code_flow.run()
     browser = Browser()
     body = {"username": "alice", "password": PASSWORD, "mode": "session"}
     assert browser.send_json("/auth/login/", body).status_code == 200
     assert browser.send_json("/auth/logout/").status_code == 204
-    assert handoff.exchange().status_code == 200
+    assert code_flow.exchange().status_code == 200

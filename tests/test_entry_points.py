@@ -1,4 +1,4 @@
-"""Every door, mode and stage of docs/doors.md: the page's table is what is tried here."""
+"""Try every entry point, mode and stage in the table of docs/entry-points.md."""
 
 import json
 import re
@@ -16,25 +16,25 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes.models import AuthorizationCode, LoginSession
 
+from .support.authorization_code import CodeFlow, redirect_query
 from .support.browser import Browser
-from .support.handoff import Handoff, redirect_query
 from .support.headless import App
 from .support.logins import API, PASSWORD, UID, call_with
 from .support.mfa import SECRET, totp_code
 from .urls import urlpatterns as project_urlpatterns
 
-PAGE = Path(__file__).parent.parent / "docs" / "doors.md"
+PAGE = Path(__file__).parent.parent / "docs" / "entry-points.md"
 STAGES = ("nothing", "second factor", "unverified address", "inactive user", "sign-up")
 MFA_PAGE, SIGNUP_PAGE = "/accounts/2fa/authenticate/", "/accounts/3rdparty/signup/"
 NEWCOMER = {"username": "newcomer", "email": "new@example.com"}
 
 
 def cells():
-    """(door, mode, stage, what the page says) of each cell that says something."""
+    """(entry_point, mode, stage, what the page says) of each cell that says something."""
     rows = re.findall(r"^\| ([^|]+?) \| `(session|jwt)` \|(.+)\|$", PAGE.read_text(), re.MULTILINE)
     return [
-        (door.strip("`"), mode, stage, cell.strip())
-        for door, mode, rest in rows
+        (entry_point.strip("`"), mode, stage, cell.strip())
+        for entry_point, mode, rest in rows
         for stage, cell in zip(STAGES, rest.split("|"), strict=True)
         if cell.strip()
     ]
@@ -45,8 +45,8 @@ def dummy_token():
     return json.dumps({"id": int(UID)})
 
 
-class Door:
-    """A way in for one client, step by step; `tokens` is the access token it was given."""
+class EntryPoint:
+    """An entry point as one client uses it; `tokens` is the access token that it was given."""
 
     def __init__(self, mode):
         self.mode, self.browser, self.tokens = mode, Browser(), ""
@@ -72,7 +72,7 @@ class Door:
         """Keep what an answer gave."""
 
 
-class Rest(Door):
+class Rest(EntryPoint):
     """A call of our own, which is made again with what a stage asks for."""
 
     path, is_social = "login/", False
@@ -98,38 +98,38 @@ class SocialToken(Rest):
     path, is_social = "social/dummy/", True
 
 
-class SocialStart(Door):
+class SocialStart(EntryPoint):
     """The redirect to a provider and back."""
 
     def enter(self):
-        self.handoff = Handoff(browser=self.browser)
+        self.code_flow = CodeFlow(browser=self.browser)
         if self.mode == "jwt":
-            started = self.handoff.start()
+            started = self.code_flow.start()
         else:
             started = self.browser.submit("/auth/social/dummy/start/?mode=session")
         self.note(self.browser.submit(started.url, {"id": UID}))
 
     def note(self, response):
         if response.status_code == 302 and "code=" in response.url:
-            self.handoff.code = redirect_query(response)["code"]
-            self.tokens = self.handoff.exchange().json()["access"]
+            self.code_flow.code = redirect_query(response)["code"]
+            self.tokens = self.code_flow.exchange().json()["access"]
 
 
-class AllauthsPage(Door):
+class AllauthsPage(EntryPoint):
     def enter(self):
         self.browser.get("/accounts/login/")
         form = {"login": "alice", "password": PASSWORD, "mode": self.mode}
         self.browser.submit("/accounts/login/", form)
 
 
-class Admin(Door):
+class Admin(EntryPoint):
     def enter(self):
         page = self.browser.get("/admin/", follow=True)
         form = {"login": "alice", "password": PASSWORD, "next": "/admin/"}
         self.browser.submit(page.redirect_chain[-1][0].partition("?")[0], form)
 
 
-class HeadlessBrowser(Door):
+class HeadlessBrowser(EntryPoint):
     def __init__(self, mode):
         super().__init__(mode)
         self.is_newcomer = not SocialAccount.objects.exists()
@@ -163,7 +163,7 @@ class HeadlessApp(HeadlessBrowser):
         return response
 
 
-DOORS = {
+ENTRY_POINTS = {
     "login/": Rest,
     "token/": Token,
     "social/<provider>/": SocialToken,
@@ -207,18 +207,18 @@ def who(alice, settings, monkeypatch):
     return prepare
 
 
-def verify_address_and_enter_again(door):
+def verify_address_and_enter_again(entry_point):
     """The link in the mail is opened by whichever browser the mail is read in."""
     link = re.search(r"/accounts/confirm-email/\S+", mail.outbox[-1].body)[0]
     Browser().submit(link)
     assert EmailAddress.objects.get().verified
-    door.enter()
+    entry_point.enter()
 
 
-def outcome(door, stage):
+def outcome(entry_point, stage):
     """What becomes of a login, in the words of the table."""
-    door.enter()
-    held = door.holds()
+    entry_point.enter()
+    held = entry_point.holds()
     if stage == "nothing":
         return held
     assert held == "nothing"
@@ -227,28 +227,28 @@ def outcome(door, stage):
     if stage == "inactive user":
         return "refused"
     go_on = {
-        "second factor": lambda: door.second_factor(),
-        "unverified address": lambda: verify_address_and_enter_again(door),
-        "sign-up": lambda: door.sign_up(),
+        "second factor": lambda: entry_point.second_factor(),
+        "unverified address": lambda: verify_address_and_enter_again(entry_point),
+        "sign-up": lambda: entry_point.sign_up(),
     }
     go_on[stage]()
-    return f"waits, then {door.holds()}"
+    return f"waits, then {entry_point.holds()}"
 
 
-def test_the_table_has_every_door():
-    assert {door for door, *_ in cells()} == set(DOORS)
+def test_the_table_has_every_entry_point():
+    assert {entry_point for entry_point, *_ in cells()} == set(ENTRY_POINTS)
     assert len(cells()) == 54
 
 
 @pytest.mark.parametrize(
     ("name", "mode", "stage", "said"), cells(), ids=lambda value: value.replace(" ", "_")
 )
-def test_a_door_ends_as_the_table_says(name, mode, stage, said, who, settings):
+def test_an_entry_point_ends_as_the_table_says(name, mode, stage, said, who, settings):
     if (name, mode) == ("allauth's page", "jwt"):
         settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
         settings.AUTHMODES_COOKIE_SECURE = False
     who(stage)
-    assert outcome(DOORS[name](mode), stage) == said
+    assert outcome(ENTRY_POINTS[name](mode), stage) == said
     assert LoginSession.objects.count() == (0 if said == "refused" else 1)
 
 
@@ -259,10 +259,10 @@ def test_in_jwt_mode_allauths_page_lets_staff_into_the_admin_and_nobody_anywhere
     settings.AUTHMODES_MODE = "jwt"
     alice.is_staff = alice.is_superuser = is_staff
     alice.save()
-    door = Admin("session")
-    door.enter()
-    assert door.browser.get("/admin/").status_code == status
-    assert door.holds() == "nothing"
+    entry_point = Admin("session")
+    entry_point.enter()
+    assert entry_point.browser.get("/admin/").status_code == status
+    assert entry_point.holds() == "nothing"
     assert LoginSession.objects.count() == is_staff
 
 
