@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from .. import policy, registry
+from .. import policy
 from ..models import AuthorizationCode, EndReason, ExpiringMark, LoginSession
 from ..registry import authentication_context, ending
 from ..sessions import state as session_state
@@ -68,7 +68,7 @@ def end_users(provider: Provider, uids: list[str], issued_at: datetime) -> int:
         whose = {"provider": provider.sub_id, "uid": uid}
         accounts = _accounts(provider).filter(pk__in=_exactly(_accounts(provider), whose))
         for user in get_user_model()._base_manager.filter(pk__in=accounts.values("user")):
-            count += registry.revoke_user(user, EndReason.UPSTREAM_LOGOUT)
+            count += ending.revoke_user(user, EndReason.UPSTREAM_LOGOUT)
     return count
 
 
@@ -106,7 +106,7 @@ def _end(whose: dict[str, str]) -> int:
     ending.cancel_authorization_codes(pk__in=_exactly(AuthorizationCode.objects.all(), whose))
     open_ones = LoginSession.objects.filter(ended_at=None)
     login_sessions = LoginSession.objects.filter(pk__in=_exactly(open_ones, whose))
-    return registry.revoke_all(login_sessions, EndReason.UPSTREAM_LOGOUT)
+    return ending.revoke_all(login_sessions, EndReason.UPSTREAM_LOGOUT)
 
 
 def _exactly(rows: QuerySet[Any], whose: dict[str, str]) -> list[Any]:
