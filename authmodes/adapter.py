@@ -1,15 +1,14 @@
-"""The browser door: allauth decides whether a user may sign in, this what it becomes."""
+"""allauth's account adapter: allauth decides whether a user may sign in, this what it becomes."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.models import EmailAddress
 from allauth.account.signals import user_logged_in
 from allauth.core.exceptions import ImmediateHttpResponse
-from django.contrib.auth.models import AnonymousUser
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied, ValidationError
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
@@ -18,113 +17,131 @@ from .conf import Mode, conf, simple_jwt
 from .exceptions import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, user_inactive
 from .registry import authentication_context, starting
 from .sessions import store as session_store
-from .signin import authorization_code, authorization_request, id_tokens, pending
+from .signin import allauth_internals, authorization_code, authorization_request, pending
 from .signin.authorization_request import AuthorizationRequest
 from .state import request_state
 from .tokens import cookies as token_cookies
 from .tokens.jwt import mint
 from .upstream import ending as upstream_ending
 
+__all__ = ["AuthModesAccountAdapter", "AuthModesAdapterMixin"]
+
 logger = logging.getLogger("authmodes")
+REFUSALS = (LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout)
+if TYPE_CHECKING:
+    from allauth.account.adapter import DefaultAccountAdapter as Base
+else:
+    Base = object
 
 
-class AuthModesAdapterMixin:
+class AuthModesAdapterMixin(Base):  # type: ignore[misc]
     """Mix into an account adapter of your own, before `DefaultAccountAdapter`."""
 
     def get_client_ip(self, request: HttpRequest) -> str:
         try:
-            return super().get_client_ip(request)  # type: ignore[misc]
+            return super().get_client_ip(request)
         except ImproperlyConfigured as error:
-            # allauth's word for fewer proxies than it was told of, which a caller brings about
-            # who knows a way around one. A 403 where it must know the address, and no 500.
-            logger.warning("Cannot tell a caller's address: %s", error)
+            # Raised by allauth for fewer proxies than configured, so a client that bypasses a
+            # proxy can cause it. Answer 403 where the address is required, and not 500.
+            logger.warning("Cannot tell a client's address: %s", error)
             raise PermissionDenied from error
 
+    def is_safe_url(self, url: str) -> bool:
+        try:
+            return super().is_safe_url(url)
+        except ValueError:
+            # Python does not parse "http://[::1".
+            return False
+
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
+        """Called by allauth when it has recognised the user, before its first stage."""
         sociallogin = (kwargs.get("signal_kwargs") or {}).get("sociallogin")
         if sociallogin is not None:
-            _put_out_squatter(user, sociallogin)
-        authorization_request.determine(request, sociallogin.state if sociallogin else None)
+            _end_logins_of_unverified_owner(user, sociallogin)
+        authorization_request.store(request, sociallogin.state if sociallogin else {})
         pending.store(request, user)
         authentication_context.store_provider_session(
             request, sociallogin.account.extra_data if sociallogin else {}
         )
-        return super().pre_login(request, user, **kwargs)  # type: ignore[misc]
+        return super().pre_login(request, user, **kwargs)
 
     def login(self, request: HttpRequest, user: Any) -> None:
-        """Called by allauth when its last stage is done; nothing is minted before."""
-        wanted = authorization_request.pop(request)
-        if not conf.MODE.allows(wanted.mode) and not (wanted.to_admin and user.is_staff):
-            raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
-        if not simple_jwt().USER_AUTHENTICATION_RULE(user):
-            # Locked while the login waited at a stage; allauth has asked before.
-            session_store.discard(request)
-            if authorization_request.declared(request):
-                raise user_inactive()
-            raise ImmediateHttpResponse(self.respond_user_inactive(request, user))  # type: ignore[attr-defined]
+        """Called by allauth when its last stage is done; no credential is made before."""
+        requested = authorization_request.pop(request)
+        is_rest = request_state(request).authorization_request is not None
         try:
-            if pending.pop_is_outdated(request, user):
-                raise LoginOutdated
-            if upstream_ending.has_ended(request, user):
-                raise UpstreamLogout
-            if not (authorization_request.declared(request) or _uses_up(wanted)):
-                raise LoginOutdated
-            self._become(request, user, wanted)
-        except (LimitReached, LoginOutdated, UpstreamLogout) as error:
-            if authorization_request.declared(request):
+            self._validate(request, user, requested, is_rest)
+            self._complete(request, user, requested, is_rest)
+        except REFUSALS as error:
+            if is_rest:
+                # DRF answers the exception.
                 session_store.discard(request)
                 raise
             raise ImmediateHttpResponse(
                 _refuse(request, error.default_code, str(error.detail), error.status_code)
             ) from error
 
-    def _become(self, request: HttpRequest, user: Any, wanted: AuthorizationRequest) -> None:
-        if wanted.mode == Mode.SESSION:
-            super().login(request, user)  # type: ignore[misc]
-        elif request_client.is_app_client(request) and wanted.mode == Mode.JWT:
-            # Headless has it carry on with a Django session as well.
-            authorization_request.add_tokens(request)
-            super().login(request, user)  # type: ignore[misc]
-            # Headless tells the tokens of a login only to who was nobody before. One who signs
-            # in anew would be left without, for the login of before has ended. A private name of
-            # allauth's; a test fails when it moves.
-            request.allauth.headless._pre_user = AnonymousUser()  # type: ignore[attr-defined]
+    def _validate(
+        self, request: HttpRequest, user: Any, requested: AuthorizationRequest, is_rest: bool
+    ) -> None:
+        """Check again what may have changed while the login waited at a stage."""
+        if not conf.MODE.allows(requested.mode) and not (requested.to_admin and user.is_staff):
+            raise ModeDisabled
+        if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+            session_store.discard(request)
+            if is_rest:
+                raise user_inactive()
+            raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
+        pending.validate(request, user)
+        if upstream_ending.has_ended(request, user):
+            raise UpstreamLogout
+        mark = requested.id_token
+        if not is_rest and mark is not None and not mark.set_everywhere():
+            # The ID token that the login began with has been used for another login.
+            raise LoginOutdated
+
+    def _complete(
+        self, request: HttpRequest, user: Any, requested: AuthorizationRequest, is_rest: bool
+    ) -> None:
+        """Make the login what was requested."""
+        state = request_state(request)
+        if requested.mode == Mode.SESSION:
+            super().login(request, user)
+        elif request_client.is_app_client(request) and requested.mode == Mode.JWT:
+            # Headless identifies the app by a Django session, so the login has both.
+            state.adds_tokens = True
+            super().login(request, user)
+            allauth_internals.expect_headless_tokens(request)
         elif request_client.is_headless(request):
-            raise ImmediateHttpResponse(_refuse(request, "mode_disabled"))
-        elif authorization_request.declared(request):
+            # Tokens for headless' browser client, or a mode that does not exist.
+            raise ModeDisabled
+        elif is_rest:
             starting.start_tokens(request, user)
-        elif wanted.is_handoff:
-            request_state(request).redirect_url = authorization_code.issue(request, user, wanted)
+        elif requested.wants_code:
+            state.redirect_url = authorization_code.issue(request, user, requested)
             session_store.discard(request)
         elif token_cookies.are_enabled():
-            started = starting.start_tokens(request, user)
-            request_state(request).token_pair = mint(started)
+            state.token_pair = mint(starting.start_tokens(request, user))
             session_store.discard(request)
             request.user = user
         else:
             raise ImmediateHttpResponse(_refuse(request, "nowhere_to_send_tokens"))
 
-    def is_safe_url(self, url: str) -> bool:
-        try:
-            return super().is_safe_url(url)  # type: ignore[misc]
-        except ValueError:
-            # "http://[::1" and its like are no URLs to Python.
-            return False
-
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
-        response = self._respond(request, user, **kwargs)
+        """Called by allauth for the response to a login that `login` has completed."""
+        state = request_state(request)
+        if state.redirect_url:
+            response: HttpResponse = ClientRedirect(state.redirect_url)
+            _send_user_logged_in(request, user, response, kwargs)
+        elif state.authorization_request is not None:
+            # The REST view that runs the flow makes a response of its own.
+            response = HttpResponse(status=204)
+            _send_user_logged_in(request, user, response, kwargs)
+        else:
+            response = super().post_login(request, user, **kwargs)
+        if state.token_pair:
+            token_cookies.set_cookies(response, state.token_pair)
         response["Cache-Control"] = "no-store"
-        return response
-
-    def _respond(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
-        if url := request_state(request).redirect_url:
-            return _announced(request, user, HandoffRedirect(url), kwargs)
-        if authorization_request.declared(request):
-            # A view of ours runs the flow and answers itself.
-            return _announced(request, user, HttpResponse(status=204), kwargs)
-        response = super().post_login(request, user, **kwargs)  # type: ignore[misc]
-        if pair := request_state(request).token_pair:
-            token_cookies.set_cookies(response, pair)
         return response
 
 
@@ -132,58 +149,39 @@ class AuthModesAccountAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):  # 
     """`ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"`."""
 
 
-def _put_out_squatter(user: Any, sociallogin: Any) -> None:
-    """End the logins of whoever made an account for an e-mail address that is not theirs.
-
-    The address's owner now comes in by it. allauth wipes the password then (its
-    `wipe_password`), and has no say over logins that are there already.
-    """
-    # A private name of allauth's; a test fails when it moves.
-    email = getattr(sociallogin, "_did_authenticate_by_email", None)
-    if email and not EmailAddress.objects.is_verified(email):
-        registry.revoke_user(user)
-
-
-def _uses_up(wanted: AuthorizationRequest) -> bool:
-    """Use up the ID token that a login began with, unless somebody has meanwhile."""
-    return wanted.receipt is None or id_tokens.use_up(id_tokens.Receipt(**wanted.receipt))
-
-
-class HandoffRedirect(HttpResponseRedirect):
-    """To a URL of `AUTHMODES_REDIRECT_URIS`, which for an app may have a scheme of its own."""
+class ClientRedirect(HttpResponseRedirect):
+    """To a URL of `AUTHMODES_REDIRECT_URIS`, which may have a scheme of the app's own."""
 
     def __init__(self, redirect_to: str) -> None:
         self.allowed_schemes = [urlsplit(redirect_to).scheme]
         super().__init__(redirect_to)
 
 
-def _announced(
+def _end_logins_of_unverified_owner(user: Any, sociallogin: Any) -> None:
+    """End the logins of an account whose e-mail address belongs to the user who now signs in.
+
+    The account was created with an address that was never verified. allauth wipes its password
+    (`wipe_password`), but does not know of the logins that exist already.
+    """
+    email = allauth_internals.email_that_matched(sociallogin)
+    if email and not EmailAddress.objects.is_verified(email):
+        registry.revoke_user(user)
+
+
+def _send_user_logged_in(
     request: HttpRequest, user: Any, response: HttpResponse, kwargs: dict[str, Any]
-) -> HttpResponse:
-    # allauth's own post_login would also leave a message for a page that nobody will open;
-    # its signal is public and still due.
+) -> None:
+    # allauth's post_login also adds a message for a page, which these clients do not open.
+    signal_kwargs = kwargs.get("signal_kwargs") or {}
     user_logged_in.send(
-        user.__class__,
-        request=request,
-        response=response,
-        user=user,
-        **(kwargs.get("signal_kwargs") or {}),
+        user.__class__, request=request, response=response, user=user, **signal_kwargs
     )
-    return response
 
 
 def _refuse(request: HttpRequest, code: str, detail: str = "", status: int = 400) -> HttpResponse:
-    """Make no login, leave no session, and tell a person where to begin instead."""
+    """Discard the session; answer with an error of headless, or a page that says what to do."""
     session_store.discard(request)
     if request_client.is_headless(request):
-        return _refuse_headless(request, code, detail or str(ModeDisabled.default_detail), status)
+        return allauth_internals.headless_error(request, code, detail, status)
     context = {"code": code, "detail": detail}
     return render(request, "authmodes/login_refused.html", context, status=status)
-
-
-def _refuse_headless(request: HttpRequest, code: str, detail: str, status: int) -> HttpResponse:
-    """The same in the words of allauth.headless, which replaces any answer that is not its own."""
-    # A private name of allauth's, and there only where headless is; a test fails when it moves.
-    from allauth.headless.internal.restkit.response import ErrorResponse
-
-    return ErrorResponse(request, exception=ValidationError(detail, code=code), status=status)

@@ -23,7 +23,8 @@ from .registry import django_sessions, ending, starting, validation
 from .sessions import rotation as session_rotation
 from .sessions import state as session_state
 from .sessions import store as session_store
-from .signin import authorization_request, pending
+from .signin import pending
+from .state import request_state
 
 
 def connect() -> None:
@@ -64,7 +65,7 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
     if request is None or not hasattr(request, "session"):
         return
     try:
-        if authorization_request.adds_tokens(request):
+        if request_state(request).adds_tokens:
             starting.start_app(request, user)
         else:
             registry.start(request, user, Mode.SESSION)

@@ -34,7 +34,10 @@ class RequestState:
     login_session: LoginSession | None = None
     # What a sign-in in this request will become.
     authorization_request: "AuthorizationRequest | None" = None
+    # Whether the Django session of that sign-in gets tokens as well.
     adds_tokens: bool = False
+    # Whether that sign-in was begun here, and not by an earlier request.
+    has_begun_login: bool = False
     # What the adapter answers a sign-in with.
     redirect_url: str | None = None
     token_pair: "TokenPair | None" = None

@@ -347,30 +347,7 @@ def test_a_pending_second_factor_holds_up_a_code_flow_which_then_goes_on(code_fl
     assert only_row().amr == "fed otp mfa"
 
 
-@pytest.mark.parametrize(
-    ("changes", "mode"),
-    [
-        ({"colour": "blue"}, "jwt"),
-        ({"state": None}, "jwt"),
-        ({"mode": None}, "session"),
-        # Where to, then? Not to the address at hand, with a code in its query.
-        ({"next": None}, "session"),
-    ],
-)
-def test_an_intent_that_another_version_wrote_breaks_no_login(changes, mode, code_flow):
-    started = code_flow.start()
-    session = code_flow.browser.session
-    for state, *_ in session["socialaccount_states"].values():
-        intent = {**state["data"]["authmodes"], **changes}
-        state["data"]["authmodes"] = {k: v for k, v in intent.items() if v is not None}
-    session.save()
-    response = code_flow.authenticate(started.url)
-    assert response.status_code == 302, response.content
-    assert response.url.startswith("https://spa.example/callback?code=") == (mode == "jwt")
-    assert LoginSession.objects.filter(mode="session").exists() == (mode == "session")
-
-
-def test_the_intent_of_an_abandoned_code_flow_is_not_left_to_the_next_login(code_flow, bob):
+def test_an_abandoned_code_flow_leaves_nothing_to_the_next_login(code_flow, bob):
     """Started for an SPA, never finished; then somebody signs in on allauth's own page."""
     code_flow.start()
     response = html_login(code_flow.browser, "bob")
@@ -378,9 +355,7 @@ def test_the_intent_of_an_abandoned_code_flow_is_not_left_to_the_next_login(code
     assert only_row().mode == "session"
 
 
-def test_the_intent_of_a_code_flow_that_stopped_at_a_stage_is_not_left_either(
-    code_flow, second_factor, bob
-):
+def test_a_code_flow_that_stopped_at_a_stage_leaves_nothing_either(code_flow, second_factor, bob):
     code_flow.run()
     # What the page of the second factor offers for "Cancel".
     code_flow.browser.submit("/accounts/logout/")

@@ -1,7 +1,7 @@
-"""The one-time code that carries a browser login to the client that will hold the tokens.
+"""The authorization code that carries a browser login to the client that will hold the tokens.
 
-A code lives 60 seconds, works once, and is worthless without the verifier of the
-challenge it was made for (RFC 7636, S256 only), so it may travel in a URL.
+A code is valid for 60 seconds, works once, and needs the verifier of its challenge (RFC 7636,
+S256 only), so it may travel in a URL.
 """
 
 import base64
@@ -28,25 +28,25 @@ CODE_VERIFIER = re.compile(r"\A[A-Za-z0-9._~-]{43,128}\Z")
 
 
 def is_allowed_redirect_uri(next_url: str) -> bool:
-    """Whether codes may be sent there: the very text is listed (RFC 9700, 4.1.3)."""
+    """Whether codes may be sent there: this very text has to be listed (RFC 9700, 4.1.3)."""
     return next_url in conf.REDIRECT_URIS
 
 
-def issue(request: HttpRequest, user: Any, intent: AuthorizationRequest) -> str:
-    """Make a code for a login that allauth has finished; return the URL that carries it."""
+def issue(request: HttpRequest, user: Any, requested: AuthorizationRequest) -> str:
+    """Create a code for a login that allauth has finished; return the URL that carries it."""
     code = secrets.token_urlsafe(32)
     AuthorizationCode.objects.create(
         digest=_digest(code),
         user=user,
         auth_hash=user.get_session_auth_hash(),
-        code_challenge=intent.code_challenge,
-        next=intent.next,
+        code_challenge=requested.code_challenge,
+        next=requested.next,
         expires_at=timezone.now() + LIFETIME,
         **read_authentication_context(request, user).as_fields(),
     )
-    answer = {"code": code, "state": intent.state} if intent.state else {"code": code}
-    separator = "&" if "?" in intent.next else "?"
-    return f"{intent.next}{separator}{urlencode(answer)}"
+    answer = {"code": code, "state": requested.state} if requested.state else {"code": code}
+    separator = "&" if "?" in requested.next else "?"
+    return f"{requested.next}{separator}{urlencode(answer)}"
 
 
 def redeem(
@@ -54,28 +54,25 @@ def redeem(
 ) -> tuple[Any, AuthenticationContext] | None:
     """Use a code up; return the user and how they signed in, None if it is not acceptable.
 
-    Whoever deletes the row has the code; two at once cannot both. A wrong verifier, or another
-    `next` than the code was sent to where the client says one (RFC 6749, 4.1.3), uses the code
-    up as well, because it shows that the code is in the wrong hands.
+    Of two simultaneous calls, only the one that deletes the row gets the code. A wrong
+    verifier, or a `next` that the code was not sent to (RFC 6749, 4.1.3), uses the code up as
+    well, because it shows that the code is in the wrong hands.
     """
     entry = AuthorizationCode.objects.select_related("user").filter(digest=_digest(code)).first()
     if entry is None:
         return None
-    live = AuthorizationCode.objects.filter(pk=entry.pk, expires_at__gt=timezone.now())
-    deleted, _ = live.delete()
-    if not deleted or not constant_time_compare(
-        code_challenge_of(code_verifier), entry.code_challenge
+    valid = AuthorizationCode.objects.filter(pk=entry.pk, expires_at__gt=timezone.now())
+    deleted, _ = valid.delete()
+    if not deleted or next not in ("", entry.next):
+        return None
+    if not constant_time_compare(code_challenge_of(code_verifier), entry.code_challenge):
+        return None
+    # In these 60 seconds an account may be locked, or its password changed.
+    if not simple_jwt().USER_AUTHENTICATION_RULE(entry.user) or not constant_time_compare(
+        entry.user.get_session_auth_hash(), entry.auth_hash
     ):
         return None
-    if next and next != entry.next:
-        return None
-    user = entry.user
-    # A minute is long enough to lock an account or to change its password.
-    if not simple_jwt().USER_AUTHENTICATION_RULE(user) or not constant_time_compare(
-        user.get_session_auth_hash(), entry.auth_hash
-    ):
-        return None
-    return user, entry.authentication_context
+    return entry.user, entry.authentication_context
 
 
 def code_challenge_of(code_verifier: str) -> str:

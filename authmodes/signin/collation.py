@@ -1,7 +1,7 @@
-"""Tells the accounts of a provider apart letter by letter, where the database would not.
+"""Compares the `uid` of social accounts letter by letter where the database's collation does not.
 
-A provider's `sub` is case-sensitive (OpenID Connect Core, 2), and the usual collations of
-MySQL and MariaDB take "A", "á" and "a " for "a": one person would sign in as another.
+A provider's `sub` is case-sensitive (OpenID Connect Core, 2). The usual collations of MySQL and
+MariaDB treat "A", "á" and "a " like "a", so one user could sign in as another.
 """
 
 from typing import Any
@@ -19,22 +19,22 @@ from .. import request_client
 
 
 def register() -> None:
-    """Have every query for an account by its `uid` be exact, allauth's above all."""
+    """Make every query for an account by its `uid` exact, including allauth's own."""
     uid: Any = SocialAccount._meta.get_field("uid")
     uid.register_lookup(ExactText)
     pre_social_login.connect(refuse_twin, dispatch_uid="authmodes_twin")
 
 
 def refuse_twin(request: HttpRequest, sociallogin: Any, **kwargs: Any) -> None:
-    """Refuse an account that the table's unique index takes for another one.
+    """Refuse an account that the table's unique index confuses with an existing one.
 
-    Sent by allauth in every flow, when it has looked the account up and done nothing yet.
+    allauth sends the signal in every flow, after looking the account up and before any change.
     """
-    if connections[SocialAccount.objects.db].vendor != "mysql" or sociallogin.account.pk:
-        return
     account = sociallogin.account
-    # `in` is compared by the collation, as the index is; the very same is no twin, but somebody
-    # who has made it this moment.
+    if connections[SocialAccount.objects.db].vendor != "mysql" or account.pk:
+        return
+    # `in` compares by the collation, as the index does. An equal uid belongs to an account
+    # that a parallel call has just created.
     alike = SocialAccount.objects.filter(provider=account.provider, uid__in=[account.uid])
     if not alike.exclude(uid=account.uid).exists():
         return
@@ -46,7 +46,7 @@ def refuse_twin(request: HttpRequest, sociallogin: Any, **kwargs: Any) -> None:
 
 
 class ExactText(Exact):
-    """`=` as the index knows it, and then by the letters."""
+    """`=` twice: as the index compares, and then letter by letter."""
 
     def as_mysql(self, compiler: Any, connection: Any) -> Any:
         by_index, params = super().as_sql(compiler, connection)

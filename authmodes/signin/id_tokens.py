@@ -1,11 +1,10 @@
-"""ID tokens of providers, beside what allauth verifies: their kind, their nonce, and use once."""
+"""ID tokens of providers: what allauth does not check of them, and that each is used once."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from allauth.socialaccount import app_settings
@@ -17,75 +16,72 @@ from rest_framework.exceptions import AuthenticationFailed
 from ..models import ExpiringMark
 from ..sessions import state as session_state
 from ..tokens.keys import ASYMMETRIC_ALGORITHMS
+from .allauth_internals import jti_cache_key
 
-# Of the same issuer and audience there are logout tokens, RFC 9068's access tokens, and
-# Keycloak's, which say in a claim what they are.
+# Logout tokens and RFC 9068's access tokens have the same issuer and audience. Keycloak's
+# tokens say in a claim what they are.
 HEADER_TYPES = {"", "jwt", "id_token+jwt"}
 FOREIGN_CLAIM_TYPES = {"bearer", "refresh", "offline", "logout"}
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """What an ID token is known by once it is used up, short enough for a Django session."""
+class IdTokenMark(NamedTuple):
+    """What marks an ID token as used, here and at allauth; small enough for a Django session."""
 
     digest: str
-    until: float
+    expires_at: float
     allauth_key: str
+
+    def set_once(self) -> bool:
+        """Mark the token as used; return False if it was marked already."""
+        until = session_state.to_datetime(self.expires_at)
+        return ExpiringMark.objects.set_once("id_token", self.digest, until=until)
+
+    def set_everywhere(self) -> bool:
+        """Mark it at allauth as well, which accepts ID tokens through headless."""
+        seconds = int(self.expires_at - timezone.now().timestamp())
+        cache.set(self.allauth_key, True, max(1, seconds))
+        return self.set_once()
 
 
 @contextmanager
-def used_once(id_token: str) -> Iterator[dict[str, Any]]:
-    """Use an ID token up and give its claims, unverified; give it back if the block raises.
+def mark_as_used(id_token: str) -> Iterator[dict[str, Any]]:
+    """Mark an ID token as used and yield its unverified claims; clear it if the block raises.
 
-    Before the verification and not after, so that of two at once only one gets as far as a
-    login. Raises `AuthenticationFailed`.
+    The mark is set before the verification, so that of two simultaneous calls only one can
+    end in a login. Raises `AuthenticationFailed`.
     """
-    claims, _until = read(id_token)
-    receipt = receipt_of(id_token)
-    if not _spend(receipt):
+    claims, _expires_at = read(id_token)
+    mark = mark_of(id_token)
+    if not mark.set_once():
         raise AuthenticationFailed(
             _("The provider's token was used already."), "provider_token_replayed"
         )
     try:
         yield claims
     except BaseException:
-        ExpiringMark.objects.clear("id_token", receipt.digest)
+        ExpiringMark.objects.clear("id_token", mark.digest)
         raise
 
 
-def receipt_of(id_token: str) -> Receipt:
-    """Raises `AuthenticationFailed` for what is no ID token."""
-    claims, until = read(id_token)
-    # Without the signature, of which an ECDSA token has many that fit. The issuer may hold
-    # half of a surrogate pair, for nobody has verified it yet.
+def mark_of(id_token: str) -> IdTokenMark:
+    """The mark of an ID token, not set. Raises `AuthenticationFailed`."""
+    claims, expires_at = read(id_token)
+    # The signature is left out, because an ECDSA token has many valid ones. The unverified
+    # issuer may contain an unpaired surrogate.
     text = f"{claims['iss']}\0{id_token.rpartition('.')[0]}".encode(errors="surrogatepass")
-    return Receipt(hashlib.sha256(text).hexdigest(), until.timestamp(), _allauth_key(claims))
-
-
-def use_up(receipt: Receipt) -> bool:
-    """Use up a token that was given back, whose login was done elsewhere; False if it is used.
-
-    For allauth, too, which has a memory of its own and takes ID tokens at headless' door.
-    """
-    now = timezone.now().timestamp()
-    cache.set(receipt.allauth_key, True, max(1, int(receipt.until - now)))
-    return _spend(receipt)
-
-
-def _spend(receipt: Receipt) -> bool:
-    until = session_state.to_datetime(receipt.until)
-    return ExpiringMark.objects.set_once("id_token", receipt.digest, until=until)
+    digest = hashlib.sha256(text).hexdigest()
+    return IdTokenMark(digest, expires_at.timestamp(), jti_cache_key(claims))
 
 
 def read(id_token: str) -> tuple[dict[str, Any], datetime]:
-    """The claims of an ID token and when it expires, to be believed once it is verified.
+    """The unverified claims of an ID token, and when it expires.
 
-    Checks what allauth does not: that it is an ID token at all, and that it expires.
+    Checks what allauth does not: that it is an ID token, and that it expires.
     """
     try:
         header = jwt.get_unverified_header(id_token)
         claims = jwt.decode(id_token, options={"verify_signature": False})
-        until = session_state.to_datetime(claims["exp"])
+        expires_at = session_state.to_datetime(claims["exp"])
     except (
         *(jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError, OSError),
         RecursionError,
@@ -93,43 +89,37 @@ def read(id_token: str) -> tuple[dict[str, Any], datetime]:
         raise invalid() from None
     if not _is_id_token(header, claims):
         raise invalid()
-    return claims, until
+    return claims, expires_at
 
 
 def check(claims: dict[str, Any], client_ids: str, nonce: str) -> None:
-    """Hold a verified token against what its client knows of it.
+    """Compare a verified token with the nonce and the client ids of its client.
 
-    A client that asked for a nonce must compare it, or a token planted on it is as good as
-    its own; so a nonce in the token that the client does not name is refused as well.
+    A client that asked for a nonce must compare it, or it would accept a token that an
+    attacker has planted. So a nonce in the token that the client does not send is refused too.
     """
     if (claims.get("nonce") or "") != nonce:
         raise AuthenticationFailed(
-            _("The nonce is not the one of the provider's token."), "invalid_nonce"
+            _("The nonce does not match the provider's token."), "invalid_nonce"
         )
     audience = claims.get("aud")
-    # An app of Apple's has several, separated by commas.
+    # An app of Apple's has several client ids, separated by commas.
     ours = [client_id.strip() for client_id in client_ids.split(",")]
-    # OpenID Connect Core, 3.1.3.7: of several audiences, `azp` is whom it was issued to.
+    # OpenID Connect Core, 3.1.3.7: with several audiences, `azp` names the client.
     if isinstance(audience, list) and len(audience) > 1 and claims.get("azp") not in ours:
         raise invalid()
 
 
-def forget_jti(claims: dict[str, Any]) -> None:
-    """Let allauth accept a token again that it has verified, since nothing came of it.
+def clear_allauth_mark(claims: dict[str, Any]) -> None:
+    """Let allauth accept a token again that it has verified, because no login was made.
 
-    allauth notes each `jti` in the cache under a name of its own (`jwtkit.verify_jti`); a
-    test fails when it moves. Only after a verification that succeeded: what allauth refuses
-    as used already stays so.
+    Only after a verification that succeeded: a token that allauth refuses as used stays used.
     """
-    cache.delete(_allauth_key(claims))
-
-
-def _allauth_key(claims: dict[str, Any]) -> str:
-    return f"jwt:iss={claims['iss']},jti={claims.get('jti')}"
+    cache.delete(jti_cache_key(claims))
 
 
 def invalid() -> AuthenticationFailed:
-    """One answer for every token that does not verify; why is nobody's business."""
+    """The one answer to every token that does not verify, whatever the reason."""
     return AuthenticationFailed(
         _("The provider's token is not acceptable."), "invalid_provider_token"
     )

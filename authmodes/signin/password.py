@@ -20,8 +20,8 @@ def sign_in(
 ) -> LoginSession:
     """Sign a user in by name or e-mail address; return the new login session.
 
-    Raises `AuthenticationFailed` (wrong password, inactive user), `StagePending` (a stage of
-    allauth's is still to be done; nothing was minted) or `Throttled` (allauth's limits).
+    Raises `AuthenticationFailed` (wrong password, inactive user), `StagePending` (one of
+    allauth's stages has to be done first) or `Throttled` (allauth's rate limits).
     """
     with run(request, mode):
         form = _valid_form(request, login, password)
@@ -32,13 +32,12 @@ def sign_in(
 
 def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
     form_class = get_form_class(app_settings.FORMS, "login", LoginForm)
-    # Without "remember" allauth ends the cookie with the browser, whatever Django's setting.
+    # Without "remember", allauth ends the cookie with the browser, whatever Django's setting.
     remember = not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE
     data = {"login": login, "password": password, "remember": remember}
     form = form_class(data, request=request)
     if form.is_valid():
         return form
-    codes = {error.code for errors_ in form.errors.as_data().values() for error in errors_}
-    if "too_many_login_attempts" in codes:
+    if "too_many_login_attempts" in stages.error_codes(form):
         raise ratelimit.throttled("login_failed")
     raise no_active_account()

@@ -1,6 +1,6 @@
-"""Ties a login that waits at one of allauth's stages to what its user was when it began.
+"""Refuses a login that waited at one of allauth's stages while its user's logins were ended.
 
-There is no row yet that could be ended, so the login is looked at once more when it is done.
+Such a login has no row yet that could be ended, so it is validated once more when it is done.
 """
 
 from typing import Any
@@ -8,36 +8,43 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
+from ..exceptions import LoginOutdated
 from ..registry import ending, validation
+from ..state import request_state
 
 SESSION_KEY = "_authmodes_pending"
 
 
 def store(request: HttpRequest, user: Any) -> None:
-    """Keep the user's password hash, as Django does of a cookie login, and the latest ending."""
+    """Keep what `validate` compares: the password hash, as Django does, and the latest ending."""
     request.session[SESSION_KEY] = {
         "user": str(user.pk),
         "auth_hash": user.get_session_auth_hash(),
         "ended": ending.latest_revocation_of(user),
     }
+    request_state(request).has_begun_login = True
 
 
 def renew(request: HttpRequest | None, user: Any) -> None:
-    """Go on with a login whose own request has ended the others, by a passkey made at a stage."""
+    """Keep a pending login that has itself ended the others, by creating a passkey at a stage."""
     if request is None or not hasattr(request, "session"):
         return
-    noted = request.session.get(SESSION_KEY)
-    if noted and noted["user"] == str(user.pk):
+    stored = request.session.get(SESSION_KEY)
+    if stored and stored["user"] == str(user.pk):
         store(request, user)
 
 
-def pop_is_outdated(request: HttpRequest, user: Any) -> bool:
-    """Whether the password was changed, or all logins of the user were ended, meanwhile."""
-    noted = request.session.pop(SESSION_KEY, None)
-    if noted is None or noted["user"] != str(user.pk):
-        return False
+def validate(request: HttpRequest, user: Any) -> None:
+    """Raise `LoginOutdated` if all logins of the user were ended while the login waited.
+
+    A login that has not waited was recognised in this very request and needs no second query.
+    """
+    stored = request.session.pop(SESSION_KEY, None)
+    if stored is None or stored["user"] != str(user.pk) or request_state(request).has_begun_login:
+        return
     hashes = validation.auth_hashes(user)
-    if not any(constant_time_compare(noted["auth_hash"], known) for known in hashes):
-        return True
-    # An ending that was noted then and is forgotten by now is none that came between.
-    return ending.latest_revocation_of(user) not in ("", noted["ended"])
+    if not any(constant_time_compare(stored["auth_hash"], known) for known in hashes):
+        raise LoginOutdated
+    # The mark of an ending expires; its absence does not mean that a new ending happened.
+    if ending.latest_revocation_of(user) not in ("", stored["ended"]):
+        raise LoginOutdated

@@ -1,6 +1,6 @@
 """Signing in with a provider's credential over REST, through allauth's login flow."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from allauth.core.exceptions import ImmediateHttpResponse, SignupClosedException
@@ -12,7 +12,7 @@ from ..exceptions import Conflict, SignupClosed, login_refused
 from ..models import LoginSession
 from ..sessions import store as session_store
 from . import provider_tokens, stages
-from .authorization_request import STATE_KEY
+from .allauth_internals import social_flows
 from .flow import clear_earlier_login, run
 from .provider_tokens import Credential
 from .stages import Answers
@@ -21,20 +21,19 @@ from .stages import Answers
 def sign_in(
     request: HttpRequest, provider: Provider, credential: Credential, mode: str, answers: Answers
 ) -> LoginSession:
-    """Sign a user in by what their client got from a provider; return the new login session.
+    """Sign a user in by a provider's credential; return the new login session.
 
-    Raises what `with_password` does, `BadRequest`, `ProviderUnavailable`, `SignupClosed` or
-    `Conflict`. Whatever is raised, the credential may be presented again, unless somebody
-    finishes on a page what this call has left at a stage.
+    Raises what `password.sign_in` does, `BadRequest`, `ProviderUnavailable`, `SignupClosed` or
+    `Conflict`. After any of these the credential may be presented again, unless a login that
+    stopped at a stage is finished on a page first.
     """
     with (
-        run(request, mode) as wanted,
+        run(request, mode) as requested,
         provider_tokens.verified(request, provider, credential) as sociallogin,
     ):
-        # For the page of a sign-up or a stage, which may be where a browser goes on.
-        receipt = provider_tokens.receipt_of(provider, credential)
-        wanted = replace(wanted, receipt=asdict(receipt) if receipt else None)
-        sociallogin.state["data"] = {STATE_KEY: wanted.to_state()}
+        # A browser may finish a sign-up or a stage on a page.
+        id_token = provider_tokens.mark_of(provider, credential)
+        sociallogin.state["data"] = replace(requested, id_token=id_token).to_state()
         sociallogin.state["process"] = AuthProcess.LOGIN
         clear_earlier_login(request)
         _complete(request, sociallogin, answers)
@@ -42,15 +41,14 @@ def sign_in(
 
 
 def _complete(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
-    """Run allauth's flow for a social login, as its own endpoint for tokens does.
+    """Run allauth's flow for a social login, as headless' endpoint for provider tokens does.
 
-    `complete_social_login` would render pages where this has to tell what happened.
+    `complete_social_login` would render pages, where this call has to say what happened.
     """
-    # Not above: a project may do without allauth.socialaccount.
-    from allauth.socialaccount.internal import flows
-
+    flows = social_flows()
     try:
-        # All of a new user or nothing: two calls at once may bring the same account.
+        # A new user is created completely or not at all: a parallel call may have created the
+        # same account.
         with transaction.atomic():
             flows.login.complete_login(request, sociallogin, raises=True)
         if flows.signup.get_pending_signup(request) is not None:
@@ -58,7 +56,7 @@ def _complete(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
     except SignupClosedException:
         raise SignupClosed from None
     except ImmediateHttpResponse:
-        # A project's own hook, which answers browsers.
+        # The response of a project's own hook is meant for browsers.
         raise login_refused() from None
     except IntegrityError:
         session_store.discard(request)

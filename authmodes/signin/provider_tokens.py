@@ -1,6 +1,6 @@
-"""Turns what a client got from a provider (a token, a code) into allauth's social login.
+"""Verifies a provider's credential (a token, a code) and makes allauth's social login of it.
 
-It says who the user is at the provider; whether they may sign in is allauth's to decide.
+The social login says who the user is at the provider. allauth decides whether they may sign in.
 """
 
 import json
@@ -29,26 +29,25 @@ if TYPE_CHECKING:
     from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 
 logger = logging.getLogger("authmodes")
-# Whose `verify_token` asks the provider which app an access token was issued to.
+# Their `verify_token` asks the provider which app an access token was issued to.
 INSPECTS_ACCESS_TOKENS = {"facebook"}
-# Whose documents say that a boolean may be the text "true".
+# Their documentation says that a boolean may be the text "true".
 SENDS_BOOLEANS_AS_TEXT = {"apple", "amazon_cognito"}
 # The second is what Google's userinfo calls it.
 VERIFIED_CLAIMS = ("email_verified", "verified_email")
-# What a provider says of a code that is no good: RFC 6749, 5.2, GitHub and Facebook. allauth
-# keeps the text of the answer and not its status.
+# How providers refuse a code: RFC 6749, 5.2, GitHub and Facebook. allauth keeps the text of
+# the response and not its status.
 BAD_CODE = re.compile(
     "invalid_grant|invalid_request|unauthorized_client|bad_verification_code"
     "|redirect_uri_mismatch|OAuthException"
 )
-
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Credential:
-    """What a client got from a provider: one of the first three, and what belongs to it."""
+    """What a client got from a provider: a token or a code, and what belongs to it."""
 
     id_token: str = ""
     access_token: str = ""
@@ -59,16 +58,16 @@ class Credential:
 
     @property
     def kind(self) -> str:
-        # Of an access token beside an ID token nothing is known, so it identifies nobody.
+        # An access token beside an ID token is not verified, so it does not identify the user.
         return "id_token" if self.id_token else "code" if self.code else "access_token"
 
 
 def supported(provider: Provider) -> list[str]:
     """The kinds of credentials whose audience can be checked with this provider.
 
-    A code is one only where the project says that the provider does PKCE
-    (`OAUTH_PKCE_ENABLED`): elsewhere nobody looks at the verifier, and a planted code would
-    be accepted (RFC 9700, 4.5).
+    A code is supported only if the project says that the provider checks PKCE
+    (`OAUTH_PKCE_ENABLED`). Otherwise a code that an attacker planted would be accepted
+    (RFC 9700, 4.5).
     """
     from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 
@@ -86,40 +85,40 @@ def supported(provider: Provider) -> list[str]:
 def verified(
     request: HttpRequest, provider: Provider, credential: Credential
 ) -> Iterator["SocialLogin"]:
-    """Give allauth's social login for a credential, which is used up unless the block raises.
+    """Yield allauth's social login for a credential, which is used up unless the block raises.
 
-    Raises `AuthenticationFailed` (the credential is no good, or was used), `BadRequest` (of
-    a kind that cannot be checked) or `ProviderUnavailable`.
+    Raises `AuthenticationFailed` (the credential is invalid or used), `BadRequest` (its kind
+    cannot be checked) or `ProviderUnavailable`.
     """
     _check_kind(provider, credential)
     if credential.kind == "code":
         yield _tidied(_by_code(request, provider, credential))
-    elif _counts_once(provider, credential):
-        with id_tokens.used_once(credential.id_token) as claims:
+    elif _is_single_use(provider, credential):
+        with id_tokens.mark_as_used(credential.id_token) as claims:
             token = _token(provider, id_token=credential.id_token)
             login = _ask(provider, lambda: provider.verify_token(request, token))
             try:
                 id_tokens.check(claims, provider.app.client_id, credential.nonce)
                 yield _tidied(login)
             except BaseException:
-                id_tokens.forget_jti(claims)
+                id_tokens.clear_allauth_mark(claims)
                 raise
     else:
-        # Facebook's access token, which serves again and again, and the dummy's plain JSON.
+        # Facebook's access token, which may be presented repeatedly, and the dummy's plain JSON.
         id_tokens.check({}, "", credential.nonce)
         kind = credential.kind
         token = _token(provider, **{kind: getattr(credential, kind)})
         yield _tidied(_ask(provider, lambda: provider.verify_token(request, token)))
 
 
-def receipt_of(provider: Provider, credential: Credential) -> id_tokens.Receipt | None:
-    """What a credential is known by that counts once here; None for others."""
-    if not _counts_once(provider, credential):
+def mark_of(provider: Provider, credential: Credential) -> id_tokens.IdTokenMark | None:
+    """The mark of a credential that may be used once, None for other credentials."""
+    if not _is_single_use(provider, credential):
         return None
-    return id_tokens.receipt_of(credential.id_token)
+    return id_tokens.mark_of(credential.id_token)
 
 
-def _counts_once(provider: Provider, credential: Credential) -> bool:
+def _is_single_use(provider: Provider, credential: Credential) -> bool:
     return credential.kind == "id_token" and bool(provider.uses_apps)
 
 
@@ -129,7 +128,7 @@ def _check_kind(provider: Provider, credential: Credential) -> None:
         return
     detail, code = _("This provider's credential is not accepted here."), "unsupported_credential"
     if credential.kind == "access_token":
-        detail = _("Nobody can tell which app this access token was issued to.")
+        detail = _("It cannot be checked which app this access token was issued to.")
         code = "audience_unverifiable"
     raise BadRequest({"detail": detail, "code": code, "supported": kinds})
 
@@ -139,7 +138,7 @@ def _token(provider: Provider, **token: str) -> dict[str, str]:
 
 
 def _by_code(request: HttpRequest, provider: Any, credential: Credential) -> "SocialLogin":
-    """Exchange a code as allauth's callback does, but for the client that asked for it."""
+    """Exchange a code as allauth's callback does, for the client that requested it."""
     if not authorization_code.is_allowed_redirect_uri(credential.redirect_uri):
         raise BadRequest(_("This redirect_uri is not allowed."), "invalid_redirect_uri")
     adapter: OAuth2Adapter = provider.get_oauth2_adapter(request)
@@ -147,14 +146,14 @@ def _by_code(request: HttpRequest, provider: Any, credential: Credential) -> "So
     answer = _ask(provider, lambda: _exchange(adapter, request, provider.app, credential))
     login = _ask(provider, lambda: _login_of(adapter, request, provider.app, answer))
     claims: dict[str, Any] = {}
-    # Of other providers' ID tokens allauth takes no notice.
+    # allauth ignores the ID tokens of other providers.
     if provider.supports_token_authentication and isinstance(answer.get("id_token"), str):
-        claims, _until = id_tokens.read(answer["id_token"])
+        claims, _expires_at = id_tokens.read(answer["id_token"])
     id_tokens.check(claims, provider.app.client_id, credential.nonce)
     extra = login.account.extra_data
     userinfo = extra.get("userinfo") if isinstance(extra, dict) else None
     if claims and isinstance(userinfo, dict) and userinfo.get("sub") != claims["sub"]:
-        # OpenID Connect Core, 5.3.2; allauth takes the userinfo's without comparing.
+        # OpenID Connect Core, 5.3.2; allauth uses the userinfo's `sub` without comparing.
         raise id_tokens.invalid()
     return login
 
@@ -178,22 +177,22 @@ def _login_of(adapter: Any, request: HttpRequest, app: Any, answer: Any) -> "Soc
         token.app = app
     login = adapter.complete_login(request, app, token, response=answer)
     if app_settings.STORE_TOKENS:
-        # Else it would rest in the Django session of a login that waits at a stage.
+        # Otherwise the token would be stored in the Django session of a pending login.
         login.token = token
     return login
 
 
 def _sends_verifier(adapter: "type[OAuth2Adapter]") -> bool:
-    """Whether allauth's own code exchanges codes here, by POST; others may drop the verifier."""
+    """Whether allauth's own code exchanges the code, by POST; other code may drop the verifier."""
     from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 
     exchange = adapter.get_access_token_data, adapter.client_class.get_access_token
-    ours = OAuth2Adapter.get_access_token_data, OAuth2Client.get_access_token
-    return exchange == ours and adapter.access_token_method == "POST"
+    allauths = OAuth2Adapter.get_access_token_data, OAuth2Client.get_access_token
+    return exchange == allauths and adapter.access_token_method == "POST"
 
 
 def _ask(provider: Provider, question: Callable[[], Answer]) -> Answer:
-    """Have allauth ask the provider; say whose fault it is when that fails."""
+    """Have allauth ask the provider, and turn its errors into ours."""
     try:
         return question()
     except APIException:
@@ -202,19 +201,19 @@ def _ask(provider: Provider, question: Callable[[], Answer]) -> Answer:
         *(ValidationError, OAuth2Error, RequestException, ProviderException),
         *(KeyError, AttributeError, TypeError, ValueError, RecursionError),
     ) as error:
-        # From None: a client of HTTP quotes the URL, and Facebook's holds the token.
+        # From None: an error of HTTP quotes the URL, and Facebook's contains the token.
         raise _fault(provider, error) from None
 
 
 def _fault(provider: Provider, error: BaseException) -> APIException:
     cause = error.__cause__ if isinstance(error, ValidationError) else error
     if isinstance(cause, HTTPError) and provider.id in INSPECTS_ACCESS_TOKENS:
-        # It is asked about the token, and answers 400 to one that makes no sense.
+        # The provider was asked about the token, and answers 400 to a malformed one.
         status = cause.response.status_code if cause.response is not None else 500
         if 400 <= status < 500:
             return id_tokens.invalid()
-    # Our reading has let no malformed token through, so what does not parse is the provider's;
-    # a TypeError is a key of another kind than the token's algorithm wants.
+    # A malformed token is refused before, so it is the provider's answer that does not parse.
+    # A TypeError means a key of the wrong type for the token's algorithm.
     unreadable = isinstance(cause, KeyError | AttributeError | ValueError)
     if isinstance(cause, RequestException) or (unreadable and provider.uses_apps):
         logger.warning("Provider %s fails: %s", provider.sub_id, type(cause).__name__)
@@ -223,7 +222,7 @@ def _fault(provider: Provider, error: BaseException) -> APIException:
 
 
 def _tidied(login: "SocialLogin") -> "SocialLogin":
-    """Refuse what no database can store, and trust no address that is not surely verified."""
+    """Refuse text that a database cannot store, and unset doubtful verifications of addresses."""
     try:
         text = json.dumps(login.account.extra_data, ensure_ascii=False)
         storable = bool(text.encode()) and r"\u0000" not in text
@@ -233,7 +232,7 @@ def _tidied(login: "SocialLogin") -> "SocialLogin":
         raise id_tokens.invalid()
     doubtful = _denies_verified_email(login)
     for address in login.email_addresses:
-        # A project may vouch for a provider (`VERIFIED_EMAIL`), whatever its claims are.
+        # A project may trust a provider (`VERIFIED_EMAIL`) whatever its claims are.
         trusted = get_adapter().is_email_verified(login.provider, address.email)
         address.verified = trusted or (address.verified is True and not doubtful)
     return login

@@ -1,15 +1,15 @@
-"""allauth's own limits of attempts as REST answers: how long to wait, and nobody to count."""
+"""allauth's own rate limits as REST responses that say how long to wait."""
 
 import logging
 
 from allauth.account import app_settings
 from allauth.core import ratelimit
-from allauth.core.internal.ratelimit import parse_rates as allauth_rates
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
 from rest_framework.exceptions import Throttled
 
 from ..exceptions import LimitsUnavailable
+from .allauth_internals import parse_rates
 
 logger = logging.getLogger("authmodes")
 
@@ -21,7 +21,7 @@ def count(request: HttpRequest) -> None:
     except (PermissionDenied, ImproperlyConfigured):
         raise
     except Exception as error:
-        # Whatever a cache raises when it is away; allauth's next count would fail as well.
+        # Each cache backend raises errors of its own; allauth's next count would fail as well.
         logger.warning("Cannot count attempts to sign in: %r", error)
         raise LimitsUnavailable from error
     if not is_allowed:
@@ -29,6 +29,6 @@ def count(request: HttpRequest) -> None:
 
 
 def throttled(action: str) -> Throttled:
-    """The 429 of one of allauth's limits; it does not say which of its rates was exceeded."""
-    rates = allauth_rates(app_settings.RATE_LIMITS.get(action))
+    """The 429 of a limit of allauth's, which does not say which of its rates was exceeded."""
+    rates = parse_rates(app_settings.RATE_LIMITS.get(action))
     return Throttled(max((rate.duration for rate in rates), default=None))

@@ -1,14 +1,13 @@
-"""What a login still waits for when allauth's flow has stopped, and how one call answers it.
+"""What a login still waits for when allauth's flow has stopped, and how one call completes it.
 
-No credential exists before the last stage is done; this only names the stage and carries
-what the client sent along to allauth's own forms.
+No credential exists before the last stage is done. This module only names the stage, and passes
+what the client sent to allauth's own forms.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from allauth.account.internal.stagekit import get_pending_stage
 from allauth.socialaccount import app_settings as socialaccount_settings
 from allauth.socialaccount.adapter import get_adapter as get_socialaccount_adapter
 from allauth.utils import get_form_class
@@ -23,16 +22,17 @@ from ..conf import Mode
 from ..exceptions import StagePending, login_refused, user_inactive
 from ..models import LoginSession
 from ..state import request_state
-from . import authorization_request, ratelimit
+from . import ratelimit
+from .allauth_internals import get_pending_stage, social_flows
 
 MFA, TRUST, SIGNUP = "mfa_authenticate", "mfa_trust", "provider_signup"
-# What Django and DRF call a mistake in no field.
+# What Django and DRF call the errors that belong to no field.
 NAMES = {NON_FIELD_ERRORS: "non_field_errors"}
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a client sent for stages that it expects or was told of."""
+    """What a client sent for the stages that it knows or was told of."""
 
     mfa_code: str = ""
     signup: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +49,8 @@ def conclude(request: HttpRequest, user: Any, answers: Answers) -> LoginSession:
         _authenticate(stage, answers.mfa_code)
         stage = get_pending_stage(request)
     if stage is not None and stage.key == TRUST:
-        # A page's question; who does not answer it is not trusted, and asked again next time.
+        # allauth's page asks whether to trust the browser. A client that cannot answer is not
+        # trusted, and is asked for the second factor again next time.
         stage.exit()
         stage = get_pending_stage(request)
     if stage is not None:
@@ -64,13 +65,10 @@ def conclude(request: HttpRequest, user: Any, answers: Answers) -> LoginSession:
 
 
 def sign_up(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
-    """Complete a social sign-up that allauth would show its form for, if it was filled in.
+    """Complete a social sign-up for which allauth would show its form.
 
-    Raises `StagePending`, or `ValidationError` for what was filled in wrongly.
+    Raises `StagePending`, or `ValidationError` for invalid fields.
     """
-    # Not above: a project may do without allauth.socialaccount.
-    from allauth.socialaccount.internal import flows
-
     form_class = get_form_class(
         socialaccount_settings.FORMS, "signup", "allauth.socialaccount.forms.SignupForm"
     )
@@ -78,18 +76,24 @@ def sign_up(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
     form = form_class({**known, **answers.signup}, sociallogin=sociallogin)
     is_valid = form.is_valid()
     if not set(answers.signup) & set(form.fields):
-        # Nothing may be missing, where the project wants every sign-up to be looked at.
+        # Nothing need be missing: a project may want every sign-up to be confirmed.
         fields = [name for name in form.fields if name in form.errors] or list(form.fields)
         page = _page(request, "socialaccount_signup")
         raise StagePending(SIGNUP, page=page, fields=fields)
     if not is_valid:
-        raise ValidationError({NAMES.get(name, name): wrong for name, wrong in form.errors.items()})
+        raise ValidationError(
+            {NAMES.get(name, name): errors for name, errors in form.errors.items()}
+        )
     with transaction.atomic():
-        flows.signup.signup_by_form(request, sociallogin, form)
+        social_flows().signup.signup_by_form(request, sociallogin, form)
+
+
+def error_codes(form: Any) -> set[str]:
+    return {error.code for errors in form.errors.as_data().values() for error in errors}
 
 
 def _authenticate(stage: Any, code: str) -> None:
-    # allauth.mfa need not be installed; where it is not, there is no such stage.
+    # Without allauth.mfa, which need not be installed, this stage does not exist.
     from allauth.mfa import app_settings
     from allauth.mfa.base.forms import AuthenticateForm
 
@@ -99,8 +103,7 @@ def _authenticate(stage: Any, code: str) -> None:
         form.save()
         stage.exit()
         return
-    codes = {error.code for found in form.errors.as_data().values() for error in found}
-    if "too_many_login_attempts" in codes:
+    if "too_many_login_attempts" in error_codes(form):
         raise ratelimit.throttled("login_failed")
     raise AuthenticationFailed(_("The code of the second factor is wrong."), "invalid_mfa_code")
 
@@ -110,15 +113,16 @@ def _fields(stage: Any) -> list[str]:
         return []
     from allauth.mfa.models import Authenticator
 
-    # A security key is asked by a page, not by a code.
-    own = Authenticator.objects.filter(user=stage.login.user)
-    return ["mfa_code"] if own.exclude(type=Authenticator.Type.WEBAUTHN).exists() else []
+    # A security key is used on a page and has no code.
+    authenticators = Authenticator.objects.filter(user=stage.login.user)
+    has_code = authenticators.exclude(type=Authenticator.Type.WEBAUTHN).exists()
+    return ["mfa_code"] if has_code else []
 
 
 def _page(request: HttpRequest, urlname: str | None) -> str | None:
-    """allauth's page for a stage, where the browser's own session holds the pending login."""
-    declared = authorization_request.declared(request)
-    if urlname is None or declared is None or declared.mode != Mode.SESSION:
+    """allauth's page for a stage, if the browser's own session holds the pending login."""
+    requested = request_state(request).authorization_request
+    if urlname is None or requested is None or requested.mode != Mode.SESSION:
         return None
     try:
         return reverse(urlname)

@@ -14,7 +14,6 @@ from typing import Any
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.base import Provider
 from django.core.cache import cache
-from django.http import HttpRequest
 from requests import RequestException
 
 from ..exceptions import ProviderUnavailable
@@ -34,14 +33,6 @@ class Issuer:
     name: str
     jwks_uri: str
     algorithms: frozenset[str] | None = None
-
-
-def named(request: HttpRequest, name: str) -> list[Provider]:
-    """The site's providers of this name; several apps, such as one for phones, may share it.
-
-    They are looked for in the site's own list, so that no stranger's text reaches a query.
-    """
-    return [one for one in get_adapter(request).list_providers(request) if one.sub_id == name]
 
 
 def openid_providers(providers: Iterable[Provider]) -> list[Provider]:

@@ -13,6 +13,7 @@ from .. import policy
 from ..exceptions import ProviderUnavailable, UpstreamTokenRefused
 from ..models import ExpiringMark, LoginSession
 from ..registry import transactions
+from ..signin import providers
 from . import ending as upstream_ending
 from . import issuers, verification
 from .issuers import Issuer
@@ -78,7 +79,7 @@ def logout_url(
     None as well if the provider cannot be asked: the login here has ended anyway. There is
     no `id_token_hint`, because no ID token is kept; `client_id` stands in for it (section 2).
     """
-    for provider in issuers.openid_providers(issuers.named(request, login_session.provider)):
+    for provider in issuers.openid_providers(providers.named(request, login_session.provider)):
         try:
             endpoint = issuers.metadata(provider).get("end_session_endpoint")
         except ProviderUnavailable:

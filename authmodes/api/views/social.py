@@ -5,8 +5,8 @@ from typing import Any
 from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.socialaccount import app_settings
 from allauth.socialaccount.adapter import get_adapter
-from allauth.socialaccount.providers.base import AuthProcess, Provider
-from django.http import Http404, HttpResponseBase
+from allauth.socialaccount.providers.base import AuthProcess
+from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -22,13 +22,31 @@ from ...exceptions import BadRequest, ProviderUnavailable
 from ...permissions import RecentLogin
 from ...signin import authorization_code, connect
 from ...signin import provider as provider_signin
-from ...signin.authorization_request import STATE_KEY, AuthorizationRequest
+from ...signin import providers as site_providers
+from ...signin.authorization_request import AuthorizationRequest
 from ...signin.provider_tokens import supported
 from ...tokens import cookies as token_cookies
 from ..serializers import SocialTokenSerializer, wanted_mode
 from .base import LoginSessionView, PublicView, login_auth, respond_to_sign_in, sets_cookie
 
 STATE_MAX_LENGTH = 1024
+
+
+def providers(request: Request) -> list[dict[str, Any]]:
+    """The providers of this site and how each may be used."""
+    return [
+        {
+            "id": provider.sub_id,
+            "name": provider.name,
+            "redirect": provider.supports_redirect,
+            # The credentials that `url` accepts of this provider.
+            "token": supported(provider),
+            "url": reverse("authmodes:social_token", args=[provider.sub_id]),
+            "start_url": reverse("authmodes:social_start", args=[provider.sub_id]),
+        }
+        for provider in get_adapter(request._request).list_providers(request._request)
+        if not site_providers.is_hidden(provider)
+    ]
 
 
 class SocialView(PublicView):
@@ -39,25 +57,40 @@ class SocialView(PublicView):
 
 
 class SocialStartView(PublicView):
-    """Send a browser to a provider.
+    """Redirect a browser to a provider.
 
     `mode`, `next`, `code_challenge`, `code_challenge_method` ("S256") and `state` come in
-    the query. GET only shows a button, because a login must be the user's own act and a
-    link can be planted (allauth's `SOCIALACCOUNT_LOGIN_ON_GET` says otherwise).
+    the query. GET only shows a button, because a login must be the user's own decision and an
+    attacker can plant a link (unless allauth's `SOCIALACCOUNT_LOGIN_ON_GET` is set).
     """
 
     renderer_classes = (JSONRenderer, StaticHTMLRenderer)
     credential_scope = "authmodes_start"
 
     def get(self, request: Request, provider: str) -> HttpResponseBase:
-        found, wanted = _redirect_provider(request, provider), _intent(request)
         if app_settings.LOGIN_ON_GET:
-            return _redirect(request, found, wanted)
+            return self._redirect(request, provider)
+        found = site_providers.find_with_redirect(request._request, provider)
+        _authorization_request(request)
         return render(request._request, "authmodes/social_start.html", {"provider": found})
 
     def post(self, request: Request, provider: str) -> HttpResponseBase:
         enforce_csrf(request)
-        return _redirect(request, _redirect_provider(request, provider), _intent(request))
+        return self._redirect(request, provider)
+
+    def _redirect(self, request: Request, provider: str) -> HttpResponseBase:
+        found = site_providers.find_with_redirect(request._request, provider)
+        requested = _authorization_request(request)
+        try:
+            return found.redirect(
+                request._request,
+                process=AuthProcess.LOGIN,
+                # The adapter redirects to the client of a code flow.
+                next_url=None if requested.wants_code else requested.next or None,
+                data=requested.to_state(),
+            )
+        except RequestException as error:
+            raise ProviderUnavailable from error
 
     def handle_exception(self, exc: Exception) -> Any:
         response = super().handle_exception(exc)
@@ -75,79 +108,32 @@ class SocialStartView(PublicView):
         return page
 
 
-def providers(request: Request) -> list[dict[str, Any]]:
-    """The providers of this site and how each may be used."""
-    return [
-        {
-            "id": provider.sub_id,
-            "name": provider.name,
-            "redirect": provider.supports_redirect,
-            # What `url` takes of this provider.
-            "token": supported(provider),
-            "url": reverse("authmodes:social_token", args=[provider.sub_id]),
-            "start_url": reverse("authmodes:social_start", args=[provider.sub_id]),
-        }
-        for provider in get_adapter(request._request).list_providers(request._request)
-        if not _is_hidden(provider)
-    ]
-
-
-def _is_hidden(provider: Provider) -> bool:
-    """Whether it is one more app of a provider, such as one for phones, as allauth marks it."""
-    return provider.app is not None and bool(provider.app.settings.get("hidden"))
-
-
-def _redirect_provider(request: Request, name: str) -> Provider:
-    """Find a provider in the site's own list, so that no stranger's text reaches a query."""
-    listed = get_adapter(request._request).list_providers(request._request)
-    for provider in sorted(listed, key=_is_hidden):
-        if provider.sub_id == name and provider.supports_redirect:
-            return provider
-    raise Http404
-
-
-def _redirect(
-    request: Request, provider: Provider, wanted: AuthorizationRequest
-) -> HttpResponseBase:
-    try:
-        return provider.redirect(
-            request._request,
-            process=AuthProcess.LOGIN,
-            # A handoff goes to its client by way of the adapter.
-            next_url=None if wanted.is_handoff else wanted.next or None,
-            data={STATE_KEY: wanted.to_state()},
-        )
-    except RequestException as error:
-        raise ProviderUnavailable from error
-
-
-def _intent(request: Request) -> AuthorizationRequest:
-    """Read what the login shall become. Raises `BadRequest` or `ModeDisabled`."""
+def _authorization_request(request: Request) -> AuthorizationRequest:
+    """Read what the login will become. Raises `BadRequest` or `ModeDisabled`."""
     mode = wanted_mode(_parameter(request, "mode"))
-    wanted = AuthorizationRequest(
+    requested = AuthorizationRequest(
         mode=mode,
         next=_parameter(request, "next"),
         code_challenge=_parameter(request, "code_challenge") if mode == Mode.JWT else "",
         state=_parameter(request, "state"),
     )
-    if len(wanted.state) > STATE_MAX_LENGTH:
+    if len(requested.state) > STATE_MAX_LENGTH:
         raise BadRequest(_("The state is too long."), "invalid_state")
-    if wanted.is_handoff:
-        _check_handoff(request, wanted)
+    if requested.wants_code:
+        _check_code_flow(request, requested)
     elif mode == Mode.JWT and not token_cookies.are_enabled():
         raise BadRequest(_("A code_challenge is required."), "code_challenge_required")
-    elif wanted.next and not get_account_adapter().is_safe_url(wanted.next):
+    elif requested.next and not get_account_adapter().is_safe_url(requested.next):
         raise BadRequest(_("This next is not allowed."), "invalid_next")
-    return wanted
+    return requested
 
 
-def _check_handoff(request: Request, wanted: AuthorizationRequest) -> None:
+def _check_code_flow(request: Request, requested: AuthorizationRequest) -> None:
     method = _parameter(request, "code_challenge_method")
-    if method not in ("", "S256") or not authorization_code.CODE_CHALLENGE.match(
-        wanted.code_challenge
-    ):
+    is_digest = authorization_code.CODE_CHALLENGE.match(requested.code_challenge)
+    if method not in ("", "S256") or not is_digest:
         raise BadRequest(_("The code_challenge must be made by S256."), "invalid_code_challenge")
-    if not authorization_code.is_allowed_redirect_uri(wanted.next):
+    if not authorization_code.is_allowed_redirect_uri(requested.next):
         raise BadRequest(_("This next is not allowed."), "invalid_next")
 
 
@@ -157,10 +143,10 @@ def _parameter(request: Request, name: str) -> str:
 
 
 class SocialTokenView(LoginSessionView):
-    """POST signs in, or with `"process": "connect"` connects; DELETE disconnects.
+    """POST signs in, or connects with `"process": "connect"`; DELETE disconnects.
 
-    The last two are about an account and need a recent login; signing in needs none, and no
-    stale credential is in its way.
+    Connecting and disconnecting need a recent login. Signing in needs none, and a stale
+    credential does not prevent it.
     """
 
     credential_scope = "authmodes_login"
@@ -169,7 +155,7 @@ class SocialTokenView(LoginSessionView):
         if _is_about_account(request):
             super().perform_authentication(request)
             return
-        # As in `PublicView`: nobody to DRF, and to allauth's flow whoever Django says.
+        # As in `PublicView`: anonymous to DRF, and to allauth's flow the user that Django found.
         user = request._request.user
         request.authenticators = ()
         super().perform_authentication(request)
@@ -181,36 +167,38 @@ class SocialTokenView(LoginSessionView):
         return []
 
     def post(self, request: Request, provider: str) -> Response:
-        if _is_about_account(request):
-            return self._connect(request, provider)
         serializer = SocialTokenSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
+        if _is_about_account(request):
+            return self._connect(request, provider, serializer)
         fields: dict[str, Any] = serializer.validated_data
         mode = wanted_mode(fields.get("mode") or request.query_params.get("mode"))
         if sets_cookie(mode):
-            # Else another site could sign a browser in as somebody else.
+            # Otherwise another site could sign the browser in as a different user.
             enforce_csrf(request)
-        found = _provider(request, provider, fields.get("client_id", ""))
+        found = site_providers.find(request._request, provider, fields.get("client_id", ""))
         started = provider_signin.sign_in(
             request._request, found, serializer.credential(), mode, serializer.answers()
         )
         return respond_to_sign_in(request, started)
 
+    def _connect(
+        self, request: Request, provider: str, serializer: SocialTokenSerializer
+    ) -> Response:
+        client_id = serializer.validated_data.get("client_id", "")
+        found = site_providers.find(request._request, provider, client_id)
+        # The row's own user, because the user of a token may have no more than an id.
+        user = login_auth(request).login_session.user
+        account = connect.connect(request._request, user, found, serializer.credential())
+        return Response({"provider": account.provider, "uid": account.uid})
+
     def delete(self, request: Request, provider: str) -> Response:
         body = request.data if isinstance(request.data, dict) else {}
         uid = request.query_params.get("uid") or body.get("uid") or ""
         user = login_auth(request).login_session.user
-        connect.disconnect(request._request, user, _provider(request, provider), str(uid))
+        found = site_providers.find(request._request, provider)
+        connect.disconnect(request._request, user, found, str(uid))
         return Response(status=204)
-
-    def _connect(self, request: Request, provider: str) -> Response:
-        serializer = SocialTokenSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        found = _provider(request, provider, serializer.validated_data.get("client_id", ""))
-        # The row's own user: that of a token may be no more than an id yet.
-        user = login_auth(request).login_session.user
-        account = connect.connect(request._request, user, found, serializer.credential())
-        return Response({"provider": account.provider, "uid": account.uid})
 
 
 def _is_about_account(request: Request) -> bool:
@@ -219,21 +207,3 @@ def _is_about_account(request: Request) -> bool:
     body = request.data if request.method == "POST" else None
     # Forms come as a QueryDict, which is a dict.
     return isinstance(body, dict) and body.get("process") == AuthProcess.CONNECT
-
-
-def _provider(request: Request, name: str, client_id: str = "") -> Provider:
-    """Find a provider in the site's own list, so that no stranger's text reaches a query.
-
-    Several apps may be of one name, such as Google's for the web and for a phone: `client_id`
-    says which, and else it is the first that is not hidden.
-    """
-    listed = get_adapter(request._request).list_providers(request._request)
-    for provider in listed:
-        app = provider.app
-        if provider.sub_id != name or (app is None and client_id):
-            continue
-        if app is None or app.client_id == client_id:
-            return provider
-        if not client_id and not app.settings.get("hidden"):
-            return provider
-    raise Http404

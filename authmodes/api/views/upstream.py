@@ -1,7 +1,6 @@
-"""Where providers say that a login is over; their signature is what lets them in."""
+"""The endpoints for providers that end logins; the signature of their token authenticates them."""
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 from allauth.socialaccount.providers.base import Provider
@@ -13,6 +12,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from ...signin import providers
 from ...upstream import events as security_events
 from ...upstream import issuers
 from ...upstream import logout as upstream_logout
@@ -23,7 +23,7 @@ BODY_MAX_LENGTH = 65_536
 
 
 class LogoutTokenParser(FormParser):
-    """DRF's parser, which lets Django's own limits answer with a page."""
+    """DRF's parser, which answers Django's limits with JSON and not with a page."""
 
     def parse(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -41,7 +41,7 @@ class SecurityEventParser(BaseParser):
         try:
             return str(stream.read(BODY_MAX_LENGTH), "ascii")
         except UnicodeDecodeError:
-            raise ParseError("The body is no signed token.") from None
+            raise ParseError("The body is not a signed token.") from None
 
 
 class UpstreamView(PublicView):
@@ -49,24 +49,24 @@ class UpstreamView(PublicView):
 
     renderer_classes = (JSONRenderer,)
     credential_scope = "authmodes_upstream"
-    # Not the project's: DRF's believe `X-Forwarded-For`, and a stranger who names the provider's
-    # address there would use up its calls.
+    # Not the project's throttles: DRF's trust `X-Forwarded-For`, so an attacker who sends the
+    # provider's address there would use up its calls.
     throttle_classes = ()
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        # What a provider accepts is no reason not to hear it.
+        # A call is processed whatever content types the provider accepts.
         return super().perform_content_negotiation(request, force=True)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         length = request.META.get("CONTENT_LENGTH") or "0"
-        # By its digits first: `int()` refuses thousands of them with an error.
+        # Count the digits first: `int()` raises for thousands of them.
         if length.isdecimal() and (len(length) > 9 or int(length) > BODY_MAX_LENGTH):
             raise ParseError("The body is too long.")
         super().initial(request, *args, **kwargs)
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
-        # The provider will hardly tell anybody.
+        # Providers rarely report the errors that they receive.
         name, reason = self.kwargs.get("provider"), str(response.data["detail"])
         logger.warning("call of provider %.100r refused: %s", name, reason)
         return response
@@ -78,14 +78,14 @@ class UpstreamLogoutView(UpstreamView):
     parser_classes = (LogoutTokenParser,)
 
     def post(self, request: Request, provider: str) -> Response:
-        found = issuers.openid_providers(issuers.named(request._request, provider))
+        found = issuers.openid_providers(providers.named(request._request, provider))
         form: Any = request.data
         upstream_logout.log_out(_or_404(found), form.get("logout_token"))
         return Response()
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
-        # Section 2.8, beside what all our errors have.
+        # Section 2.8, in addition to what every error contains.
         error = "invalid_request" if response.status_code < 500 else "temporarily_unavailable"
         description = str(response.data["detail"])
         response.data = {"error": error, "error_description": description, **response.data}
@@ -98,21 +98,20 @@ class UpstreamEventsView(UpstreamView):
     parser_classes = (SecurityEventParser,)
 
     def post(self, request: Request, provider: str) -> Response:
-        found = issuers.transmitters(issuers.named(request._request, provider))
+        found = issuers.transmitters(providers.named(request._request, provider))
         security_events.receive(_or_404(found), request.data)
         return Response(status=202)
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
-        # RFC 8935, 2.4; its codes are those of `UpstreamTokenRefused`.
+        # RFC 8935, 2.4; `UpstreamTokenRefused` uses its codes.
         code = response.data["code"]
         err = code if code.startswith("invalid_") else "invalid_request"
         response.data = {"err": err, "description": str(response.data["detail"]), **response.data}
         return response
 
 
-def _or_404(providers: Iterable[Provider]) -> list[Provider]:
-    found = list(providers)
+def _or_404(found: list[Provider]) -> list[Provider]:
     if not found:
         raise Http404
     return found

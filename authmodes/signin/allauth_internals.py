@@ -1,0 +1,57 @@
+"""The private names of allauth that authmodes uses; a test fails when one of them moves.
+
+`allauth.socialaccount` and `allauth.headless` may not be installed, so they are imported where
+they are needed.
+"""
+
+from typing import Any
+
+from allauth.account.internal.stagekit import clear_login, get_pending_stage
+from allauth.core.internal.ratelimit import parse_rates
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+
+__all__ = [
+    "clear_login",
+    "email_that_matched",
+    "expect_headless_tokens",
+    "get_pending_stage",
+    "headless_error",
+    "jti_cache_key",
+    "parse_rates",
+    "social_flows",
+]
+
+
+def social_flows() -> Any:
+    """The module with allauth's flows for social accounts."""
+    from allauth.socialaccount.internal import flows
+
+    return flows
+
+
+def email_that_matched(sociallogin: Any) -> str | None:
+    """The e-mail address by which allauth found the user of a social login."""
+    return getattr(sociallogin, "_did_authenticate_by_email", None)
+
+
+def jti_cache_key(claims: dict[str, Any]) -> str:
+    """The cache key under which allauth keeps the `jti` of an ID token that it has verified."""
+    return f"jwt:iss={claims['iss']},jti={claims.get('jti')}"
+
+
+def expect_headless_tokens(request: Any) -> None:
+    """Have headless return the tokens of this login even if the client was signed in before.
+
+    Headless returns them only to a client that was anonymous. Signing in again ends the
+    earlier login, so the client would be left without tokens.
+    """
+    request.allauth.headless._pre_user = AnonymousUser()
+
+
+def headless_error(request: HttpRequest, code: str, detail: str, status: int) -> HttpResponse:
+    """An error response of headless, which replaces every response that is not its own."""
+    from allauth.headless.internal.restkit.response import ErrorResponse
+
+    return ErrorResponse(request, exception=ValidationError(detail, code=code), status=status)

@@ -1,0 +1,37 @@
+"""Finds the site's own providers by name, so that a caller's text never reaches a query."""
+
+from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.providers.base import Provider
+from django.http import Http404, HttpRequest
+
+
+def named(request: HttpRequest, name: str) -> list[Provider]:
+    """The providers of this name; several apps, such as one for phones, may share it."""
+    providers = get_adapter(request).list_providers(request)
+    return [provider for provider in providers if provider.sub_id == name]
+
+
+def find(request: HttpRequest, name: str, client_id: str = "") -> Provider:
+    """The provider of this name whose app has `client_id`, or the first that is not hidden.
+
+    Raises `Http404`.
+    """
+    for provider in named(request, name):
+        if client_id and provider.app is not None and provider.app.client_id == client_id:
+            return provider
+        if not client_id and not is_hidden(provider):
+            return provider
+    raise Http404
+
+
+def find_with_redirect(request: HttpRequest, name: str) -> Provider:
+    """The provider of this name that a browser can be redirected to. Raises `Http404`."""
+    for provider in sorted(named(request, name), key=is_hidden):
+        if provider.supports_redirect:
+            return provider
+    raise Http404
+
+
+def is_hidden(provider: Provider) -> bool:
+    """Whether allauth marks the provider's app as an additional one, such as one for phones."""
+    return provider.app is not None and bool(provider.app.settings.get("hidden"))
