@@ -1,9 +1,9 @@
-"""Judges a signed message of a provider: what is cheap first, the signature last.
+"""Verifies a signed message of a provider: cheap checks first, the signature last.
 
-Until `verify()` has returned, nothing that the message says may have an effect.
+Nothing that the message says may have an effect until `verify()` has returned.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,14 +11,19 @@ from typing import Any
 
 import jwt
 from allauth.socialaccount.providers.base import Provider
+from django.db import transaction
+from django.utils import timezone
 
+from .. import policy
 from ..exceptions import UpstreamTokenRefused
+from ..models import ExpiringMark
+from ..registry import transactions
 from ..sessions import state as session_state
 from ..tokens.keys import ASYMMETRIC_ALGORITHMS, COMPACT_JWS, MAX_LENGTH
 from . import issuers
 from .issuers import Issuer
 
-# How far the clocks of two machines may be apart.
+# The tolerated difference between the clocks of two machines.
 LEEWAY = timedelta(seconds=60)
 TEXT_MAX_LENGTH = 255
 YEAR_3000 = 32_503_680_000
@@ -26,14 +31,14 @@ YEAR_3000 = 32_503_680_000
 
 @dataclass(frozen=True)
 class Message:
-    """A signed token taken apart, not verified yet."""
+    """A decoded token that is not verified yet."""
 
     raw: str
     header: dict[str, Any]
     claims: dict[str, Any]
 
     def text(self, claim: str) -> str:
-        """A claim that is a text, "" where it is missing."""
+        """A claim that is a text, "" if it is missing."""
         value = self.claims.get(claim)
         return "" if value is None else plain_text(value, claim)
 
@@ -47,8 +52,8 @@ class Message:
         """A claim that is a NumericDate (RFC 7519, 2)."""
         value = self.claims.get(claim)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UpstreamTokenRefused(f"The {claim} is missing or no number.")
-        if not 0 <= value < YEAR_3000:  # neither is NaN
+            raise UpstreamTokenRefused(f"The {claim} is missing or not a number.")
+        if not 0 <= value < YEAR_3000:  # Refuses NaN as well.
             raise UpstreamTokenRefused(f"The {claim} is out of range.")
         return session_state.to_datetime(value)
 
@@ -58,33 +63,38 @@ class Message:
         if not isinstance(events, dict) or not events:
             raise UpstreamTokenRefused("The events are missing.")
         if not all(isinstance(event, dict) for event in events.values()):
-            raise UpstreamTokenRefused("An event is no object.")
+            raise UpstreamTokenRefused("An event is not an object.")
         return events
 
 
 def plain_text(value: Any, name: str) -> str:
-    """A text that a column can hold and a query can be asked for."""
+    """A text that a database can store and look up."""
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_MAX_LENGTH:
-        raise UpstreamTokenRefused(f"The {name} is no text of 1 to {TEXT_MAX_LENGTH} characters.")
+        raise UpstreamTokenRefused(
+            f"The {name} is not a text of 1 to {TEXT_MAX_LENGTH} characters."
+        )
     if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise UpstreamTokenRefused(f"The {name} has characters that no text has.")
+        raise UpstreamTokenRefused(f"The {name} has invalid characters.")
     return value
 
 
 def read(raw: Any, types: Collection[str | None]) -> Message:
-    """Take a token apart whose `typ` must be one of `types`; None is a token without one."""
+    """Decode a token whose `typ` must be one of `types`; None stands for a token without one."""
     if not isinstance(raw, str) or len(raw) > MAX_LENGTH or not COMPACT_JWS.match(raw):
-        raise UpstreamTokenRefused("This is no signed token.")
+        raise UpstreamTokenRefused("This is not a signed token.")
     try:
         parts = jwt.api_jwt.decode_complete(raw, options={"verify_signature": False})
-    # A payload may be nested by the thousand, or hold a number of as many digits.
+    # A payload may be nested thousands of times, or contain a number of thousands of digits.
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
-        raise UpstreamTokenRefused("This is no signed token.") from error
+        raise UpstreamTokenRefused("This is not a signed token.") from error
     message = Message(raw, parts["header"], parts["payload"])
-    if _type(message) not in types:
-        raise UpstreamTokenRefused("The typ is another.")
+    typ = message.header.get("typ")
+    if typ is not None:
+        typ = str(typ).lower().removeprefix("application/")
+    if typ not in types:
+        raise UpstreamTokenRefused("Unexpected typ.")
     if "crit" in message.header:
-        raise UpstreamTokenRefused("There are critical header parameters, and none is known.")
+        raise UpstreamTokenRefused("Critical header parameters are not supported.")
     if str(message.header.get("alg")) not in ASYMMETRIC_ALGORITHMS:
         raise UpstreamTokenRefused("The algorithm is not accepted.", "invalid_key")
     return message
@@ -97,27 +107,35 @@ def addressee(message: Message, providers: Iterable[Provider]) -> Provider:
     for provider in providers:
         if provider.app.client_id and provider.app.client_id in audience:
             return provider
-    raise UpstreamTokenRefused("The audience is another.", "invalid_audience")
+    raise UpstreamTokenRefused("The audience is wrong.", "invalid_audience")
+
+
+def check_claims(message: Message) -> None:
+    """Check what every token must have and what needs no key. Raises `UpstreamTokenRefused`."""
+    now = timezone.now()
+    if "exp" in message.claims and policy.is_over(message.moment("exp") + LEEWAY, now):
+        raise UpstreamTokenRefused("The token has expired.")
+    if policy.is_ahead(message.moment("iat"), LEEWAY, now):
+        raise UpstreamTokenRefused("The token was issued in the future.")
+    if "nonce" in message.claims:
+        # An ID token, whose `typ` may be the same (Back-Channel Logout, 2.4; RFC 8417, 4.1).
+        raise UpstreamTokenRefused("The token must not have a nonce.")
+    message.required_text("jti")
 
 
 def verify(message: Message, issuer: Issuer) -> None:
     """Check issuer and signature. Raises `UpstreamTokenRefused` or `ProviderUnavailable`."""
     if message.claims.get("iss") != issuer.name:
-        raise UpstreamTokenRefused("The issuer is another.", "invalid_issuer")
+        raise UpstreamTokenRefused("The issuer is wrong.", "invalid_issuer")
     algorithm = message.header["alg"]
     if issuer.algorithms is not None and algorithm not in issuer.algorithms:
         raise UpstreamTokenRefused("The provider does not use this algorithm.", "invalid_key")
     found = issuers.keys(issuer, partial(_fits, message))
-    # A token that does not name its key can only be judged by an only key (RFC 7515, 4.1.4).
+    # A token that does not name its key can only be verified if one key fits (RFC 7515, 4.1.4).
     if not found or ("kid" not in message.header and len(found) > 1):
         raise UpstreamTokenRefused("The key is not known.", "invalid_key")
     if not any(_is_signed(message, key) for key in found):
         raise UpstreamTokenRefused("The signature is wrong.", "invalid_key")
-
-
-def _type(message: Message) -> str | None:
-    value = message.header.get("typ")
-    return None if value is None else str(value).lower().removeprefix("application/")
 
 
 def _fits(message: Message, key: dict[str, Any]) -> bool:
@@ -135,7 +153,22 @@ def _is_signed(message: Message, key: dict[str, Any]) -> bool:
     try:
         verifying = jwt.PyJWK(key, algorithm=algorithm).key
         jwt.PyJWS().decode(message.raw, verifying, algorithms=[algorithm])
-    # A published key may be as broken as a signature.
+    # A published key may be malformed.
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         return False
     return True
+
+
+@transactions.retry_on_conflict
+def act_once(
+    kind: str, message: Message, issuer: Issuer, until: datetime, act: Callable[[], int]
+) -> int:
+    """Mark a verified token as used and call `act`, in one transaction.
+
+    After any failure, even of the process, the provider may send the token again.
+    """
+    name = (kind, issuer.name, message.required_text("jti"))
+    with transaction.atomic():
+        if not ExpiringMark.objects.set_once(*name, until=until):
+            raise UpstreamTokenRefused("The token was used before.")
+        return act()
