@@ -25,6 +25,7 @@ from django.utils import timezone
 
 from authmodes import registry, signals
 from authmodes.models import EndReason, LoginSession
+from authmodes.sessions import state as session_state
 from authmodes.sessions import store as session_store
 from authmodes.strategy import AuthModesTokenStrategy
 
@@ -74,43 +75,12 @@ def code_in_mail() -> str:
     return re.findall(r"^([0-9A-Z]{3,}-?[0-9A-Z]{3,})$", mail.outbox[-1].body, re.MULTILINE)[0]
 
 
-# -- a session that another version of authmodes wrote --------------------------------------
-
-
-def forget(app: App) -> Any:
-    """Have the app's session remember its login in another way; the session."""
+def test_a_session_that_has_no_login_session_opens_nothing(app):
     session = AuthModesTokenStrategy().lookup_session(app.session_token)
-    session["_authmodes"] = ["in a way of its own"]
+    del session[session_state.DATA_KEY]
     session.save()
-    return session
-
-
-def test_a_session_that_remembers_nothing_goes_on_as_the_login_of_its_row(app):
-    forget(app)
-    assert app.statuses() == app.statuses() == ALIVE
-    assert only_row().ended_at is None
-
-
-def test_nor_does_it_pass_unjudged(clock, app, settings):
-    forget(app)
-    settings.AUTHMODES_MODE = "session"
     assert AuthModesTokenStrategy().lookup_session(app.session_token) is None
     assert app.get("auth/session").status_code in (401, 410)
-    settings.AUTHMODES_MODE = "both"
-    settings.AUTHMODES_IDLE_TIMEOUT = timedelta(hours=1)
-    clock.shift(timedelta(hours=5))
-    assert AuthModesTokenStrategy().lookup_session(app.session_token) is None
-
-
-def test_nor_does_a_late_save_bring_it_back_after_a_revocation(app):
-    session = forget(app)
-    data = dict(session.items())
-    registry.revoke(only_row())
-    back = session_store.engine()(session.session_key)
-    back.clear()
-    back.update(data)
-    back.save(must_create=True)
-    assert AuthModesTokenStrategy().lookup_session(app.session_token) is None
 
 
 # -- every flow ends in one row ------------------------------------------------------------
@@ -171,7 +141,7 @@ def test_a_browsers_session_is_no_apps(alice):
     # Even one who could make session tokens would have to mark the session as an app's.
     from authmodes import strategy
 
-    token = strategy._write(browser.session_cookie)
+    token = strategy._encrypt(browser.session_cookie)
     assert App(session_token=token).get("auth/session").status_code == 410
 
 
