@@ -1,4 +1,4 @@
-"""The one-time code that carries a browser login to the client that will hold the tokens."""
+"""The authorization code that carries a browser login to the client that will hold the tokens."""
 
 import base64
 import hashlib
@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
 from django.db import connections
@@ -17,6 +18,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from authmodes import registry
 from authmodes.models import AuthorizationCode, LoginSession
 from authmodes.registry import ending
+from authmodes.signin import authorization_code
 
 from .support.authorization_code import NEXT, CodeFlow, challenge_of, redirect_query
 from .support.browser import Browser
@@ -350,6 +352,21 @@ def test_what_cannot_be_a_verifier_is_400_and_leaves_the_code(code_flow, verifie
     assert code_flow.exchange().status_code == 200
 
 
+@pytest.mark.parametrize("next_url", ["https://spa.example/other", f"{NEXT}/", NEXT.upper()])
+def test_a_next_that_the_code_was_not_sent_to_gets_nothing_and_uses_the_code_up(
+    code_flow, next_url
+):
+    """RFC 6749, 4.1.3."""
+    code_flow.run()
+    assert_no_exchange(code_flow.exchange(next=next_url))
+    assert_no_exchange(code_flow.exchange(next=NEXT))
+
+
+def test_the_next_that_the_code_was_sent_to_is_accepted(code_flow):
+    code_flow.run()
+    assert code_flow.exchange(next=NEXT).status_code == 200
+
+
 @pytest.mark.parametrize("code", ["x", "x" * 128])
 def test_an_unknown_code_gets_nothing(code_flow, code):
     code_flow.run()
@@ -409,8 +426,6 @@ def test_a_browser_login_for_token_cookies_needs_no_code(alice_at_dummy):
 def test_a_code_verifier_of_the_rfc_makes_its_challenge():
     """RFC 7636, appendix B."""
     verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-    from authmodes.signin import authorization_code
-
     assert (
         authorization_code.code_challenge_of(verifier)
         == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
@@ -483,6 +498,19 @@ def test_a_code_under_way_does_not_outlive_the_end_of_everything(way, code_flow,
     way(alice)
     assert code_flow.exchange().status_code == 401
     assert not LoginSession.objects.active().exists()
+
+
+@pytest.mark.parametrize("reason", sorted(ending.DELIBERATE))
+def test_one_deliberate_revocation_cancels_the_codes_of_its_user_only(
+    reason, code_flow, login, bob
+):
+    SocialAccount.objects.create(provider="dummy", uid="4712", user=bob)
+    of_bob = CodeFlow()
+    of_bob.run(uid="4712")
+    code_flow.run()
+    registry.revoke(login("session").row, reason)
+    assert code_flow.exchange().status_code == 401
+    assert of_bob.exchange().status_code == 200
 
 
 def test_a_code_under_way_outlives_an_everyday_logout(code_flow, alice):
