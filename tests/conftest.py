@@ -26,7 +26,8 @@ from .support.logins import (  # noqa: F401
     refresh,
     sign_in,
 )
-from .support.oidc_provider import OidcProvider, app_of, serve_provider
+from .support.oidc_provider import OidcProvider, app_of
+from .support.oidc_server import serve
 from .support.tokens import claims_of  # noqa: F401
 
 # What is imported and not used above, suites outside of this repository import from here.
@@ -122,7 +123,7 @@ def code_flow(alice_at_dummy: Any) -> CodeFlow:
 
 @pytest.fixture(scope="session")
 def _served_provider() -> Iterator[OidcProvider]:
-    with serve_provider() as served:
+    with serve(OidcProvider) as served:
         yield served
 
 

@@ -30,6 +30,7 @@ from .support.browser import Browser
 from .support.caches import UNREACHABLE
 from .support.logins import API, PASSWORD, Login, call_with, post_json, refresh
 from .support.mfa import totp_code
+from .support.oidc_server import serve
 from .support.oidc_upstream import (
     BACKCHANNEL,
     CLIENT_ID,
@@ -51,9 +52,8 @@ TOKENS_REVOKED = "https://schemas.openid.net/secevent/oauth/event-type/tokens-re
 
 @pytest.fixture(scope="module")
 def server():
-    provider = OidcProvider()
-    yield provider
-    provider.stop()
+    with serve(OidcProvider) as provider:
+        yield provider
 
 
 def app(server, **settings):

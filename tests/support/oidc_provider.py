@@ -1,4 +1,4 @@
-"""A small OpenID Connect provider over real HTTP, which also does what no provider should."""
+"""A fake OpenID Connect provider to sign in at, which also makes every mistake that tests need."""
 
 import base64
 import hashlib
@@ -7,17 +7,15 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from .oidc_server import Call
 
 CLIENT_ID = "authmodes-tests"
 REDIRECT_URI = "https://spa.example/callback"
@@ -50,7 +48,7 @@ def _challenge_of(verifier: str) -> str:
 
 @dataclass
 class OidcProvider:
-    """What it is asked for over HTTP, and what a test turns.
+    """What it is asked for over HTTP, and what a test changes.
 
     `faults` maps an endpoint ("openid-configuration", "jwks", …) to what it does
     instead: "500", "no json", "a list", "hang".
@@ -128,9 +126,9 @@ class OidcProvider:
             kept.clear()
         self.released.clear()
 
-    def answer(self, path: str, posted: dict[str, str]) -> tuple[int, Any]:
+    def answer(self, call: Call) -> tuple[int, Any]:
         """The status and the body of an endpoint."""
-        endpoint = path.rpartition("/")[2]
+        endpoint = call.path.rpartition("/")[2]
         self.asked.append(endpoint)
         fault = self.faults.get(endpoint)
         if fault == "hang":
@@ -141,7 +139,10 @@ class OidcProvider:
             return 200, "<html>access_token"
         if fault == "a list":
             return 200, []
-        return getattr(self, f"_{endpoint.replace('-', '_')}")(posted)
+        return getattr(self, f"_{endpoint.replace('-', '_')}")(call.form)
+
+    def close(self) -> None:
+        self.released.set()
 
     def _openid_configuration(self, posted: dict[str, str]) -> tuple[int, Any]:
         return 200, {
@@ -183,52 +184,6 @@ class OidcProvider:
 
     def _userinfo(self, posted: dict[str, str]) -> tuple[int, Any]:
         return 200, self.userinfo
-
-
-class Server(ThreadingHTTPServer):
-    """Serves one provider; a client that has gone away is no news."""
-
-    daemon_threads = True
-    provider: OidcProvider
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self._respond({})
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"])).decode()
-        self._respond({name: values[0] for name, values in parse_qs(body).items()})
-
-    def _respond(self, posted: dict[str, str]) -> None:
-        status, answer = self.server.provider.answer(urlsplit(self.path).path, posted)  # type: ignore[attr-defined]
-        text = answer if isinstance(answer, str) else json.dumps(answer)
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def serve_provider() -> Iterator[OidcProvider]:
-    """Run a provider on a free port."""
-    server = Server(("127.0.0.1", 0), Handler)
-    provider = server.provider = OidcProvider(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield provider
-    finally:
-        provider.released.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def app_of(url: str, provider_id: str = "example", **settings: Any) -> dict[str, Any]:

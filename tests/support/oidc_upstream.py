@@ -1,16 +1,16 @@
-"""A tiny OpenID Connect provider over real HTTP that signs its users out, and says so."""
+"""A fake OpenID Connect provider that ends the sessions of its users and reports it."""
 
 import json
 import secrets
-import threading
 import time
 from base64 import urlsafe_b64encode
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from .oidc_server import Call
 
 CLIENT_ID = "our-client"
 CLIENT_SECRET = "a-secret-of-thirty-two-characters"
@@ -34,24 +34,10 @@ def unsigned(header: dict[str, Any], claims: Any) -> str:
 
 
 class OidcProvider:
-    """Answers on a port of its own; tests turn its knobs."""
+    """What it says over HTTP; tests change its attributes."""
 
-    def __init__(self) -> None:
-        provider = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                provider.serve(self)
-
-            do_POST = do_GET
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+    def __init__(self, url: str) -> None:
+        self.url = url
         self.reset()
 
     def reset(self) -> None:
@@ -66,49 +52,28 @@ class OidcProvider:
         # Who is signed in there, and by which of its sessions.
         self.claims: dict[str, Any] = {"sub": "sub-1", "sid": "sid-1"}
 
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    def close(self) -> None:
+        pass
 
     # -- what it serves --
 
-    def serve(self, request: BaseHTTPRequestHandler) -> None:
-        path = urlsplit(request.path)
-        query = {name: values[0] for name, values in parse_qs(path.query).items()}
-        self.asked.append(path.path)
-        body = request.rfile.read(int(request.headers.get("content-length") or 0)).decode()
-        if path.path in self.broken:
-            status, text = self.broken[path.path]
-            return self.send(request, status, text)
-        if path.path == "/authorize":
+    def answer(self, call: Call) -> tuple[int, Any]:
+        self.asked.append(call.path)
+        if call.path in self.broken:
+            return self.broken[call.path]
+        if call.path == "/authorize":
             code = secrets.token_urlsafe(8)
             self.codes[code] = dict(self.claims)
-            back = urlencode({"code": code, "state": query["state"]})
-            return self.send(request, 302, "", {"Location": f"{query['redirect_uri']}?{back}"})
+            back = urlencode({"code": code, "state": call.query["state"]})
+            return 302, f"{call.query['redirect_uri']}?{back}"
         answers: dict[str, Any] = {
             "/.well-known/openid-configuration": self.configuration,
             "/.well-known/risc-configuration": self.risc_configuration,
             "/jwks": lambda: {"keys": self.keys},
-            "/token": lambda: self.tokens(parse_qs(body)["code"][0]),
-            "/userinfo": lambda: {"sub": request.headers["authorization"].split()[-1]},
+            "/token": lambda: self.tokens(call.form["code"]),
+            "/userinfo": lambda: {"sub": call.headers["authorization"].split()[-1]},
         }
-        if path.path not in answers:
-            return self.send(request, 404, "")
-        return self.send(request, 200, json.dumps(answers[path.path]()))
-
-    def send(
-        self,
-        request: BaseHTTPRequestHandler,
-        status: int,
-        text: str,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        request.send_response(status)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-            request.send_header(name, value)
-        request.send_header("Content-Length", str(len(text)))
-        request.end_headers()
-        request.wfile.write(text.encode())
+        return (200, answers[call.path]()) if call.path in answers else (404, "")
 
     def configuration(self) -> dict[str, Any]:
         endpoints = ("authorize", "token", "userinfo")
