@@ -92,7 +92,7 @@ def test_connecting_ends_the_users_other_logins(mode, provider, login):
     assert [other.get().status_code for other in (used, *others)] == [200, 401, 401]
 
 
-def test_what_somebody_else_has_connected_is_409(mode, provider, login, alice, bob):
+def test_an_account_that_is_connected_to_another_user_is_409(mode, provider, login, alice, bob):
     SocialAccount.objects.create(user=bob, provider="example", uid="subject-1")
     response = connect(login(mode), provider)
     assert code_of(response) == (409, "connected_other")
@@ -152,7 +152,7 @@ def test_of_several_accounts_the_uid_says_which(mode, connected, login):
     assert uids(connected) == {"subject-1"}
 
 
-def test_an_account_of_somebody_else_is_404(mode, connected, login, bob):
+def test_an_account_of_another_user_is_404(mode, connected, login, bob):
     used = login(mode, bob)
     assert used.delete(PATH).status_code == 404
     assert used.delete(f"{PATH}?uid=subject-1").status_code == 404
@@ -225,7 +225,7 @@ def test_a_project_may_say_what_stays(mode, connected, login):
     assert uids(connected) == {"subject-1"}
 
 
-# -- who may -------------------------------------------------------------------------------
+# -- permissions -------------------------------------------------------------------------------
 
 
 def test_a_stale_login_is_challenged(mode, connected, provider, login, clock):

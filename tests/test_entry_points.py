@@ -184,7 +184,7 @@ class Routes:
 
 @pytest.fixture
 def who(alice, settings, monkeypatch):
-    """Bring alice, or somebody who is no user yet, to a stage."""
+    """Bring alice, or a user without an account yet, to a stage."""
     monkeypatch.setattr(admin.site, "login", secure_admin_login(admin.site.login))
     settings.ROOT_URLCONF = Routes()
     alice.is_staff = True

@@ -348,7 +348,7 @@ def test_a_pending_second_factor_holds_up_a_code_flow_which_then_goes_on(code_fl
 
 
 def test_an_abandoned_code_flow_leaves_nothing_to_the_next_login(code_flow, bob):
-    """Started for an SPA, never finished; then somebody signs in on allauth's own page."""
+    """Started for an SPA, never finished; then another user signs in on allauth's own page."""
     code_flow.start()
     response = html_login(code_flow.browser, "bob")
     assert response.url == "/probe/page/"

@@ -389,7 +389,7 @@ def test_an_outage_is_logged_without_the_token(provider, caplog):
     assert id_token[:40] not in caplog.text
 
 
-# -- who it is -----------------------------------------------------------------------------
+# -- which user it is -----------------------------------------------------------------------------
 
 
 def test_the_same_address_at_a_second_provider_is_not_the_same_person(mode, provider, settings):
@@ -404,7 +404,7 @@ def test_the_same_address_at_a_second_provider_is_not_the_same_person(mode, prov
     assert response.json()["stage"] == "provider_signup"
     assert response.json()["continue"]["fields"] == ["email"]
     assert LoginSession.objects.get() == first
-    # Somebody else, who has another address, may sign up.
+    # A different user with a different address may sign up.
     id_token = provider.id_token(**theirs)
     response = present(mode, "/auth/social/second/", id_token=id_token, email="o@example.com")
     assert response.json()["user"]["id"] != str(first.user_id)
@@ -417,12 +417,12 @@ def test_another_subject_with_the_same_address_is_not_the_same_person(mode, prov
 
 
 @override_settings(SOCIALACCOUNT_EMAIL_AUTHENTICATION=True)
-def test_a_squatter_is_put_out_when_the_owner_comes(mode, provider, alice, login):
-    squatter = [login("session"), login("jwt")]
+def test_logins_by_an_unverified_address_end_when_its_owner_signs_in(mode, provider, alice, login):
+    earlier = [login("session"), login("jwt")]
     EmailAddress.objects.create(user=alice, email="alice@example.com", verified=False)
     response = present(mode, id_token=provider.id_token(email="alice@example.com"))
     assert response.json()["user"]["username"] == "alice"
-    assert [used.get().status_code for used in squatter] == [401, 401]
+    assert [used.get().status_code for used in earlier] == [401, 401]
     alice.refresh_from_db()
     assert not alice.has_usable_password()
 
@@ -781,7 +781,7 @@ def test_an_algorithm_that_is_no_text_is_none(alg, provider):
     assert_nothing_was_made()
 
 
-# -- who it is, letter by letter -----------------------------------------------------------
+# -- which user it is, letter by letter -----------------------------------------------------------
 
 # To a collation such as utf8mb4_general_ci, each is "subject-1".
 TWINS = ["SUBJECT-1", "subject-1 ", "sübject-1"]

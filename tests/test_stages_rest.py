@@ -26,6 +26,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from authmodes import registry
 from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import AuthorizationCode, ExpiringMark, LoginSession
+from authmodes.registry import ending
 
 from .support.authorization_code import CodeFlow
 from .support.browser import Browser
@@ -53,7 +54,7 @@ class EntryPoint:
         SocialAccount.objects.create(user=alice, provider="example", uid="subject-1")
         self.kind, self.mode, self.provider = kind, mode, provider
         self.method = "password" if kind in ("login", "token") else "socialaccount"
-        # The same token again: it is not used up before it has signed somebody in.
+        # The same token again: it is not used up before a login has been made.
         self.id_token = provider.id_token(email="alice@example.com")
 
     def __call__(self, browser=None, **more):
@@ -124,7 +125,7 @@ def test_a_recovery_code_counts_once(entry_point, second_factor):
     response = entry_point(mfa_code=code)
     assert response.status_code == 200, response.content
     again = entry_point(mfa_code=code)
-    # An ID token that has signed somebody in is used up, too.
+    # An ID token that a login was made with is used up, too.
     assert again.json()["code"] in ("invalid_mfa_code", "provider_token_replayed")
     assert LoginSession.objects.count() == 1
 
@@ -209,7 +210,7 @@ class AdapterWithoutBob(AuthModesAccountAdapter):
 
 @override_settings(ACCOUNT_ADAPTER=f"{__name__}.AdapterWithoutBob")
 def test_a_pending_login_is_not_taken_for_another_ones(mode, second_factor, bob, provider):
-    """alice has stopped at her second factor; bob, who may not, comes to the same browser."""
+    """alice has stopped at her second factor; then bob signs in with the same browser."""
     browser = Browser()
     body = {"username": "alice", "password": PASSWORD, "mode": "session"}
     assert code_of(browser.send_json("/auth/login/", body)) == (401, "stage_pending")
@@ -397,7 +398,7 @@ def test_a_login_that_a_hook_refuses_is_no_login(entry_point):
     assert not ExpiringMark.objects.exists()
 
 
-# -- what becomes of the user meanwhile ----------------------------------------------------
+# -- what happens to the user while the login waits ----------------------------------------
 
 HEADLESS = "/_allauth/app/v1/auth/"
 
@@ -487,8 +488,30 @@ def test_what_ends_all_logins_ends_the_one_that_waits(pending_login, end, alice)
     assert not LoginSession.objects.exists()
 
 
+def test_the_latest_ending_is_asked_for_once_unless_the_login_waits(
+    mode, second_factor, monkeypatch
+):
+    asked = []
+    latest = ending.latest_revocation_of
+    monkeypatch.setattr(
+        ending, "latest_revocation_of", lambda user: asked.append(user) or latest(user)
+    )
+    browser = Browser()
+    login = {"username": "alice", "password": PASSWORD, "mode": mode}
+    assert browser.send_json("/auth/login/", login).status_code == 401
+    assert len(asked) == 1
+    if mode == "session":
+        assert browser.submit(MFA_PAGE, {"code": totp_code()}).status_code == 302
+    else:
+        answer = browser.send_json("/auth/login/", {**login, "mfa_code": totp_code()})
+        assert answer.status_code == 200
+    assert len(asked) == 2
+
+
 @override_settings(SOCIALACCOUNT_EMAIL_AUTHENTICATION=True)
-def test_a_squatter_who_waits_is_put_out_and_the_owner_comes_in(pending_login, provider):
+def test_a_pending_login_by_an_unverified_address_ends_when_its_owner_signs_in(
+    pending_login, provider
+):
     owner = Browser()
     body = {"mode": "session", "id_token": provider.id_token(email="alice@example.com")}
     assert code_of(owner.send_json("/auth/social/example/", body)) == (401, "stage_pending")

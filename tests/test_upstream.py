@@ -232,7 +232,7 @@ def test_another_session_that_waits_for_its_second_factor_does_not_end(idp, alic
     assert browser.get(API).status_code == 200
 
 
-def test_whoever_was_signed_out_may_sign_in_again_at_once(idp, alice_at_idp):
+def test_a_user_who_was_signed_out_may_sign_in_again_at_once(idp, alice_at_idp):
     browser = cookie_login(idp)
     for left_out in ("sid", "sub"):
         assert_done(send(idp.logout_token(**{left_out: MISSING})))
@@ -254,7 +254,7 @@ def sign_in_by(id_token):
 # Of the provider's clock.
 @pytest.mark.parametrize("ahead", [0, -600])
 @pytest.mark.parametrize("how", ["sid", "sub", "both", "event"])
-def test_an_id_token_from_before_the_logout_signs_nobody_in_afterwards(
+def test_an_id_token_from_before_the_logout_is_refused_afterwards(
     idp, alice_at_idp, how, ahead, clock
 ):
     early, unharmed = (id_token_of(idp, int(time.time()) + ahead) for _ in range(2))
@@ -805,7 +805,7 @@ def test_a_rotated_key_is_not_refused_for_good_because_a_stranger_asked_first(
 ):
     assert_done(send(idp.logout_token(sub="x", sid="x")))
     clock.shift(timedelta(seconds=11))
-    # We look for a key that nobody knows, and then not again for a while.
+    # An unknown key is searched for, and then not again for a while.
     assert_refused(send(idp.logout_token(header={"kid": "key-9"})))
     idp.signing, idp.kid = ec.generate_private_key(ec.SECP256R1()), "key-2"
     idp.keys = [jwk_of(idp.signing, "key-2")]
