@@ -1,20 +1,27 @@
 """What every sign-in over REST shares: the rate limit and the session that allauth runs in."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from allauth.account import app_settings
 from allauth.account.adapter import get_adapter
+from allauth.core import ratelimit
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.messages.storage import default_storage
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
+from rest_framework.exceptions import Throttled
 
 from ..conf import Mode
+from ..exceptions import LimitsUnavailable
 from ..sessions import store as session_store
 from ..state import request_state
-from . import ratelimit
-from .allauth_internals import clear_login
+from .allauth_internals import clear_login, parse_rates
 from .authorization_request import AuthorizationRequest
+
+logger = logging.getLogger("authmodes")
 
 
 @contextmanager
@@ -22,12 +29,32 @@ def run(request: HttpRequest, mode: str) -> Iterator[AuthorizationRequest]:
     """Set the authorization request of a REST call, within allauth's limit of attempts."""
     requested = AuthorizationRequest(mode)
     request_state(request).authorization_request = requested
-    ratelimit.count(request)
+    _count_attempt(request)
     if mode == Mode.SESSION:
         yield requested
     else:
         with _detached_session(request):
             yield requested
+
+
+def _count_attempt(request: HttpRequest) -> None:
+    """Count an attempt to sign in. Raises `Throttled`, or `LimitsUnavailable`."""
+    try:
+        is_allowed = ratelimit.consume(request, action="login")
+    except (PermissionDenied, ImproperlyConfigured):
+        raise
+    except Exception as error:
+        # Each cache backend raises errors of its own; allauth's next count would fail as well.
+        logger.warning("Cannot count attempts to sign in: %r", error)
+        raise LimitsUnavailable from error
+    if not is_allowed:
+        raise throttled("login")
+
+
+def throttled(action: str) -> Throttled:
+    """The 429 of a limit of allauth's, which does not say which of its rates was exceeded."""
+    rates = parse_rates(app_settings.RATE_LIMITS.get(action))
+    return Throttled(max((rate.duration for rate in rates), default=None))
 
 
 def clear_earlier_login(request: HttpRequest) -> None:

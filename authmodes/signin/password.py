@@ -10,8 +10,8 @@ from django.http import HttpRequest
 
 from ..exceptions import no_active_account
 from ..models import LoginSession
-from . import ratelimit, stages
-from .flow import clear_earlier_login, run
+from . import stages
+from .flow import clear_earlier_login, run, throttled
 from .stages import Answers
 
 
@@ -39,5 +39,5 @@ def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
     if form.is_valid():
         return form
     if "too_many_login_attempts" in stages.error_codes(form):
-        raise ratelimit.throttled("login_failed")
+        raise throttled("login_failed")
     raise no_active_account()

@@ -22,8 +22,8 @@ from ..conf import Mode
 from ..exceptions import StagePending, login_refused, user_inactive
 from ..models import LoginSession
 from ..state import request_state
-from . import ratelimit
 from .allauth_internals import get_pending_stage, social_flows
+from .flow import throttled
 
 MFA, TRUST, SIGNUP = "mfa_authenticate", "mfa_trust", "provider_signup"
 # What Django and DRF call the errors that belong to no field.
@@ -104,7 +104,7 @@ def _authenticate(stage: Any, code: str) -> None:
         stage.exit()
         return
     if "too_many_login_attempts" in error_codes(form):
-        raise ratelimit.throttled("login_failed")
+        raise throttled("login_failed")
     raise AuthenticationFailed(_("The code of the second factor is wrong."), "invalid_mfa_code")
 
 

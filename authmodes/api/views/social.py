@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from requests import RequestException
 from rest_framework.permissions import BasePermission, IsAuthenticated
-from rest_framework.renderers import JSONRenderer, StaticHTMLRenderer
+from rest_framework.renderers import JSONRenderer, TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -56,6 +56,12 @@ class SocialView(PublicView):
         return Response(providers(request))
 
 
+class RefusalPageRenderer(TemplateHTMLRenderer):
+    """Answers errors with a page, for browsers."""
+
+    exception_template_names = ["authmodes/login_refused.html"]
+
+
 class SocialStartView(PublicView):
     """Redirect a browser to a provider.
 
@@ -64,7 +70,7 @@ class SocialStartView(PublicView):
     attacker can plant a link (unless allauth's `SOCIALACCOUNT_LOGIN_ON_GET` is set).
     """
 
-    renderer_classes = (JSONRenderer, StaticHTMLRenderer)
+    renderer_classes = (JSONRenderer, RefusalPageRenderer)
     credential_scope = "authmodes_start"
 
     def get(self, request: Request, provider: str) -> HttpResponseBase:
@@ -91,21 +97,6 @@ class SocialStartView(PublicView):
             )
         except RequestException as error:
             raise ProviderUnavailable from error
-
-    def handle_exception(self, exc: Exception) -> Any:
-        response = super().handle_exception(exc)
-        renderer = getattr(self.request, "accepted_renderer", None)
-        if renderer is None or renderer.format != "html":
-            return response
-        page = render(
-            self.request._request,
-            "authmodes/login_refused.html",
-            dict(response.data),
-            status=response.status_code,
-        )
-        for name, value in response.headers.items():
-            page.headers.setdefault(name, value)
-        return page
 
 
 def _authorization_request(request: Request) -> AuthorizationRequest:
