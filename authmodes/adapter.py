@@ -14,7 +14,7 @@ from django.shortcuts import render
 
 from . import registry, request_client
 from .conf import Mode, conf, simple_jwt
-from .exceptions import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, user_inactive
+from .exceptions import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, UserInactive
 from .registry import authentication_context, starting
 from .sessions import store as session_store
 from .signin import allauth_internals, authorization_code, authorization_request, pending
@@ -90,7 +90,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         if not simple_jwt().USER_AUTHENTICATION_RULE(user):
             session_store.discard(request)
             if is_rest:
-                raise user_inactive()
+                raise UserInactive
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
         pending.validate(request, user)
         if upstream_ending.has_ended(request, user):

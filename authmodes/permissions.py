@@ -16,20 +16,17 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from . import policy
-from .exceptions import REALM
+from .exceptions import REALM, InsufficientAuthentication
 from .registry.authentication_context import last_authenticated_at
 from .sessions import state as session_state
 from .sessions.state import SessionData
 from .state import request_state
 
 __all__ = ["HasScope", "RecentLogin", "recent_login"]
-
-INSUFFICIENT_AUTHENTICATION = "insufficient_user_authentication"
 
 
 class HasScope(BasePermission):
@@ -83,9 +80,7 @@ class RecentLogin(BasePermission):
     def _challenge(self, request: Request, **kwargs: Any) -> NoReturn:
         # `AuthModesAuthentication` adds the challenge of RFC 9470, 3, to the 401.
         request_state(request._request).max_age = math.floor(self.max_age.total_seconds())
-        raise AuthenticationFailed(
-            {"detail": _("A more recent sign-in is required."), "code": INSUFFICIENT_AUTHENTICATION}
-        )
+        raise InsufficientAuthentication
 
 
 def _auth_time(request: Request) -> datetime | None:

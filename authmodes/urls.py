@@ -1,4 +1,4 @@
-"""The REST door's URLs: `path("auth/", include("authmodes.urls"))`."""
+"""The URLs of the REST API: `path("auth/", include("authmodes.urls"))`."""
 
 from django.urls import path
 

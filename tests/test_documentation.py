@@ -158,6 +158,6 @@ def test_a_project_with_the_readmes_lines_signs_a_user_in_both_ways(project):
     signed_in = project("shell", "--no-imports", "-c", script)
     assert signed_in.returncode == 0, signed_in.stderr
     assert signed_in.stdout.splitlines() == [
-        "session access_expires_at mode refresh_expires_at sid user",
-        "jwt access access_expires_at mode refresh refresh_expires_at sid user",
+        "session access_expires_at idle_expires_at mode refresh_expires_at sid user",
+        "jwt access access_expires_at idle_expires_at mode refresh refresh_expires_at sid user",
     ]

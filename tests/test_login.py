@@ -94,7 +94,7 @@ def test_the_answer_to_a_login_for_tokens_is_the_documented_one(alice, clock):
     answer = response.json()
     assert set(answer) == {
         *("mode", "sid", "user", "access", "refresh"),
-        *("access_expires_at", "refresh_expires_at"),
+        *("access_expires_at", "refresh_expires_at", "idle_expires_at"),
     }
     assert answer["user"]["username"] == "alice"
     now = timezone.now()
@@ -110,6 +110,15 @@ def test_the_answer_to_a_login_for_a_cookie_is_the_same_without_tokens(alice, cl
     now = timezone.now()
     assert datetime.fromisoformat(answer["access_expires_at"]) == now + timedelta(days=14)
     assert datetime.fromisoformat(answer["refresh_expires_at"]) == now + timedelta(days=30)
+
+
+@pytest.mark.parametrize("hours", [None, 2, 24 * 31])
+def test_the_answer_says_when_an_unused_login_ends(hours, mode, alice, clock, settings):
+    settings.AUTHMODES_IDLE_TIMEOUT = hours and timedelta(hours=hours)
+    said = sign_in(mode).json()["idle_expires_at"]
+    # Never later than the absolute end.
+    expected = hours and timezone.now() + min(timedelta(hours=hours), timedelta(days=30))
+    assert (said and datetime.fromisoformat(said)) == expected
 
 
 def test_a_user_may_sign_in_by_email_address(mode, alice):

@@ -12,11 +12,13 @@ from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from authmodes import registry
+from authmodes.api import serializers
 from authmodes.models import AuthorizationCode, LoginSession
+from authmodes.registry import validation
 from authmodes.urls import urlpatterns
 
 from .support.browser import Browser
-from .support.logins import API, call_with, refresh
+from .support.logins import API, call_with, post_json, refresh
 from .support.tokens import claims_of
 
 CHALLENGE = 'Bearer realm="api"'
@@ -238,6 +240,49 @@ def test_a_claim_of_the_project_cannot_make_a_token_look_like_another(login, res
 
 def impostor(user, login_session):
     return {"active": False, "username": "root", "sub": "0", "token_type": "x", "token_use": "x"}
+
+
+# -- work that is done once ----------------------------------------------------------------
+
+
+@pytest.fixture
+def calls_of(monkeypatch):
+    """Count the calls of a function from here on."""
+
+    def watch(owner, name):
+        original, calls = getattr(owner, name), []
+
+        def counted(*args, **kwargs):
+            calls.append(name)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counted)
+        return calls
+
+    return watch
+
+
+@pytest.mark.parametrize("transport", ["body", "cookie"])
+def test_the_answer_of_a_login_and_of_a_refresh_is_built_once(transport, calls_of, login, settings):
+    settings.AUTHMODES_TOKEN_TRANSPORT = transport
+    built = calls_of(serializers.TokenAnswerSerializer, "to_representation")
+    used = login("jwt")
+    assert len(built) == 1
+    if transport == "body":
+        assert used.refresh().status_code == 200
+    else:
+        assert used.browser.send_json("/auth/token/refresh/").status_code == 200
+    assert len(built) == 2
+
+
+@pytest.mark.parametrize("path", ["/auth/logout/", "/auth/token/blacklist/", REVOKE])
+def test_ending_a_login_by_its_refresh_token_loads_it_once(path, calls_of, login):
+    used = login("jwt")
+    identified = calls_of(validation, "identify")
+    body = {"refresh": used.refresh_token, "token": used.refresh_token}
+    assert post_json(path, body).status_code in (200, 204)
+    assert len(identified) == 1
+    assert used.row.end_reason == "logout"
 
 
 # -- RFC 6750: challenges ------------------------------------------------------------------

@@ -140,11 +140,11 @@ def test_every_endpoint_that_takes_a_credential_is_counted():
     )
 
 
-def test_all_doors_for_a_person_share_a_count(rates, alice):
+def test_all_endpoints_that_sign_a_user_in_share_a_count(rates, alice):
     rates(authmodes_login="2/min")
-    doors = ("login", "obtain", "social")
+    endpoints = ("login", "obtain", "social")
     assert [call("login").status_code, call("obtain").status_code] == [401, 401]
-    assert [call(door).status_code for door in doors] == [429, 429, 429]
+    assert [call(endpoint).status_code for endpoint in endpoints] == [429, 429, 429]
 
 
 def test_machines_do_not_use_up_what_people_have(rates, alice):

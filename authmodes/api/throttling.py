@@ -1,7 +1,7 @@
-"""How often one caller may call a credential endpoint, and who counts as one caller.
+"""How often one caller may call a credential endpoint, and what counts as one caller.
 
-The rates are DRF's: `DEFAULT_THROTTLE_RATES` by scope, read when they are needed. Who calls
-is not DRF's: its `get_ident` believes whatever addresses a caller says it was forwarded from.
+The rates are DRF's: `DEFAULT_THROTTLE_RATES` by scope, read when they are needed. The
+caller's identity is not DRF's: its `get_ident` believes any `X-Forwarded-For`.
 """
 
 import logging
@@ -22,7 +22,7 @@ from ..tokens.jwt import read_token
 logger = logging.getLogger("authmodes")
 DEFAULT_RATES = {
     "authmodes_login": "20/min",
-    # Of its own, lest a fleet of machines uses up what people have.
+    # A count of its own: machines must not use up what users have.
     "authmodes_client": "60/min",
     "authmodes_start": "60/min",
     "authmodes_exchange": "60/min",
@@ -31,7 +31,7 @@ DEFAULT_RATES = {
     "authmodes_logout": "120/min",
     # A service may ask once for each request that it serves.
     "authmodes_introspect": "1200/min",
-    # A provider tells of many people from one address.
+    # A provider reports on many users from one address.
     "authmodes_upstream": "600/min",
 }
 # In a project's rates: the one for all scopes that it does not name.
@@ -49,7 +49,7 @@ def _is_valid_rate(rate: Any) -> bool:
     try:
         SimpleRateThrottle.parse_rate(cast(Any, None), rate)
     except Exception:
-        # DRF raises whatever its parsing meets first.
+        # DRF lets the errors of its parsing pass.
         return False
     return True
 
@@ -57,8 +57,8 @@ def _is_valid_rate(rate: Any) -> bool:
 class CredentialThrottle(SimpleRateThrottle):
     """Counts by login session or machine client where the call proves one, else by address.
 
-    A genuine token cannot be made up, so many people behind one address have a count each,
-    and a neighbour who sends rubbish does not use up theirs.
+    A genuine token cannot be made up, so many users behind one address have a count each,
+    which invalid tokens from there do not use up.
     """
 
     # Set by DRF from the rate.
@@ -74,7 +74,7 @@ class CredentialThrottle(SimpleRateThrottle):
         scope = str(self.scope)
         rate = rates.get(scope, rates.get(EVERY_SCOPE, DEFAULT_RATES[scope]))
         if not _is_valid_rate(rate):
-            # The check authmodes.E009 says so; a limit there was meant to be.
+            # The check authmodes.E009 reports it; a limit was intended.
             logger.warning("The rate of %s makes no sense: %r", scope, rate)
             return DEFAULT_RATES[scope]
         return rate
@@ -84,18 +84,18 @@ class CredentialThrottle(SimpleRateThrottle):
             return True
         caller = _owner(request, view) or _network(request)
         if caller is None:
-            # Nobody can tell the callers apart, and one must not use up what all have.
+            # The callers cannot be told apart, and one must not use up what all have.
             return True
         self.caller = caller
         try:
             allowed = super().allow_request(request, view)
         except Exception as error:
-            # Whatever a cache raises when it is away. To refuse would sign out everybody who
-            # has to refresh meanwhile; passwords have allauth's limits, which are not waived.
+            # Whatever a cache raises when it is away. To refuse would sign out every user whose
+            # access token expires; passwords have allauth's limits, which are not waived.
             logger.warning("Cannot count the calls of %s: %r", self.scope, error)
             return True
-        # Else who has stolen a token uses up the count, and keeps its owner from ending the
-        # login and us from noticing. It is one call a login: the next one has nothing to end.
+        # A thief of a token must not use up the count to keep its owner from ending the login,
+        # or us from noticing. It is one call a login: the next one has nothing to end.
         return allowed or view.ends_a_login(request)
 
     def get_cache_key(self, request: Request, view: Any) -> str:
@@ -108,7 +108,7 @@ class CredentialThrottle(SimpleRateThrottle):
 
 
 def _owner(request: Request, view: Any) -> str | None:
-    """Whose the caller's credential is, or the token that the call is about."""
+    """The login or client of the caller's credential, or of the token that the call is about."""
     if sid := getattr(request.auth, "sid", ""):
         return str(sid)
     raw_token = view.presented_token(request)
@@ -122,7 +122,7 @@ def _owner(request: Request, view: Any) -> str | None:
 
 
 def _network(request: Request) -> str | None:
-    """The caller's address; of IPv6 the network, of which a line has all the addresses."""
+    """The caller's address; of IPv6 the network, because one line has all of its addresses."""
     address = request_client.ip_address(request._request)
     if address is None:
         return None
@@ -131,9 +131,9 @@ def _network(request: Request) -> str | None:
 
 
 def _is_cross_site(request: HttpRequest) -> bool:
-    """Whether a page of another site has a browser call: it must not use up what people have.
+    """Whether a page of another site makes the browser call: it must not use up the user's count.
 
-    Who lies about it has one more count to use up, and no more than that.
+    A client that lies about it gains one more count, and no more than that.
     """
     if said := request.headers.get("sec-fetch-site"):
         return said == "cross-site"

@@ -13,9 +13,8 @@ from allauth.socialaccount.providers.base import AuthProcess, Provider
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import Http404, HttpRequest
-from django.utils.translation import gettext_lazy as _
 
-from ..exceptions import BadRequest, Conflict, login_refused
+from ..exceptions import Conflict, ConnectedOther, DisconnectRefused, LoginRefused, UidRequired
 from . import provider_tokens
 from .allauth_internals import social_flows
 from .provider_tokens import Credential
@@ -37,7 +36,7 @@ def connect(
             with transaction.atomic():
                 _connect(request, user, sociallogin)
         except ImmediateHttpResponse:
-            raise login_refused() from None
+            raise LoginRefused from None
         except IntegrityError:
             raise Conflict from None
         return sociallogin.account
@@ -46,8 +45,7 @@ def connect(
 def _connect(request: HttpRequest, user: Any, sociallogin: Any) -> None:
     social_flows().login.pre_social_login(request, sociallogin)
     if sociallogin.is_existing and sociallogin.user != user:
-        detail = _("This account is connected to another user.")
-        raise Conflict({"detail": detail, "code": "connected_other"})
+        raise ConnectedOther
     if not sociallogin.is_existing or sociallogin.account._state.adding:
         sociallogin.connect(request, user)
 
@@ -86,10 +84,10 @@ def _account_to_disconnect(request: HttpRequest, user: Any, provider: Provider, 
     if not found:
         raise Http404
     if len(found) > 1:
-        raise BadRequest(_("Say which account by its uid."), "uid_required")
+        raise UidRequired
     try:
         social_flows().connect.validate_disconnect(request, found[0])
     except ValidationError as error:
         detail = " ".join(error.messages)
-        raise BadRequest(detail, getattr(error, "code", None) or "invalid") from None
+        raise DisconnectRefused(detail, getattr(error, "code", None) or "invalid") from None
     return found[0]

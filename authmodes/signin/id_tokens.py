@@ -10,9 +10,8 @@ import jwt
 from allauth.socialaccount import app_settings
 from django.core.cache import cache
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed
 
+from ..exceptions import InvalidNonce, InvalidProviderToken, ProviderTokenReplayed
 from ..models import ExpiringMark
 from ..sessions import state as session_state
 from ..tokens.keys import ASYMMETRIC_ALGORITHMS
@@ -53,9 +52,7 @@ def mark_as_used(id_token: str) -> Iterator[dict[str, Any]]:
     claims, _expires_at = read(id_token)
     mark = mark_of(id_token)
     if not mark.set_once():
-        raise AuthenticationFailed(
-            _("The provider's token was used already."), "provider_token_replayed"
-        )
+        raise ProviderTokenReplayed
     try:
         yield claims
     except BaseException:
@@ -86,9 +83,9 @@ def read(id_token: str) -> tuple[dict[str, Any], datetime]:
         *(jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError, OSError),
         RecursionError,
     ):
-        raise invalid() from None
+        raise InvalidProviderToken from None
     if not _is_id_token(header, claims):
-        raise invalid()
+        raise InvalidProviderToken
     return claims, expires_at
 
 
@@ -99,15 +96,13 @@ def check(claims: dict[str, Any], client_ids: str, nonce: str) -> None:
     attacker has planted. So a nonce in the token that the client does not send is refused too.
     """
     if (claims.get("nonce") or "") != nonce:
-        raise AuthenticationFailed(
-            _("The nonce does not match the provider's token."), "invalid_nonce"
-        )
+        raise InvalidNonce
     audience = claims.get("aud")
     # An app of Apple's has several client ids, separated by commas.
     ours = [client_id.strip() for client_id in client_ids.split(",")]
     # OpenID Connect Core, 3.1.3.7: with several audiences, `azp` names the client.
     if isinstance(audience, list) and len(audience) > 1 and claims.get("azp") not in ours:
-        raise invalid()
+        raise InvalidProviderToken
 
 
 def clear_allauth_mark(claims: dict[str, Any]) -> None:
@@ -116,13 +111,6 @@ def clear_allauth_mark(claims: dict[str, Any]) -> None:
     Only after a verification that succeeded: a token that allauth refuses as used stays used.
     """
     cache.delete(jti_cache_key(claims))
-
-
-def invalid() -> AuthenticationFailed:
-    """The one answer to every token that does not verify, whatever the reason."""
-    return AuthenticationFailed(
-        _("The provider's token is not acceptable."), "invalid_provider_token"
-    )
 
 
 def _is_id_token(header: dict[str, Any], claims: dict[str, Any]) -> bool:

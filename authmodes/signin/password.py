@@ -8,7 +8,7 @@ from allauth.utils import get_form_class
 from django.conf import settings
 from django.http import HttpRequest
 
-from ..exceptions import no_active_account
+from ..exceptions import NoActiveAccount
 from ..models import LoginSession
 from . import stages
 from .flow import clear_earlier_login, run, throttled
@@ -40,4 +40,4 @@ def _valid_form(request: HttpRequest, login: str, password: str) -> Any:
         return form
     if "too_many_login_attempts" in stages.error_codes(form):
         raise throttled("login_failed")
-    raise no_active_account()
+    raise NoActiveAccount

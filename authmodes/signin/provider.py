@@ -8,7 +8,7 @@ from allauth.socialaccount.providers.base import AuthProcess, Provider
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
-from ..exceptions import Conflict, SignupClosed, login_refused
+from ..exceptions import Conflict, LoginRefused, SignupClosed
 from ..models import LoginSession
 from ..sessions import store as session_store
 from . import provider_tokens, stages
@@ -57,7 +57,7 @@ def _complete(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
         raise SignupClosed from None
     except ImmediateHttpResponse:
         # The response of a project's own hook is meant for browsers.
-        raise login_refused() from None
+        raise LoginRefused from None
     except IntegrityError:
         session_store.discard(request)
         raise Conflict from None

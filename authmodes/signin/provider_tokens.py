@@ -19,9 +19,16 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from requests import HTTPError, RequestException
-from rest_framework.exceptions import APIException, AuthenticationFailed
+from rest_framework.exceptions import APIException
 
-from ..exceptions import BadRequest, ProviderUnavailable
+from ..exceptions import (
+    AudienceUnverifiable,
+    InvalidGrant,
+    InvalidProviderToken,
+    InvalidRedirectURI,
+    ProviderUnavailable,
+    UnsupportedCredential,
+)
 from . import authorization_code, id_tokens
 
 if TYPE_CHECKING:
@@ -126,11 +133,9 @@ def _check_kind(provider: Provider, credential: Credential) -> None:
     kinds = supported(provider)
     if credential.kind in kinds:
         return
-    detail, code = _("This provider's credential is not accepted here."), "unsupported_credential"
     if credential.kind == "access_token":
-        detail = _("It cannot be checked which app this access token was issued to.")
-        code = "audience_unverifiable"
-    raise BadRequest({"detail": detail, "code": code, "supported": kinds})
+        raise AudienceUnverifiable(kinds)
+    raise UnsupportedCredential(kinds)
 
 
 def _token(provider: Provider, **token: str) -> dict[str, str]:
@@ -140,7 +145,7 @@ def _token(provider: Provider, **token: str) -> dict[str, str]:
 def _by_code(request: HttpRequest, provider: Any, credential: Credential) -> "SocialLogin":
     """Exchange a code as allauth's callback does, for the client that requested it."""
     if not authorization_code.is_allowed_redirect_uri(credential.redirect_uri):
-        raise BadRequest(_("This redirect_uri is not allowed."), "invalid_redirect_uri")
+        raise InvalidRedirectURI
     adapter: OAuth2Adapter = provider.get_oauth2_adapter(request)
     # `did_fetch_access_token` stays false, so that allauth checks the ID token's signature.
     answer = _ask(provider, lambda: _exchange(adapter, request, provider.app, credential))
@@ -154,7 +159,7 @@ def _by_code(request: HttpRequest, provider: Any, credential: Credential) -> "So
     userinfo = extra.get("userinfo") if isinstance(extra, dict) else None
     if claims and isinstance(userinfo, dict) and userinfo.get("sub") != claims["sub"]:
         # OpenID Connect Core, 5.3.2; allauth uses the userinfo's `sub` without comparing.
-        raise id_tokens.invalid()
+        raise InvalidProviderToken
     return login
 
 
@@ -165,9 +170,7 @@ def _exchange(adapter: Any, request: HttpRequest, app: Any, credential: Credenti
         return client.get_access_token(credential.code, pkce_code_verifier=credential.code_verifier)
     except OAuth2Error as error:
         if BAD_CODE.search(str(error)):
-            raise AuthenticationFailed(
-                _("The provider does not accept the code."), "invalid_grant"
-            ) from None
+            raise InvalidGrant(_("The provider does not accept the code.")) from None
         raise ProviderUnavailable from None
 
 
@@ -211,14 +214,14 @@ def _fault(provider: Provider, error: BaseException) -> APIException:
         # The provider was asked about the token, and answers 400 to a malformed one.
         status = cause.response.status_code if cause.response is not None else 500
         if 400 <= status < 500:
-            return id_tokens.invalid()
+            return InvalidProviderToken()
     # A malformed token is refused before, so it is the provider's answer that does not parse.
     # A TypeError means a key of the wrong type for the token's algorithm.
     unreadable = isinstance(cause, KeyError | AttributeError | ValueError)
     if isinstance(cause, RequestException) or (unreadable and provider.uses_apps):
         logger.warning("Provider %s fails: %s", provider.sub_id, type(cause).__name__)
         return ProviderUnavailable()
-    return id_tokens.invalid()
+    return InvalidProviderToken()
 
 
 def _tidied(login: "SocialLogin") -> "SocialLogin":
@@ -229,7 +232,7 @@ def _tidied(login: "SocialLogin") -> "SocialLogin":
     except (TypeError, ValueError):
         storable = False
     if not storable:
-        raise id_tokens.invalid()
+        raise InvalidProviderToken
     doubtful = _denies_verified_email(login)
     for address in login.email_addresses:
         # A project may trust a provider (`VERIFIED_EMAIL`) whatever its claims are.

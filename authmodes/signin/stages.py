@@ -15,11 +15,10 @@ from django.core.exceptions import NON_FIELD_ERRORS
 from django.db import transaction
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
-from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed, ValidationError
+from rest_framework.exceptions import ValidationError
 
 from ..conf import Mode
-from ..exceptions import StagePending, login_refused, user_inactive
+from ..exceptions import InvalidMfaCode, LoginRefused, StagePending, UserInactive
 from ..models import LoginSession
 from ..state import request_state
 from .allauth_internals import get_pending_stage, social_flows
@@ -60,8 +59,8 @@ def conclude(request: HttpRequest, user: Any, answers: Answers) -> LoginSession:
     if started is not None:
         return started
     if user is not None and not user.is_active:
-        raise user_inactive()
-    raise login_refused()
+        raise UserInactive
+    raise LoginRefused
 
 
 def sign_up(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
@@ -105,7 +104,7 @@ def _authenticate(stage: Any, code: str) -> None:
         return
     if "too_many_login_attempts" in error_codes(form):
         raise throttled("login_failed")
-    raise AuthenticationFailed(_("The code of the second factor is wrong."), "invalid_mfa_code")
+    raise InvalidMfaCode
 
 
 def _fields(stage: Any) -> list[str]:

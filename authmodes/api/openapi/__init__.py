@@ -1,9 +1,9 @@
-"""What drf-spectacular needs to know about the REST API; loaded only where it is installed.
+"""What drf-spectacular cannot infer of the REST API; loaded only where it is installed.
 
-`components` describes bodies, `endpoints` what each endpoint takes and answers, and
-`extensions` hands both to drf-spectacular. A new endpoint needs an entry in `endpoints`.
+A view's `describe` and its serializers describe an endpoint; an error's class describes the
+error. `security` adds the credentials that count under the settings, `schema` the rest.
 """
 
-from . import extensions
+from . import schema, security
 
-__all__ = ["extensions"]
+__all__ = ["schema", "security"]

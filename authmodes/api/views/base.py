@@ -1,7 +1,8 @@
-"""What every view of the REST door shares: error shape, caching headers, cookies."""
+"""What every view of the REST API shares: description, error shape, caching headers, cookies."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -16,21 +17,76 @@ from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView, exception_handler
 
+from ... import exceptions as errors
 from ... import registry
-from ...authentication import AuthModesAuthentication, LoginAuth
+from ...authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
 from ...conf import Mode
-from ...exceptions import REALM, StagePending, TokenTooLarge
 from ...models import EndReason, LoginSession
+from ...registry import validation
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, LoginToken, RefreshToken, TokenPair, mint
-from ..serializers import cookie_answer, token_answer
+from .. import serializers
 from ..throttling import CredentialThrottle
+
+if TYPE_CHECKING:
+    # What the mixin is mixed into.
+    View = APIView
+else:
+    View = object
+
+Described = TypeVar("Described", bound=Any)
+Fields = TypeVar("Fields", bound=Serializer[Any])
 
 # Others, such as "idna", are codecs to Python and make it raise at what a stranger sends.
 CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "windows-1252"}
+FORM = FormParser.media_type
+# An answer that is a page.
+HTML = "text/html"
+# What a login that is about to start is refused for, whichever way the user came.
+START_ERRORS = (
+    *(exceptions.PermissionDenied, errors.LimitReached, errors.LoginOutdated),
+    *(errors.UpstreamLogout, errors.TokenTooLarge),
+)
+# What a sign-in is refused for before the user is known, or while a stage is to be done.
+USER_ERRORS = (
+    errors.UserInactive,
+    errors.StagePending,
+    errors.InvalidMfaCode,
+    errors.LimitsUnavailable,
+)
+PASSWORD_ERRORS = (errors.NoActiveAccount, *USER_ERRORS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """What one verb of a view takes, answers and raises: its part of the OpenAPI document.
+
+    `answers` has a serializer for each status, None for no body, several where one of them
+    answers. `errors` are what the method itself raises; what all views of its kind raise is
+    added, as is what a JSON body is refused for. A `body` of another type is given by that
+    type. `has_optional_login`: a credential changes the answer although none is asked for.
+    """
+
+    answers: Mapping[int, Any]
+    errors: Iterable[type[exceptions.APIException]] = ()
+    body: Any = None
+    is_body_optional: bool = False
+    query: Any = None
+    has_optional_login: bool = False
+
+
+def describe(**described: Any) -> Callable[[Described], Described]:
+    """Attach an `Operation` to a method of a view, or to a view with an inherited method."""
+
+    def attach(described_by: Described) -> Described:
+        described_by.operation = Operation(**described)
+        return described_by
+
+    return attach
 
 
 class BoundedJSONParser(JSONParser):
@@ -43,13 +99,13 @@ class BoundedJSONParser(JSONParser):
             raise ParseError(_("The body is nested too deeply.")) from None
 
 
-class AuthModesViewMixin:
+class AuthModesViewMixin(View):
     """For any DRF view of ours, simplejwt's extended ones included."""
 
     # What our serializers ask of the view before they hand it tokens for a cookie.
     sets_token_cookies = True
     parser_classes: Any = (BoundedJSONParser, FormParser, MultiPartParser)
-    # Of `throttles`; "" is no limit of ours.
+    # A scope of `throttling`; "" is no limit of ours.
     credential_scope = ""
     # The field of the body that has the token which the call is about.
     token_field = ""
@@ -64,17 +120,17 @@ class AuthModesViewMixin:
     @sensitive_variables()
     @method_decorator(sensitive_post_parameters())
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         charset = (request._request.content_params or {}).get("charset", "utf-8")
         if charset.lower() not in CHARSETS:
-            raise ParseError(_("The charset of the body is not supported."), "unsupported_charset")
-        super().initial(request, *args, **kwargs)  # type: ignore[misc]
+            raise errors.UnsupportedCharset
+        super().initial(request, *args, **kwargs)
 
     def get_throttles(self) -> list[BaseThrottle]:
         # The project's own ones go on counting.
-        its_own = super().get_throttles()  # type: ignore[misc]
+        its_own = super().get_throttles()
         scope = self.get_credential_scope()
         return [CredentialThrottle(scope), *its_own] if scope else its_own
 
@@ -87,42 +143,52 @@ class AuthModesViewMixin:
             return None
         return request.data.get(self.token_field)
 
+    def identify_presented(self, request: Request) -> tuple[LoginToken, LoginSession] | None:
+        """That token and its login session, verified and loaded once for the request."""
+        if not hasattr(self, "_identified"):
+            self._identified = validation.identify(self.presented_token(request), *self.token_kinds)
+        return self._identified
+
     def ends_a_login(self, request: Request) -> bool:
-        """Whether the call would end a login that goes on, so that no count may refuse it."""
+        """Whether the call would end an active login, so that no count may refuse it."""
         return False
 
     def get_exception_handler(self) -> Any:
         return handle_exception
 
     def get_authenticate_header(self, request: Request) -> str:
-        header = super().get_authenticate_header(request)  # type: ignore[misc]
+        header = super().get_authenticate_header(request)
         # Views without authentication classes still answer 401, not DRF's 403.
-        return header if header and header.startswith("Bearer realm") else REALM
+        return header if header and header.startswith("Bearer realm") else errors.REALM
 
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any
     ) -> Response:
-        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
+        response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         patch_vary_headers(response, ["Cookie", "Authorization"])
         return response
 
 
-class PublicView(AuthModesViewMixin, APIView):
+class AuthModesView(AuthModesViewMixin, APIView):
+    """Leaves the Django request its user where no authentication class applies."""
+
+    def perform_authentication(self, request: Request) -> None:
+        # DRF makes it anonymous then, and allauth's flow and a logout need to know who it is.
+        user = request._request.user
+        super().perform_authentication(request)
+        if not request.authenticators:
+            request._request.user = user
+
+
+class PublicView(AuthModesView):
     """No login needed, and no stale credential in the way of getting one."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    def perform_authentication(self, request: Request) -> None:
-        # Without authentication classes DRF declares the Django request's user to be
-        # nobody, and allauth's flow and a logout need to know who it is.
-        user = request._request.user
-        super().perform_authentication(request)
-        request._request.user = user
 
-
-class LoginSessionView(AuthModesViewMixin, APIView):
+class LoginSessionView(AuthModesView):
     """Needs a login of any mode; the project's own default classes do not apply."""
 
     authentication_classes = (AuthModesAuthentication,)
@@ -139,32 +205,46 @@ def sets_cookie(mode: str) -> bool:
     return mode == Mode.SESSION or token_cookies.are_enabled()
 
 
+def read_sign_in(request: Request, serializer_class: type[Fields]) -> tuple[Fields, str]:
+    """Validate the body of a sign-in; return it and the mode that the login shall have."""
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    mode = serializers.wanted_mode(
+        serializer.validated_data.get("mode") or request.query_params.get("mode")
+    )
+    if sets_cookie(mode):
+        # Without it, another site could sign a browser in as another user.
+        enforce_csrf(request)
+    return serializer, mode
+
+
 def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
-    """Answer a sign-in with what its login session is carried by."""
+    """Answer a sign-in with the credential of its login session."""
     if started.mode == Mode.JWT:
-        return respond_to_login(request, mint(started))
-    return Response(cookie_answer(started, request._request.session))
+        pair = mint(started)
+        return respond_to_login(pair, serializers.TokenAnswerSerializer(pair).data)
+    # The cookie is what gives access, and a login can be renewed until its absolute end.
+    cookie_end = min(request._request.session.get_expiry_date(), started.expires_at)
+    login = serializers.CookieLogin(started, cookie_end, started.expires_at)
+    return Response(serializers.CookieAnswerSerializer(login).data)
 
 
-def respond_to_login(request: Request, pair: TokenPair) -> Response:
+def respond_to_login(pair: TokenPair, answer: Mapping[str, Any]) -> Response:
     """Answer a login with its tokens."""
     try:
-        return respond_with_tokens(pair)
-    except TokenTooLarge:
-        # Nobody will ever hold its tokens.
+        return respond_with_tokens(pair, answer)
+    except errors.TokenTooLarge:
+        # No client will ever hold its tokens.
         registry.revoke(pair.login_session, EndReason.REVOKED)
         raise
 
 
-def respond_with_tokens(pair: TokenPair) -> Response:
-    """Answer with a pair: in the body, or in cookies and then nowhere in the body."""
-    answer = token_answer(pair)
-    if not token_cookies.are_enabled():
-        return Response(answer)
-    token_cookies.check_size(pair)
-    del answer["access"], answer["refresh"]
+def respond_with_tokens(pair: TokenPair, answer: Mapping[str, Any]) -> Response:
+    """Answer with what `TokenAnswerSerializer` made of a pair, which may travel in cookies."""
     response = Response(answer)
-    token_cookies.set_cookies(response, pair)
+    if token_cookies.are_enabled():
+        token_cookies.check_size(pair)
+        token_cookies.set_cookies(response, pair)
     return response
 
 
@@ -180,7 +260,7 @@ def _body(exception: Exception, data: Any) -> dict[str, Any]:
     if isinstance(exception, exceptions.ValidationError):
         fields = data if isinstance(data, Mapping) else {"non_field_errors": data}
         return {"detail": str(_("Invalid input.")), "code": "invalid", "errors": fields}
-    if isinstance(exception, StagePending):
+    if isinstance(exception, errors.StagePending):
         return {**data, "continue": exception.go_on}
     if isinstance(data, Mapping) and "code" in data:
         return dict(data)

@@ -11,12 +11,13 @@ from rest_framework.authentication import get_authorization_header
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from ... import exceptions as errors
 from ...conf import Mode, conf
-from ...exceptions import REALM, OAuthError
 from ...machines import clients as machine_clients
 from ...machines import tokens as machine_tokens
 from ...models import MachineClient
 from ...request_client import ip_address
+from .. import serializers
 
 logger = logging.getLogger("authmodes")
 GRANT = "client_credentials"
@@ -36,18 +37,26 @@ def answer(request: Request) -> Response:
 
     It reads no cookie and sets none, so there is nothing that CSRF could make use of.
     """
-    if _parameter(request, "grant_type") != GRANT:
-        raise OAuthError("unsupported_grant_type", _("Only client_credentials is supported."))
+    serializer = serializers.ClientCredentialsSerializer(data=request.data)
+    if not serializer.is_valid():
+        names = ", ".join(serializer.errors)
+        detail = _("%(name)s must be one text, and once.") % {"name": names}
+        raise errors.OAuthError("invalid_request", detail)
+    fields = serializer.validated_data
+    if fields["grant_type"] != GRANT:
+        raise errors.OAuthError(
+            "unsupported_grant_type", _("Only client_credentials is supported.")
+        )
     if not conf.MODE.allows(Mode.JWT):
-        raise OAuthError(
+        raise errors.OAuthError(
             "unsupported_grant_type", _("Tokens are switched off."), code="mode_disabled"
         )
-    client_id, raw_secret, challenge = _credentials(request)
+    client_id, raw_secret, challenge = _credentials(request, fields)
     here = ip_address(request._request)
     secret = machine_clients.authenticate(client_id, raw_secret, here)
     if secret is None:
-        raise _invalid_client(challenge)
-    minted = machine_tokens.mint(secret, _scopes(request, secret.client))
+        raise errors.InvalidClient(challenge)
+    minted = machine_tokens.mint(secret, _scopes(fields.get("scope"), secret.client))
     logger.info(
         "machine client %s was given an access token: scope %r, for %s s, from %s",
         *(client_id, minted.scope, minted.expires_in, here),
@@ -64,18 +73,18 @@ def answer(request: Request) -> Response:
     )
 
 
-def _credentials(request: Request) -> tuple[str, str, str]:
+def _credentials(request: Request, fields: Mapping[str, Any]) -> tuple[str, str, str]:
     """Client id, secret, and the challenge of the way they came (RFC 6749, 2.3.1)."""
     scheme, encoded = [*get_authorization_header(request).split(maxsplit=1), b"", b""][:2]
-    named, sent = _parameter(request, "client_id"), _parameter(request, "client_secret")
+    named, sent = fields.get("client_id"), fields.get("client_secret")
     if scheme.lower() != b"basic":
         if not named or not sent:
-            raise _invalid_client(REALM)
-        return named, sent, REALM
+            raise errors.InvalidClient(errors.REALM)
+        return named, sent, errors.REALM
     client_id, raw_secret = _decode_basic(encoded)
     if sent or (named and named != client_id):
-        raise OAuthError(
-            "invalid_request", _("The client may say in one way only who it is (RFC 6749, 2.3).")
+        raise errors.OAuthError(
+            "invalid_request", _("The client must authenticate in one way only (RFC 6749, 2.3).")
         )
     return client_id, raw_secret, BASIC
 
@@ -88,32 +97,14 @@ def _decode_basic(encoded: bytes) -> tuple[str, str]:
             raise ValueError
         return unquote_plus(client_id, errors="strict"), unquote_plus(raw_secret, errors="strict")
     except ValueError:
-        raise _invalid_client(BASIC) from None
+        raise errors.InvalidClient(BASIC) from None
 
 
-def _scopes(request: Request, client: MachineClient) -> list[str]:
+def _scopes(named: str | None, client: MachineClient) -> list[str]:
     """What is asked for, all that the client has where nothing is."""
     held = client.scopes.split()
-    asked = (_parameter(request, "scope") or "").split()
+    asked = (named or "").split()
     if not set(asked) <= set(held):
         logger.warning("machine client %s refused: scope not granted", client.client_id)
-        raise OAuthError("invalid_scope", _("The client does not have this scope."))
+        raise errors.OAuthError("invalid_scope", _("The client does not have this scope."))
     return [scope for scope in held if scope in asked] if asked else held
-
-
-def _parameter(request: Request, name: str) -> str | None:
-    data: Any = request.data
-    given = data.getlist(name) if hasattr(data, "getlist") else [data.get(name)]
-    value = given[0] if given else None
-    if len(given) > 1 or not isinstance(value, str | None):
-        raise OAuthError(
-            "invalid_request",
-            _("%(name)s must be one text, and once.") % {"name": name},
-        )
-    return value
-
-
-def _invalid_client(challenge: str) -> OAuthError:
-    return OAuthError(
-        "invalid_client", _("The client is unknown, or its secret is wrong."), challenge=challenge
-    )

@@ -9,27 +9,38 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework_simplejwt.exceptions import InvalidToken
 
+from ... import exceptions as errors
 from ... import registry
 from ...authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
 from ...conf import Mode, conf
-from ...exceptions import BadRequest
 from ...models import EndReason, LoginSession
-from ...registry import validation
+from ...registry import rotation, validation
 from ...sessions import state as session_state
 from ...signin import authorization_code
 from ...signin import password as password_signin
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, RefreshToken
 from ...upstream import logout as upstream_logout
-from ..serializers import LoginSerializer, UserSerializer, end_token_family, wanted_mode
-from .base import LoginSessionView, PublicView, login_auth, respond_to_sign_in, sets_cookie
+from .. import serializers
+from .base import (
+    PASSWORD_ERRORS,
+    START_ERRORS,
+    LoginSessionView,
+    PublicView,
+    describe,
+    login_auth,
+    read_sign_in,
+    respond_to_sign_in,
+)
 from .social import STATE_MAX_LENGTH, providers
 
 
 class IndexView(PublicView):
-    """What a client needs to know to sign somebody in here."""
+    """What a client needs to know to sign a user in."""
 
+    @describe(answers={200: serializers.IndexSerializer})
     def get(self, request: Request) -> Response:
         names = ("csrf", "login", "logout", "user", "social", "session_list")
         tokens_names = ("token_obtain_pair", "token_refresh", "token_exchange")
@@ -47,48 +58,58 @@ class IndexView(PublicView):
 
 
 class CsrfView(PublicView):
-    """Hand out the CSRF token and its cookie, for clients that render no form of ours."""
+    """The CSRF token, and its cookie, for clients that render no form of ours."""
 
+    @describe(answers={200: serializers.CsrfSerializer})
     def get(self, request: Request) -> Response:
         return Response({"csrf_token": get_token(request._request)})
 
 
 class LoginView(PublicView):
-    """Sign in with a password, in either mode, through allauth's flow."""
+    """Sign in with a password, in either mode."""
 
     credential_scope = "authmodes_login"
 
+    @describe(
+        body=serializers.LoginSerializer,
+        query=serializers.ModeQuerySerializer,
+        answers={200: (serializers.CookieAnswerSerializer, serializers.TokenAnswerSerializer)},
+        errors=(
+            errors.InvalidMode,
+            errors.ModeDisabled,
+            *PASSWORD_ERRORS,
+            *START_ERRORS,
+        ),
+    )
     def post(self, request: Request) -> Response:
-        serializer = LoginSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields: dict[str, Any] = serializer.validated_data
-        mode = wanted_mode(fields.get("mode") or request.query_params.get("mode"))
-        if sets_cookie(mode):
-            # Else another site could sign a browser in as somebody else.
-            enforce_csrf(request)
-        login = fields.get("username") or fields["email"]
-        mfa_code = fields.get("mfa_code", "")
+        serializer, mode = read_sign_in(request, serializers.LoginSerializer)
+        fields = serializer.validated_data
         started = password_signin.sign_in(
-            request._request, login, fields["password"], mode, mfa_code
+            request._request,
+            fields.get("username") or fields["email"],
+            fields["password"],
+            mode,
+            fields.get("mfa_code", ""),
         )
         return respond_to_sign_in(request, started)
 
 
 class LogoutView(PublicView):
-    """End the login session of this call, whatever its mode, and take its cookies back.
+    """End the login session of this call, whatever its mode, and clear its cookies.
 
-    Which one that is, the call's credential says: the `Authorization` header; a `refresh`
-    token in the body, for a client whose access token has expired; or the cookies, and then
-    the browser is signed out of every login they belong to. A call with none of them has
-    nothing to end and is answered alike. With `upstream` in the body the answer says where
-    the browser can sign out at the provider that the login came from.
+    The call's credential names it: the `Authorization` header; a `refresh` token in the body,
+    for a client whose access token has expired; or the cookies, and then the browser is signed
+    out of every login they belong to. A call with none of them has nothing to end and is
+    answered alike. With `upstream` in the body the answer says where the browser can sign out
+    at the provider that the login came from.
     """
 
     credential_scope = "authmodes_logout"
     token_field = "refresh"
+    token_kinds = (RefreshToken,)
 
     def presented_token(self, request: Request) -> Any:
-        """None beside a header, which is judged alone: then the body's token is not looked at."""
+        """None beside a header, which counts alone: then the body's token is not looked at."""
         if AuthModesAuthentication().bearer_token(request) is not None:
             return None
         return super().presented_token(request)
@@ -97,36 +118,47 @@ class LogoutView(PublicView):
         in_header = AuthModesAuthentication().bearer_token(request)
         if in_header is not None:
             return conf.MODE.allows(Mode.JWT) and validation.is_token_active(in_header, AccessToken)
-        if validation.is_token_active(self.presented_token(request), RefreshToken):
+        if _active_sids(self.identify_presented(request)):
             return True
-        django_request = request._request
-        by_session = conf.MODE.allows(Mode.SESSION) and django_request.user.is_authenticated
-        return by_session or bool(validation.logins_of_token_cookies(django_request))
+        return bool(_is_signed_in(request) or validation.logins_of_token_cookies(request._request))
 
+    @describe(
+        body=serializers.LogoutSerializer,
+        is_body_optional=True,
+        answers={200: serializers.UpstreamLogoutURLSerializer, 204: None},
+        errors=(
+            *(errors.InvalidPostLogoutRedirectURI, errors.InvalidState, PermissionDenied),
+            *(InvalidToken, errors.LoginSessionEnded, errors.TokensDisabled),
+        ),
+        has_optional_login=True,
+    )
     def post(self, request: Request) -> Response:
-        body = request.data if isinstance(request.data, dict) else {}
         authenticator = AuthModesAuthentication()
         if authenticator.bearer_token(request) is not None:
             try:
-                response = self._farewell(request, _end_login(authenticator.authenticate(request)))
+                response = self._respond(request, _end_login(authenticator.authenticate(request)))
             except AuthenticationFailed as error:
                 response = self.handle_exception(error)
             token_cookies.clear_cookies(response)
             return response
-        # Before it ends: what was dead already tells nobody about the provider's session.
-        live = _live_sids_of(body.get("refresh"))
-        if end_token_family(body.get("refresh")):
-            # Whoever holds the token; the cookies that came along may be somebody else's.
-            return self._farewell(request, live)
+        # The cookies that come along with a token in the body may be another user's.
+        identified = self.identify_presented(request)
+        if identified is not None:
+            # Before it ends: a token of an ended login must not tell about the provider's session.
+            ended = _active_sids(identified)
+            registry.revoke(identified[1], EndReason.LOGOUT)
+            return self._respond(request, ended)
+        if rotation.blacklist_legacy(self.presented_token(request)):
+            return self._respond(request, [])
         ended = _end_logins_of_cookies(request)
-        response = self._farewell(request, ended)
+        response = self._respond(request, ended)
         # Not for a call without any credential: another site could make it.
         if ended or token_cookies.are_sent(request._request):
             token_cookies.clear_cookies(response)
         return response
 
-    def _farewell(self, request: Request, ended: list[str]) -> Response:
-        """Answer a logout, which is done by now: nothing here depends on the provider."""
+    def _respond(self, request: Request, ended: list[str]) -> Response:
+        """Answer a logout that is done: nothing here depends on the provider."""
         body = request.data if isinstance(request.data, dict) else {}
         if body.get("upstream") not in (True, "true", "1"):
             return Response(status=204)
@@ -134,7 +166,7 @@ class LogoutView(PublicView):
         state = body.get("state") or ""
         try:
             _check_way_back(redirect_uri, state)
-        except BadRequest as error:
+        except errors.BadRequest as error:
             return self.handle_exception(error)
         logins = LoginSession.objects.filter(sid__in=ended).exclude(provider="")
         urls = (
@@ -145,11 +177,20 @@ class LogoutView(PublicView):
 
 def _check_way_back(redirect_uri: Any, state: Any) -> None:
     if redirect_uri and not authorization_code.is_allowed_redirect_uri(redirect_uri):
-        raise BadRequest(
-            _("This post_logout_redirect_uri is not allowed."), "invalid_post_logout_redirect_uri"
-        )
+        raise errors.InvalidPostLogoutRedirectURI
     if not isinstance(state, str) or len(state) > STATE_MAX_LENGTH:
-        raise BadRequest(_("The state is too long."), "invalid_state")
+        raise errors.InvalidState
+
+
+def _active_sids(identified: tuple[Any, LoginSession] | None) -> list[str]:
+    if identified is None or identified[1].ended_at is not None:
+        return []
+    return [str(identified[1].sid)]
+
+
+def _is_signed_in(request: Request) -> bool:
+    """Whether the browser holds a Django session that opens the API."""
+    return conf.MODE.allows(Mode.SESSION) and request._request.user.is_authenticated
 
 
 def _end_login(found: tuple[Any, LoginAuth] | None) -> list[str]:
@@ -161,20 +202,13 @@ def _end_login(found: tuple[Any, LoginAuth] | None) -> list[str]:
     return [found[1].sid]
 
 
-def _live_sids_of(raw_refresh: Any) -> list[str]:
-    identified = validation.identify(raw_refresh) if raw_refresh else None
-    if identified is None or identified[1].ended_at is not None:
-        return []
-    return [str(identified[1].sid)]
-
-
 def _end_logins_of_cookies(request: Request) -> list[str]:
     """Sign the browser out of all it sent; the `sid` of each."""
     django_request = request._request
-    by_session = conf.MODE.allows(Mode.SESSION) and django_request.user.is_authenticated
+    by_session = _is_signed_in(request)
     by_tokens = validation.logins_of_token_cookies(django_request)
     if by_session or by_tokens:
-        # What is dead already asks for no CSRF token.
+        # Credentials of logins that have ended need no CSRF token.
         enforce_csrf(request)
     ended = [str(login_session.sid) for login_session in by_tokens]
     for login_session in by_tokens:
@@ -189,12 +223,8 @@ def _end_logins_of_cookies(request: Request) -> list[str]:
 class UserView(LoginSessionView):
     """Who is signed in, and by which login session."""
 
+    @describe(answers={200: serializers.WhoAmISerializer})
     def get(self, request: Request) -> Response:
         auth = login_auth(request)
-        return Response(
-            {
-                "mode": auth.mode,
-                "sid": auth.sid,
-                "user": UserSerializer(request.user).data,
-            }
-        )
+        answer = {"mode": auth.mode, "sid": auth.sid, "user": request.user}
+        return Response(serializers.WhoAmISerializer(answer).data)

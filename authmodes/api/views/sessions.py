@@ -11,16 +11,16 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from django.views import View
 from django.views.decorators.cache import never_cache
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ... import registry
-from ...exceptions import BadRequest
 from ...models import EndReason, LoginSession, LoginSessionQuerySet
 from ...registry import ending
 from ...sessions import state as session_state
-from ..serializers import LoginSessionSerializer
-from .base import LoginSessionView, login_auth
+from .. import serializers
+from .base import LoginSessionView, describe, login_auth
 
 
 def active_of(user: Any) -> LoginSessionQuerySet:
@@ -41,46 +41,52 @@ def one_of(user: Any, sid: str) -> LoginSession:
 
 
 class SessionListView(LoginSessionView):
-    """GET the active login sessions of the caller; DELETE all others, `?all=1` all."""
+    """The caller's active login sessions."""
 
+    @describe(answers={200: serializers.LoginSessionSerializer(many=True)})
     def get(self, request: Request) -> Response:
         rows = active_of(request.user)
-        serializer = LoginSessionSerializer(rows, many=True, context={"request": request})
+        serializer = serializers.LoginSessionSerializer(
+            rows, many=True, context={"request": request}
+        )
         return Response(serializer.data)
 
+    @describe(
+        query=serializers.EndOthersQuerySerializer,
+        answers={200: serializers.EndedSerializer},
+        errors=(ValidationError,),
+    )
     def delete(self, request: Request) -> Response:
+        """End all other login sessions of the caller; with `?all=1` all."""
+        query = serializers.EndOthersQuerySerializer(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
         current = login_auth(request).login_session
-        spare = None if _all_are_meant(request) else str(current.sid)
+        spare = None if query.validated_data["all"] == "1" else str(current.sid)
         ended = ending.revoke_others(current.user, spare=spare)
         return Response({"ended": ended})
 
 
 class SessionDetailView(LoginSessionView):
-    """GET or end one of the caller's own login sessions; anybody else's does not exist."""
+    """One of the caller's active login sessions; another user's does not exist."""
 
+    @describe(answers={200: serializers.LoginSessionSerializer}, errors=(NotFound,))
     def get(self, request: Request, sid: str) -> Response:
         row = one_of(request.user, sid)
-        serializer = LoginSessionSerializer(row, context={"request": request})
+        serializer = serializers.LoginSessionSerializer(row, context={"request": request})
         return Response(serializer.data)
 
+    @describe(answers={204: None}, errors=(NotFound,))
     def delete(self, request: Request, sid: str) -> Response:
-        # The row, because whoever has been put out may hold a token that is judged without it.
+        """End one of the caller's active login sessions."""
+        # By the row, because the token of an ended login may have been validated without it.
         user = login_auth(request).login_session.user
         registry.revoke(one_of(user, sid), EndReason.REVOKED_BY_USER, by=user)
         return Response(status=204)
 
 
-def _all_are_meant(request: Request) -> bool:
-    named = request.query_params.get("all", "0")
-    if named not in ("0", "1"):
-        # Who wrote "true" is not to believe that this login has ended as well.
-        raise BadRequest(_("`all` must be 0 or 1."))
-    return named == "1"
-
-
 @method_decorator([never_cache, login_required], name="dispatch")
 class SessionManageView(View):
-    """See where one is signed in; end one, all others, or all. Works without JavaScript."""
+    """List the user's login sessions; end one, all others, or all. Works without JavaScript."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         current = session_state.current_sid(request)

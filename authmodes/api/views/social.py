@@ -9,16 +9,16 @@ from allauth.socialaccount.providers.base import AuthProcess
 from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.translation import gettext_lazy as _
 from requests import RequestException
+from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.renderers import JSONRenderer, TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from ... import exceptions as errors
 from ...authentication import enforce_csrf
 from ...conf import Mode
-from ...exceptions import BadRequest, ProviderUnavailable
 from ...permissions import RecentLogin
 from ...signin import authorization_code, connect
 from ...signin import provider as provider_signin
@@ -26,10 +26,34 @@ from ...signin import providers as site_providers
 from ...signin.authorization_request import AuthorizationRequest
 from ...signin.provider_tokens import supported
 from ...tokens import cookies as token_cookies
-from ..serializers import SocialTokenSerializer, wanted_mode
-from .base import LoginSessionView, PublicView, login_auth, respond_to_sign_in, sets_cookie
+from .. import serializers
+from .base import (
+    HTML,
+    START_ERRORS,
+    USER_ERRORS,
+    LoginSessionView,
+    PublicView,
+    describe,
+    login_auth,
+    read_sign_in,
+    respond_to_sign_in,
+)
 
 STATE_MAX_LENGTH = 1024
+REDIRECT_ERRORS = (
+    *(errors.InvalidMode, errors.ModeDisabled, errors.InvalidNext, errors.InvalidState),
+    errors.InvalidCodeChallenge,
+    *(errors.CodeChallengeRequired, NotFound, errors.ProviderUnavailable),
+)
+CREDENTIAL_ERRORS = (
+    *(errors.InvalidMode, errors.ModeDisabled, errors.InvalidRedirectURI),
+    errors.AudienceUnverifiable,
+    *(errors.UnsupportedCredential, errors.LoginRefused, errors.InvalidGrant),
+    *(errors.InvalidProviderToken, errors.InvalidNonce),
+    *(errors.ProviderTokenReplayed, errors.InsufficientAuthentication, errors.SignupClosed),
+    NotFound,
+    *(errors.ConnectedOther, errors.Conflict, errors.ProviderUnavailable),
+)
 
 
 def providers(request: Request) -> list[dict[str, Any]]:
@@ -52,6 +76,7 @@ def providers(request: Request) -> list[dict[str, Any]]:
 class SocialView(PublicView):
     """The providers of this site."""
 
+    @describe(answers={200: serializers.ProviderSerializer(many=True)})
     def get(self, request: Request) -> Response:
         return Response(providers(request))
 
@@ -73,14 +98,26 @@ class SocialStartView(PublicView):
     renderer_classes = (JSONRenderer, RefusalPageRenderer)
     credential_scope = "authmodes_start"
 
+    @describe(
+        query=serializers.SocialStartQuerySerializer,
+        answers={200: HTML, 302: None},
+        errors=REDIRECT_ERRORS,
+    )
     def get(self, request: Request, provider: str) -> HttpResponseBase:
+        """Show a button that sends the browser to a provider."""
         if app_settings.LOGIN_ON_GET:
             return self._redirect(request, provider)
         found = site_providers.find_with_redirect(request._request, provider)
         _authorization_request(request)
         return render(request._request, "authmodes/social_start.html", {"provider": found})
 
+    @describe(
+        query=serializers.SocialStartQuerySerializer,
+        answers={302: None},
+        errors=(*REDIRECT_ERRORS, PermissionDenied),
+    )
     def post(self, request: Request, provider: str) -> HttpResponseBase:
+        """Send the browser to a provider."""
         enforce_csrf(request)
         return self._redirect(request, provider)
 
@@ -96,12 +133,12 @@ class SocialStartView(PublicView):
                 data=requested.to_state(),
             )
         except RequestException as error:
-            raise ProviderUnavailable from error
+            raise errors.ProviderUnavailable from error
 
 
 def _authorization_request(request: Request) -> AuthorizationRequest:
-    """Read what the login will become. Raises `BadRequest` or `ModeDisabled`."""
-    mode = wanted_mode(_parameter(request, "mode"))
+    """Read what the login will become. Raises `BadRequest`."""
+    mode = serializers.wanted_mode(_parameter(request, "mode"))
     requested = AuthorizationRequest(
         mode=mode,
         next=_parameter(request, "next"),
@@ -109,13 +146,13 @@ def _authorization_request(request: Request) -> AuthorizationRequest:
         state=_parameter(request, "state"),
     )
     if len(requested.state) > STATE_MAX_LENGTH:
-        raise BadRequest(_("The state is too long."), "invalid_state")
+        raise errors.InvalidState
     if requested.wants_code:
         _check_code_flow(request, requested)
     elif mode == Mode.JWT and not token_cookies.are_enabled():
-        raise BadRequest(_("A code_challenge is required."), "code_challenge_required")
+        raise errors.CodeChallengeRequired
     elif requested.next and not get_account_adapter().is_safe_url(requested.next):
-        raise BadRequest(_("This next is not allowed."), "invalid_next")
+        raise errors.InvalidNext
     return requested
 
 
@@ -123,9 +160,9 @@ def _check_code_flow(request: Request, requested: AuthorizationRequest) -> None:
     method = _parameter(request, "code_challenge_method")
     is_digest = authorization_code.CODE_CHALLENGE.match(requested.code_challenge)
     if method not in ("", "S256") or not is_digest:
-        raise BadRequest(_("The code_challenge must be made by S256."), "invalid_code_challenge")
+        raise errors.InvalidCodeChallenge
     if not authorization_code.is_allowed_redirect_uri(requested.next):
-        raise BadRequest(_("This next is not allowed."), "invalid_next")
+        raise errors.InvalidNext
 
 
 def _parameter(request: Request, name: str) -> str:
@@ -147,35 +184,42 @@ class SocialTokenView(LoginSessionView):
             super().perform_authentication(request)
             return
         # As in `PublicView`: anonymous to DRF, and to allauth's flow the user that Django found.
-        user = request._request.user
         request.authenticators = ()
         super().perform_authentication(request)
-        request._request.user = user
 
     def get_permissions(self) -> list[BasePermission]:
         if _is_about_account(self.request):
             return [IsAuthenticated(), RecentLogin()]
         return []
 
+    @describe(
+        body=serializers.SocialTokenSerializer,
+        query=serializers.ModeQuerySerializer,
+        answers={
+            200: (
+                serializers.CookieAnswerSerializer,
+                serializers.TokenAnswerSerializer,
+                serializers.ConnectedSerializer,
+            )
+        },
+        errors=(*CREDENTIAL_ERRORS, *USER_ERRORS, *START_ERRORS),
+        has_optional_login=True,
+    )
     def post(self, request: Request, provider: str) -> Response:
-        serializer = SocialTokenSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
+        """Sign in by what a client got from a provider, or connect that account."""
         if _is_about_account(request):
-            return self._connect(request, provider, serializer)
-        fields: dict[str, Any] = serializer.validated_data
-        mode = wanted_mode(fields.get("mode") or request.query_params.get("mode"))
-        if sets_cookie(mode):
-            # Otherwise another site could sign the browser in as a different user.
-            enforce_csrf(request)
-        found = site_providers.find(request._request, provider, fields.get("client_id", ""))
+            return self._connect(request, provider)
+        serializer, mode = read_sign_in(request, serializers.SocialTokenSerializer)
+        client_id = serializer.validated_data.get("client_id", "")
+        found = site_providers.find(request._request, provider, client_id)
         started = provider_signin.sign_in(
             request._request, found, serializer.credential(), mode, serializer.answers()
         )
         return respond_to_sign_in(request, started)
 
-    def _connect(
-        self, request: Request, provider: str, serializer: SocialTokenSerializer
-    ) -> Response:
+    def _connect(self, request: Request, provider: str) -> Response:
+        serializer = serializers.SocialTokenSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
         client_id = serializer.validated_data.get("client_id", "")
         found = site_providers.find(request._request, provider, client_id)
         # The row's own user, because the user of a token may have no more than an id.
@@ -183,7 +227,18 @@ class SocialTokenView(LoginSessionView):
         account = connect.connect(request._request, user, found, serializer.credential())
         return Response({"provider": account.provider, "uid": account.uid})
 
+    @describe(
+        query=serializers.UidQuerySerializer,
+        answers={204: None},
+        errors=(
+            errors.UidRequired,
+            errors.DisconnectRefused,
+            errors.InsufficientAuthentication,
+            NotFound,
+        ),
+    )
     def delete(self, request: Request, provider: str) -> Response:
+        """Disconnect an account of a provider."""
         body = request.data if isinstance(request.data, dict) else {}
         uid = request.query_params.get("uid") or body.get("uid") or ""
         user = login_auth(request).login_session.user

@@ -1,11 +1,10 @@
 """simplejwt's token endpoints, on login sessions, and the exchange of a one-time code."""
 
-from typing import Any, cast
+from typing import Any
 
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import cache_control
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.renderers import JSONRenderer
@@ -13,7 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt import views as simplejwt
+from rest_framework_simplejwt.exceptions import InvalidToken
 
+from ... import exceptions as errors
 from ... import registry
 from ...authentication import enforce_csrf
 from ...conf import Mode, conf, simple_jwt
@@ -24,20 +25,16 @@ from ...signin import authorization_code
 from ...tokens import cookies as token_cookies
 from ...tokens import keys
 from ...tokens.jwt import RefreshToken, mint
-from ..serializers import (
-    TokenBlacklistSerializer,
-    TokenExchangeSerializer,
-    TokenHintSerializer,
-    TokenObtainPairSerializer,
-    TokenRefreshSerializer,
-    TokenVerifySerializer,
-    wanted_mode,
-)
+from .. import serializers
 from . import grants
 from .base import (
+    FORM,
+    PASSWORD_ERRORS,
+    START_ERRORS,
     AuthModesViewMixin,
     LoginSessionView,
     PublicView,
+    describe,
     handle_exception,
     respond_to_login,
     respond_with_tokens,
@@ -48,13 +45,13 @@ JWKS_MAX_AGE = 600
 
 
 class TokenObtainPairView(AuthModesViewMixin, simplejwt.TokenObtainPairView):
-    """simplejwt's password login; the user passes through allauth's stages.
+    """Sign in with a password, as simplejwt does; or give a machine client a token (RFC 6749).
 
-    With a `grant_type` it is OAuth's token endpoint instead, for machine clients.
+    The user passes through allauth's stages. With a `grant_type` it is OAuth's token endpoint.
     """
 
-    serializer_class = TokenObtainPairSerializer
-    # The one of `login/`, lest who guesses passwords alternates.
+    serializer_class = serializers.TokenObtainPairSerializer
+    # The one of `login/`, so that alternating between them gains no attempts.
     credential_scope = "authmodes_login"
 
     def get_credential_scope(self) -> str:
@@ -62,23 +59,34 @@ class TokenObtainPairView(AuthModesViewMixin, simplejwt.TokenObtainPairView):
             return "authmodes_client"
         return self.credential_scope
 
+    @describe(
+        body={
+            "application/json": serializers.TokenObtainPairSerializer,
+            FORM: serializers.ClientCredentialsSerializer,
+        },
+        answers={200: (serializers.TokenAnswerSerializer, serializers.ClientTokenSerializer)},
+        errors=(
+            *(errors.ModeDisabled, *PASSWORD_ERRORS, *START_ERRORS),
+            *(errors.OAuthError, errors.InvalidClient),
+        ),
+    )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         if grants.is_asked_for(request):
             return grants.answer(request)
         if token_cookies.are_enabled():
             enforce_csrf(request)
-        serializer = self.get_serializer(data=request.data)
+        serializer: Any = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return respond_to_login(request, cast(TokenObtainPairSerializer, serializer).pair)
+        return respond_to_login(serializer.pair, serializer.validated_data)
 
 
 class TokenRefreshView(AuthModesViewMixin, simplejwt.TokenRefreshView):
-    """Swap a refresh token for a new pair; with the cookie transport it comes in its cookie."""
+    """Exchange a refresh token for a new pair; with the cookie transport it is in its cookie."""
 
-    serializer_class = TokenRefreshSerializer
+    serializer_class = serializers.TokenRefreshSerializer
     credential_scope = "authmodes_refresh"
     token_field = "refresh"
-    # Others end nothing here, and must not use up the refreshes of their login.
+    # Others end nothing here, and must not use up the count of their login.
     token_kinds = (RefreshToken,)
 
     def presented_token(self, request: Request) -> Any:
@@ -89,12 +97,21 @@ class TokenRefreshView(AuthModesViewMixin, simplejwt.TokenRefreshView):
     def ends_a_login(self, request: Request) -> bool:
         return rotation.is_reused(self.presented_token(request))
 
+    @describe(
+        body=serializers.TokenRefreshSerializer,
+        answers={200: serializers.TokenAnswerSerializer},
+        errors=(
+            *(InvalidToken, errors.TokenExpired, errors.TokenReused),
+            errors.LoginSessionEnded,
+            *(errors.TokensDisabled, *START_ERRORS),
+        ),
+    )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         data = request.data
         if token_cookies.are_enabled():
             enforce_csrf(request)
             data = {"refresh": token_cookies.refresh_token(request._request) or ""}
-        serializer = self.get_serializer(data=data)
+        serializer: Any = self.get_serializer(data=data)
         try:
             serializer.is_valid(raise_exception=True)
         except AuthenticationFailed as error:
@@ -103,21 +120,31 @@ class TokenRefreshView(AuthModesViewMixin, simplejwt.TokenRefreshView):
             if token_cookies.are_enabled() and conf.MODE.allows(Mode.JWT):
                 token_cookies.clear_cookies(response)
             return response
-        return respond_with_tokens(cast(TokenRefreshSerializer, serializer).pair)
+        return respond_with_tokens(serializer.pair, serializer.validated_data)
 
 
+@describe(
+    body=serializers.TokenVerifySerializer,
+    answers={200: serializers.EmptySerializer},
+    errors=(InvalidToken,),
+)
 class TokenVerifyView(AuthModesViewMixin, simplejwt.TokenVerifyView):
-    """Whether a token would be accepted now."""
+    """Whether a token of any kind would be accepted now."""
 
-    serializer_class = TokenVerifySerializer
+    serializer_class = serializers.TokenVerifySerializer
     credential_scope = "authmodes_token"
     token_field = "token"
 
 
+@describe(
+    body=serializers.TokenBlacklistSerializer,
+    answers={200: serializers.EmptySerializer},
+    errors=(InvalidToken,),
+)
 class TokenBlacklistView(AuthModesViewMixin, simplejwt.TokenBlacklistView):
     """End the login session of a refresh token."""
 
-    serializer_class = TokenBlacklistSerializer
+    serializer_class = serializers.TokenBlacklistSerializer
     credential_scope = "authmodes_token"
     token_field = "refresh"
 
@@ -130,44 +157,46 @@ class TokenExchangeView(PublicView):
 
     credential_scope = "authmodes_exchange"
 
+    @describe(
+        body=serializers.TokenExchangeSerializer,
+        answers={200: serializers.TokenAnswerSerializer},
+        errors=(errors.ModeDisabled, errors.InvalidGrant, *START_ERRORS),
+    )
     def post(self, request: Request) -> Response:
-        wanted_mode(Mode.JWT)
+        serializers.wanted_mode(Mode.JWT)
         if token_cookies.are_enabled():
             enforce_csrf(request)
-        serializer = TokenExchangeSerializer(data=request.data)
+        serializer = serializers.TokenExchangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         redeemed = authorization_code.redeem(**serializer.validated_data)
         if redeemed is None:
-            raise AuthenticationFailed(
-                _("The code is unknown, used or expired, or the verifier is wrong."),
-                "invalid_grant",
-            )
+            raise errors.InvalidGrant
         user, context = redeemed
-        started = starting.start_tokens(request._request, user, context)
-        return respond_to_login(request, mint(started))
+        pair = mint(starting.start_tokens(request._request, user, context))
+        return respond_to_login(pair, serializers.TokenAnswerSerializer(pair).data)
 
 
 class TokenRevokeView(PublicView):
     """RFC 7009: end the login session of a token; to hold it is to be allowed to.
 
-    A token that is unknown or dead already is answered alike (2.2).
+    A token that is unknown, or whose login has ended, is answered alike (2.2).
     """
 
     credential_scope = "authmodes_token"
     token_field = "token"
 
     def ends_a_login(self, request: Request) -> bool:
-        raw_token = self.presented_token(request)
-        if validation.is_token_active(raw_token, *self.token_kinds):
-            return True
-        machine_token = machine_tokens.read(raw_token)
+        if identified := self.identify_presented(request):
+            return identified[1].ended_at is None
+        machine_token = machine_tokens.read(self.presented_token(request))
         return machine_token is not None and machine_tokens.validate(machine_token) is not None
 
+    @describe(body={FORM: serializers.TokenHintSerializer}, answers={200: None})
     def post(self, request: Request) -> Response:
-        serializer = TokenHintSerializer(data=request.data)
+        serializer = serializers.TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         raw_token = serializer.validated_data["token"]
-        identified = validation.identify(raw_token)
+        identified = self.identify_presented(request)
         if identified is None:
             rotation.blacklist_legacy(raw_token)
             if machine_token := machine_tokens.read(raw_token):
@@ -178,7 +207,7 @@ class TokenRevokeView(PublicView):
 
 
 class MayIntrospect(BasePermission):
-    """Introspection tells about other people's logins, as the admin's list does."""
+    """Introspection tells about the logins of other users, as the admin's list does."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return bool(request.user) and request.user.has_perm("authmodes.view_loginsession")
@@ -190,8 +219,13 @@ class TokenIntrospectView(LoginSessionView):
     permission_classes = (IsAuthenticated, MayIntrospect)
     credential_scope = "authmodes_introspect"
 
+    @describe(
+        body={FORM: serializers.TokenHintSerializer},
+        answers={200: serializers.IntrospectionSerializer},
+        errors=(PermissionDenied,),
+    )
     def post(self, request: Request) -> Response:
-        serializer = TokenHintSerializer(data=request.data)
+        serializer = serializers.TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         raw_token = serializer.validated_data["token"]
         identified = validation.identify(raw_token)
@@ -230,7 +264,7 @@ def _introspect_machine(token: machine_tokens.MachineToken) -> Response:
 
 
 class IgnoreAcceptHeader(BaseContentNegotiation):
-    """One form for everybody: a client may ask for `application/jwk-set+json` and no other."""
+    """Answer JSON whatever is accepted: a client may ask for `application/jwk-set+json` only."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
         return parsers[0]
@@ -252,5 +286,6 @@ class JwksView(APIView):
     def get_exception_handler(self) -> Any:
         return handle_exception
 
+    @describe(answers={200: serializers.JwksSerializer})
     def get(self, request: Request) -> Response:
         return Response(keys.jwks())

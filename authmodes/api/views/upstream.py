@@ -6,20 +6,23 @@ from typing import Any
 from allauth.socialaccount.providers.base import Provider
 from django.core.exceptions import SuspiciousOperation
 from django.http import Http404
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.parsers import BaseParser, FormParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from ... import exceptions as errors
 from ...signin import providers
 from ...upstream import events as security_events
 from ...upstream import issuers
 from ...upstream import logout as upstream_logout
-from .base import PublicView
+from .. import serializers
+from .base import FORM, PublicView, describe
 
 logger = logging.getLogger("authmodes")
 BODY_MAX_LENGTH = 65_536
+PUSH_ERRORS = (errors.UpstreamTokenRefused, NotFound, errors.ProviderUnavailable)
 
 
 class LogoutTokenParser(FormParser):
@@ -48,6 +51,7 @@ class UpstreamView(PublicView):
     """A call by a provider: no cookie, no login of ours, no CSRF token."""
 
     renderer_classes = (JSONRenderer,)
+    error_serializer = serializers.UpstreamErrorSerializer
     credential_scope = "authmodes_upstream"
     # Not the project's throttles: DRF's trust `X-Forwarded-For`, so an attacker who sends the
     # provider's address there would use up its calls.
@@ -77,6 +81,9 @@ class UpstreamLogoutView(UpstreamView):
 
     parser_classes = (LogoutTokenParser,)
 
+    @describe(
+        body={FORM: serializers.LogoutTokenSerializer}, answers={200: None}, errors=PUSH_ERRORS
+    )
     def post(self, request: Request, provider: str) -> Response:
         found = issuers.openid_providers(providers.named(request._request, provider))
         form: Any = request.data
@@ -97,6 +104,7 @@ class UpstreamEventsView(UpstreamView):
 
     parser_classes = (SecurityEventParser,)
 
+    @describe(body={SecurityEventParser.media_type: str}, answers={202: None}, errors=PUSH_ERRORS)
     def post(self, request: Request, provider: str) -> Response:
         found = issuers.transmitters(providers.named(request._request, provider))
         security_events.receive(_or_404(found), request.data)
