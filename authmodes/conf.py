@@ -1,18 +1,19 @@
-"""The `AUTHMODES_*` settings as typed properties; it decides nothing with them.
+"""The `AUTHMODES_*` settings, typed and checked; it decides nothing with them.
 
-Every property is a live read, so `override_settings` and a changed setting take effect
-on the next access. Nothing here is cached.
+`conf` reads a setting at each access. Only `RequestSettings` are kept, until Django announces a
+changed setting, as DRF and simplejwt keep theirs.
 """
 
 import enum
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils.module_loading import import_string
 from rest_framework_simplejwt import settings as simplejwt_settings
 
@@ -74,6 +75,7 @@ class IpBinding(enum.StrEnum):
 
 
 Choice = TypeVar("Choice", bound=enum.StrEnum)
+Value = TypeVar("Value")
 
 
 def simple_jwt() -> Any:
@@ -85,184 +87,151 @@ def simple_jwt() -> Any:
     return simplejwt_settings.api_settings
 
 
-class Settings:
-    """One property per setting, named as in the reference (`docs/settings.md`)."""
+class Setting(Generic[Value]):
+    """One `AUTHMODES_*` setting: its default, and what checks and converts a project's value."""
 
-    @property
-    def MODE(self) -> Mode:
-        return self._choice("MODE", Mode.SESSION)
+    def __init__(self, default: object, parse: Callable[[str, Any], Value]) -> None:
+        self.default, self.parse = default, parse
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = f"AUTHMODES_{name}"
+
+    def __get__(self, instance: object, owner: type | None = None) -> Value:
+        return self.parse(self.name, getattr(settings, self.name, self.default))
+
+
+def _boolean(name: str, value: Any) -> bool:
+    return bool(value)
+
+
+def _choice(kind: type[Choice]) -> Callable[[str, Any], Choice]:
+    def parse(name: str, value: Any) -> Choice:
+        try:
+            return kind(value)
+        except ValueError:
+            known = ", ".join(repr(str(member)) for member in kind)
+            raise ImproperlyConfigured(f"{name} is {value!r}; it must be one of {known}.") from None
+
+    return parse
+
+
+def _duration(name: str, value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    raise ImproperlyConfigured(f"{name} must be a timedelta, not {value!r}.")
+
+
+def _optional_duration(name: str, value: Any) -> timedelta | None:
+    return None if value is None else _duration(name, value)
+
+
+def _optional_count(name: str, value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and value > 0):
+        return value
+    raise ImproperlyConfigured(f"{name} must be a positive int or None.")
+
+
+def _strings(name: str, value: Any) -> Sequence[str]:
+    listed = isinstance(value, list | tuple | set | frozenset)
+    if not listed or not all(isinstance(entry, str) for entry in value):
+        raise ImproperlyConfigured(f"{name} must be a list of strings.")
+    return list(value)
+
+
+def _ip_binding(name: str, value: Any) -> IpBinding:
+    if isinstance(value, bool):
+        return IpBinding.EXACT if value else IpBinding.OFF
+    try:
+        return IpBinding(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be False, True, 'exact' or 'network'.") from None
+
+
+def _same_site(name: str, value: Any) -> str:
+    if value not in ("Lax", "Strict", "None"):
+        raise ImproperlyConfigured(f"{name} must be 'Lax', 'Strict' or 'None'.")
+    return str(value)
+
+
+def _callable(name: str, value: Any) -> Callable[[Any, Any], Mapping[str, Any]] | None:
+    extra = import_string(value) if isinstance(value, str) else value
+    if extra is not None and not callable(extra):
+        raise ImproperlyConfigured(f"{name} must name a callable.")
+    return extra
+
+
+def _signing_keys(name: str, value: Any) -> Sequence[Mapping[str, str]] | None:
+    if value is None:
+        return None
+    listed = isinstance(value, list | tuple) and value
+    if not listed or not all(isinstance(entry, Mapping) for entry in value):
+        raise ImproperlyConfigured(f"{name} must be a list of dicts, or None.")
+    kids = [entry.get("kid") for entry in value]
+    if not all(kids) or len(set(kids)) != len(kids):
+        raise ImproperlyConfigured(f"{name}: every key needs its own kid.")
+    return list(value)
+
+
+class Settings:
+    """One attribute per setting, named as in the reference (`docs/settings.md`)."""
+
+    MODE = Setting(Mode.SESSION, _choice(Mode))
+    REDIRECT_URIS = Setting((), _strings)
+    IDLE_TIMEOUT = Setting(None, _optional_duration)
+    ABSOLUTE_LIFETIME = Setting(timedelta(days=30), _duration)
+    RENEW_AFTER = Setting(None, _optional_duration)
+    ROTATE_SESSION_AFTER = Setting(None, _optional_duration)
+    TOUCH_INTERVAL = Setting(timedelta(minutes=1), _duration)
+    MAX_LOGIN_SESSIONS = Setting(None, _optional_count)
+    LIMIT_POLICY = Setting(LimitPolicy.END_OLDEST, _choice(LimitPolicy))
+    BIND_IP = Setting(False, _ip_binding)
+    BIND_USER_AGENT = Setting(False, _boolean)
+    NOTIFY_NEW_LOGIN = Setting(False, _boolean)
+    REFRESH_GRACE = Setting(timedelta(seconds=10), _duration)
+    ACCESS_TOKEN_CHECK = Setting(AccessTokenCheck.DATABASE, _choice(AccessTokenCheck))
+    SNAPSHOT_INTERVAL = Setting(timedelta(seconds=1), _duration)
+    ACCEPT_LEGACY_REFRESH = Setting(False, _boolean)
+    TOKEN_TRANSPORT = Setting(Transport.BODY, _choice(Transport))
+    COOKIE_SAMESITE = Setting("Lax", _same_site)
+    CLAIMS = Setting(None, _callable)
+    SIGNING_KEYS = Setting(None, _signing_keys)
+    RETENTION = Setting(timedelta(days=90), _duration)
 
     @property
     def DEFAULT_MODE(self) -> Mode:
         """The mode of a login that names none; where one mode is off, the other one."""
         if self.MODE is not Mode.BOTH:
             return self.MODE
-        default = self._choice("DEFAULT_MODE", Mode.SESSION)
+        name = "AUTHMODES_DEFAULT_MODE"
+        default = _choice(Mode)(name, getattr(settings, name, Mode.SESSION))
         if default is Mode.BOTH:
-            raise ImproperlyConfigured("AUTHMODES_DEFAULT_MODE must be 'session' or 'jwt'.")
+            raise ImproperlyConfigured(f"{name} must be 'session' or 'jwt'.")
         return default
 
     @property
-    def REDIRECT_URIS(self) -> Sequence[str]:
-        value = self._get("REDIRECT_URIS", [])
-        listed = isinstance(value, list | tuple | set | frozenset)
-        if not listed or not all(isinstance(uri, str) for uri in value):
-            raise ImproperlyConfigured("AUTHMODES_REDIRECT_URIS must be a list of strings.")
-        return list(value)
-
-    @property
-    def IDLE_TIMEOUT(self) -> timedelta | None:
-        return self._optional_duration("IDLE_TIMEOUT")
-
-    @property
-    def ABSOLUTE_LIFETIME(self) -> timedelta:
-        return self._duration("ABSOLUTE_LIFETIME", timedelta(days=30))
-
-    @property
-    def RENEW_AFTER(self) -> timedelta | None:
-        return self._optional_duration("RENEW_AFTER")
-
-    @property
-    def ROTATE_SESSION_AFTER(self) -> timedelta | None:
-        return self._optional_duration("ROTATE_SESSION_AFTER")
-
-    @property
-    def MAX_LOGIN_SESSIONS(self) -> int | None:
-        value = self._get("MAX_LOGIN_SESSIONS", None)
-        if value is None or (isinstance(value, int) and value > 0):
-            return value
-        raise ImproperlyConfigured("AUTHMODES_MAX_LOGIN_SESSIONS must be a positive int or None.")
-
-    @property
-    def LIMIT_POLICY(self) -> LimitPolicy:
-        return self._choice("LIMIT_POLICY", LimitPolicy.END_OLDEST)
-
-    @property
-    def BIND_IP(self) -> IpBinding:
-        value = self._get("BIND_IP", False)
-        if isinstance(value, bool):
-            return IpBinding.EXACT if value else IpBinding.OFF
-        try:
-            return IpBinding(value)
-        except ValueError:
-            raise ImproperlyConfigured(
-                "AUTHMODES_BIND_IP must be False, True, 'exact' or 'network'."
-            ) from None
-
-    @property
-    def BIND_USER_AGENT(self) -> bool:
-        return bool(self._get("BIND_USER_AGENT", False))
-
-    @property
-    def NOTIFY_NEW_LOGIN(self) -> bool:
-        return bool(self._get("NOTIFY_NEW_LOGIN", False))
-
-    @property
-    def TOUCH_INTERVAL(self) -> timedelta:
-        return self._duration("TOUCH_INTERVAL", timedelta(minutes=1))
-
-    @property
-    def REFRESH_GRACE(self) -> timedelta:
-        return self._duration("REFRESH_GRACE", timedelta(seconds=10))
-
-    @property
-    def ACCESS_TOKEN_CHECK(self) -> AccessTokenCheck:
-        return self._choice("ACCESS_TOKEN_CHECK", AccessTokenCheck.DATABASE)
-
-    @property
-    def SNAPSHOT_INTERVAL(self) -> timedelta:
-        return self._duration("SNAPSHOT_INTERVAL", timedelta(seconds=1))
-
-    @property
-    def ACCEPT_LEGACY_REFRESH(self) -> bool:
-        return bool(self._get("ACCEPT_LEGACY_REFRESH", False))
-
-    @property
-    def TOKEN_TRANSPORT(self) -> Transport:
-        return self._choice("TOKEN_TRANSPORT", Transport.BODY)
-
-    @property
     def COOKIE_SECURE(self) -> bool:
-        return bool(self._get("COOKIE_SECURE", not settings.DEBUG))
-
-    @property
-    def COOKIE_SAMESITE(self) -> str:
-        value = self._get("COOKIE_SAMESITE", "Lax")
-        if value not in ("Lax", "Strict", "None"):
-            raise ImproperlyConfigured(
-                "AUTHMODES_COOKIE_SAMESITE must be 'Lax', 'Strict' or 'None'."
-            )
-        return str(value)
+        return bool(getattr(settings, "AUTHMODES_COOKIE_SECURE", not settings.DEBUG))
 
     @property
     def ACCESS_COOKIE_NAME(self) -> str:
-        return str(self._get("ACCESS_COOKIE_NAME", self._cookie_name("authmodes_access")))
+        return self._cookie_name("AUTHMODES_ACCESS_COOKIE_NAME", "authmodes_access")
 
     @property
     def REFRESH_COOKIE_NAME(self) -> str:
-        return str(self._get("REFRESH_COOKIE_NAME", self._cookie_name("authmodes_refresh")))
+        return self._cookie_name("AUTHMODES_REFRESH_COOKIE_NAME", "authmodes_refresh")
 
-    @property
-    def CLAIMS(self) -> Callable[[Any, Any], Mapping[str, Any]] | None:
-        path = self._get("CLAIMS", None)
-        extra = import_string(path) if isinstance(path, str) else path
-        if extra is not None and not callable(extra):
-            raise ImproperlyConfigured("AUTHMODES_CLAIMS must name a callable.")
-        return extra
-
-    @property
-    def SIGNING_KEYS(self) -> Sequence[Mapping[str, str]] | None:
-        value = self._get("SIGNING_KEYS", None)
-        if value is None:
-            return None
-        listed = isinstance(value, list | tuple) and value
-        if not listed or not all(isinstance(entry, Mapping) for entry in value):
-            raise ImproperlyConfigured("AUTHMODES_SIGNING_KEYS must be a list of dicts, or None.")
-        kids = [entry.get("kid") for entry in value]
-        if not all(kids) or len(set(kids)) != len(kids):
-            raise ImproperlyConfigured("AUTHMODES_SIGNING_KEYS: every key needs its own kid.")
-        return list(value)
-
-    @property
-    def RETENTION(self) -> timedelta:
-        return self._duration("RETENTION", timedelta(days=90))
-
-    def _cookie_name(self, name: str) -> str:
+    def _cookie_name(self, setting: str, name: str) -> str:
         # A browser refuses a `__Host-` cookie that is not Secure, so plain-http
         # development gets the bare name (RFC 6265bis, 4.1.3.2).
-        return f"__Host-{name}" if self.COOKIE_SECURE else name
-
-    def _get(self, name: str, default: Any) -> Any:
-        return getattr(settings, f"AUTHMODES_{name}", default)
-
-    def _choice(self, name: str, default: Choice) -> Choice:
-        value = self._get(name, default)
-        try:
-            return type(default)(value)
-        except ValueError:
-            known = ", ".join(repr(str(member)) for member in type(default))
-            raise ImproperlyConfigured(
-                f"AUTHMODES_{name} is {value!r}; it must be one of {known}."
-            ) from None
-
-    def _optional_duration(self, name: str, default: timedelta | None = None) -> timedelta | None:
-        value = self._get(name, default)
-        if value is None or isinstance(value, timedelta):
-            return value
-        raise ImproperlyConfigured(f"AUTHMODES_{name} must be a timedelta, not {value!r}.")
-
-    def _duration(self, name: str, default: timedelta) -> timedelta:
-        value = self._optional_duration(name, default)
-        if value is None:
-            raise ImproperlyConfigured(f"AUTHMODES_{name} must be a timedelta, not None.")
-        return value
+        default = f"__Host-{name}" if self.COOKIE_SECURE else name
+        return str(getattr(settings, setting, default))
 
 
 conf = Settings()
 
 
 class RequestSettings(NamedTuple):
-    """The settings that one request is judged by, read once."""
+    """The settings that each request asks for; to read them anew would cost it 20 microseconds."""
 
     allows_cookies: bool
     allows_tokens: bool
@@ -277,11 +246,9 @@ class RequestSettings(NamedTuple):
     @staticmethod
     @functools.cache
     def read() -> "RequestSettings":
-        """Kept until Django says that a setting has changed, as DRF and simplejwt keep theirs."""
-        mode = conf.MODE
         return RequestSettings(
-            allows_cookies=mode.allows(Mode.SESSION),
-            allows_tokens=mode.allows(Mode.JWT),
+            allows_cookies=conf.MODE.allows(Mode.SESSION),
+            allows_tokens=conf.MODE.allows(Mode.JWT),
             tokens_in_cookies=conf.TOKEN_TRANSPORT is Transport.COOKIE,
             touch_after=policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT),
             idle_timeout=conf.IDLE_TIMEOUT,
@@ -292,8 +259,6 @@ class RequestSettings(NamedTuple):
         )
 
 
-def _forget(**kwargs: Any) -> None:
+@receiver(setting_changed)
+def _clear_request_settings(**kwargs: Any) -> None:
     RequestSettings.read.cache_clear()
-
-
-setting_changed.connect(_forget)

@@ -3,11 +3,11 @@
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-# How long a rotated session id still leads to its successor: parallel requests of one page.
+# How long a rotated session id still leads to its successor, for parallel requests of one page.
 SESSION_KEY_GRACE = timedelta(seconds=10)
 
 # A row's datetime, or a Django session's seconds since the epoch: making datetimes of the
-# latter would cost a request more than judging them.
+# latter would cost a request more than the decisions.
 Moment = TypeVar("Moment", datetime, float)
 
 
@@ -22,12 +22,12 @@ def is_over(expires_at: Moment, now: Moment) -> bool:
 
 
 def is_idle(last_seen_at: Moment, timeout: timedelta | None, now: Moment) -> bool:
-    """Whether nothing was heard for longer than `timeout`; None means never (ASVS V7.3.1)."""
+    """Whether the login was unused for longer than `timeout`; None means never (ASVS V7.3.1)."""
     return timeout is not None and _seconds(last_seen_at, now) > timeout.total_seconds()
 
 
 def touch_after(interval: timedelta, idle_timeout: timedelta | None) -> timedelta:
-    """How old `last_seen_at` may get; well below the idle timeout, which is judged by it."""
+    """How old `last_seen_at` may get; well below the idle timeout, which is measured by it."""
     return interval if idle_timeout is None else min(interval, idle_timeout / 4)
 
 
@@ -47,17 +47,17 @@ def needs_new_key(keyed_at: float, rotate_after: timedelta | None, now: float) -
 
 
 def is_recent(auth_time: datetime, max_age: timedelta, now: datetime) -> bool:
-    """Whether somebody proved who they are within `max_age` (RFC 9470)."""
+    """Whether the user authenticated within `max_age` (RFC 9470)."""
     return now - auth_time <= max_age
 
 
 def is_ahead(moment: datetime, leeway: timedelta, now: datetime) -> bool:
-    """Whether somebody else's clock says a time that has not come yet."""
+    """Whether a moment by a different clock has not come yet by ours."""
     return moment > now + leeway
 
 
 def has_begun_by(begun_at: datetime, ended_at: datetime) -> bool:
-    """Whether what ended then was there already, so that it ended as well."""
+    """Whether what ended at `ended_at` existed by then, so that it ended as well."""
     return begun_at <= ended_at
 
 

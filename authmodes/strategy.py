@@ -13,7 +13,7 @@ from allauth.core import context
 from allauth.headless.tokens.strategies.base import AbstractTokenStrategy
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
-from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.utils import timezone
@@ -23,8 +23,8 @@ from . import policy, registry, request_client
 from .conf import Mode, conf
 from .models import EndReason, LoginSession
 from .registry import django_sessions, rotation, validation
-from .registry.django_sessions import Touch
 from .registry.rotation import Refusal
+from .sessions import BrowserKey
 from .sessions import rotation as session_rotation
 from .sessions import state as session_state
 from .sessions import store as session_store
@@ -44,7 +44,12 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
         session_store.reserve_for_app(session)
         key = session_store.ensure_key(session)
         presented = self.get_session_token(request) or ""
-        if not _follow_key(session):
+        stored = session_state.load(session)
+        if (
+            stored is not None
+            and not session_state.is_key_registered(session)
+            and not django_sessions.follow_key(session, stored.sid)
+        ):
             # The login has ended: the app keeps a token that is not valid any more.
             session.flush()
             return presented
@@ -94,13 +99,13 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
 # -- session tokens ------------------------------------------------------------------------
 
 
-def _encrypt(session_key: str) -> str:
+def _encrypt(session_key: BrowserKey) -> str:
     return _cipher().encrypt(session_key.encode()).decode()
 
 
-def _decrypt(session_token: str) -> str | None:
+def _decrypt(session_token: str) -> BrowserKey | None:
     try:
-        return _cipher().decrypt(session_token.encode()).decode()
+        return BrowserKey(_cipher().decrypt(session_token.encode()).decode())
     except InvalidToken:
         return None
 
@@ -121,19 +126,6 @@ def _cipher_key(secret: str | bytes) -> bytes:
 
 
 # -- sessions ------------------------------------------------------------------------------
-
-
-def _follow_key(session: SessionBase) -> bool:
-    """Update the row after `cycle_key()` or a changed password; False if the login has ended.
-
-    The middleware does this for cookies, and never sees the session that headless works with.
-    """
-    data = session_state.load(session)
-    if data is None or session_state.is_key_registered(session):
-        return True
-    key, auth_hash = session_store.ensure_key(session), session.get(HASH_SESSION_KEY, "")
-    session_state.register_key(session)
-    return django_sessions.follow_key(data.sid, None, key, auth_hash)
 
 
 def _find_session(session_token: str) -> SessionBase | None:
@@ -174,7 +166,7 @@ def _validate_or_end(session: SessionBase, data: SessionData) -> bool:
         return True
     seen_from = row.last_ip_address if request is None else request_client.ip_address(request)
     try:
-        outcome = django_sessions.touch_with_session(session, data.sid, seen_from)
+        django_sessions.touch_with_session(session, data.sid, seen_from)
     except UpdateError:
         return False
-    return outcome is not Touch.ENDED
+    return True

@@ -7,7 +7,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test.utils import override_settings
 
-from authmodes.conf import Mode, Transport, conf, simple_jwt
+from authmodes.conf import IpBinding, Mode, RequestSettings, Transport, conf, simple_jwt
 
 DEFAULTS = {
     "DEFAULT_MODE": "session",
@@ -145,3 +145,54 @@ def test_simplejwts_settings_are_read_live(settings):
 
 def test_the_transport_is_one_of_two():
     assert {str(member) for member in Transport} == {"body", "cookie"}
+
+
+# -- the settings of each request ----------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected"),
+    [
+        ("MODE", "jwt", "allows_cookies", False),
+        ("MODE", "session", "allows_tokens", False),
+        ("TOKEN_TRANSPORT", "cookie", "tokens_in_cookies", True),
+        ("TOUCH_INTERVAL", HOUR, "touch_after", HOUR),
+        ("IDLE_TIMEOUT", timedelta(seconds=40), "touch_after", timedelta(seconds=10)),
+        ("IDLE_TIMEOUT", HOUR, "idle_timeout", HOUR),
+        ("RENEW_AFTER", HOUR, "renew_after", HOUR),
+        ("ROTATE_SESSION_AFTER", HOUR, "rotate_after", HOUR),
+        ("BIND_IP", "network", "bind_ip", IpBinding.NETWORK),
+        ("BIND_USER_AGENT", True, "bind_user_agent", True),
+    ],
+)
+def test_a_changed_setting_counts_with_the_next_request(name, value, field, expected):
+    before = getattr(RequestSettings.read(), field)
+    assert before != expected
+    with override_settings(**{f"AUTHMODES_{name}": value}):
+        assert getattr(RequestSettings.read(), field) == expected
+    assert getattr(RequestSettings.read(), field) == before
+
+
+def test_no_field_of_the_request_settings_is_left_untested():
+    mark = next(
+        mark
+        for mark in test_a_changed_setting_counts_with_the_next_request.pytestmark
+        if mark.name == "parametrize"
+    )
+    assert {case[2] for case in mark.args[1]} == set(RequestSettings._fields)
+
+
+def test_request_settings_are_read_once_and_not_for_each_request(login, settings):
+    used = login("session")
+    settings.AUTHMODES_RENEW_AFTER = HOUR
+    misses = RequestSettings.read.cache_info().misses
+    for _ in range(3):
+        assert used.get().status_code == 200
+    assert RequestSettings.read.cache_info().misses == misses + 1
+
+
+def test_request_settings_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        RequestSettings.read().allows_cookies = False

@@ -188,9 +188,28 @@ def test_a_touch_that_arrives_after_the_revocation_does_not_resurrect(cookie, cl
     slow = session_store.engine()(key)
     assert SESSION_KEY in slow
     registry.revoke(cookie.row)
-    touched = django_sessions.touch_with_session(slow, cookie.sid, "127.0.0.1")
-    assert touched is django_sessions.Touch.ENDED
+    with pytest.raises(UpdateError):
+        django_sessions.touch_with_session(slow, cookie.sid, "127.0.0.1")
     assert_signed_out(key)
+
+
+@pytest.mark.parametrize(
+    "path", [f"{DJANGO}.cache", f"{DJANGO}.cached_db", "authmodes.sessions.cached_db"]
+)
+def test_a_cached_session_that_is_put_back_after_the_revocation_opens_nothing(
+    path, settings, clock, login
+):
+    """As by a save that was under way: the tombstone tells it before the row is looked at."""
+    settings.SESSION_ENGINE = path
+    used, other = login("session"), login("session")
+    key = used.browser.session_cookie
+    slow = session_store.engine()(key)
+    assert SESSION_KEY in slow
+    registry.revoke(used.row)
+    slow.save(must_create=True)
+    assert SESSION_KEY in session_store.engine()(key)
+    assert_signed_out(key)
+    assert other.get().status_code == 200
 
 
 def test_clearing_leaves_the_living(engine, clock, login):

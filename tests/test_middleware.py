@@ -16,7 +16,7 @@ from django.contrib.sessions.models import Session
 from django.http import HttpRequest, JsonResponse
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
-from django.urls import path
+from django.urls import include, path
 
 from authmodes import registry
 from authmodes.models import LoginSession
@@ -121,8 +121,15 @@ async def async_cycle(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+def whoami(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"username": request.user.get_username() or None})
+
+
+shop = [path("whoami/", whoami), path("admin/", whoami, name="admin")]
 urlpatterns = [
     *project_urlpatterns,
+    path("shop/", include((shop, "shop"), namespace="admin-like")),
+    path("admin-of-the-shop/", whoami, name="admin"),
     path("cycle/", cycle),
     path("cycle-twice/", cycle_twice),
     path("flush/", flush),
@@ -439,6 +446,18 @@ def test_an_anonymous_visitor_gets_no_row(db):
 
 
 # -- the admin -----------------------------------------------------------------------------
+
+
+def test_in_jwt_mode_a_cookie_opens_the_admin_and_no_other_namespaced_page(admin_user, settings):
+    settings.AUTHMODES_MODE = "jwt"
+    browser = Browser()
+    admin_login(browser, "root")
+    assert browser.get("/admin/").status_code == 200
+    for page in ("/shop/whoami/", "/shop/admin/", "/probe/whoami/", "/admin-of-the-shop/"):
+        assert browser.get(page).json() == {"username": None}, page
+    assert browser.get(API).status_code == 401
+    settings.AUTHMODES_MODE = "both"
+    assert browser.get("/shop/whoami/").json() == {"username": "root"}
 
 
 def test_an_admin_cookie_is_judged_like_any_other(admin_user, clock, settings):

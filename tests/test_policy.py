@@ -72,6 +72,29 @@ def test_a_cookie_is_renewed_and_its_key_changed_from_their_age_on(decide, befor
 
 
 @pytest.mark.parametrize(
+    ("before", "recent"),
+    [(timedelta(0), True), (MINUTE, True), (MINUTE + SECOND, False), (-HOUR, True)],
+)
+def test_a_sign_in_is_recent_up_to_the_maximum_age_itself(before, recent):
+    assert policy.is_recent(NOW - before, MINUTE, NOW) is recent
+
+
+@pytest.mark.parametrize(
+    ("ahead_by", "ahead"),
+    [(-HOUR, False), (timedelta(0), False), (MINUTE, False), (MINUTE + SECOND, True)],
+)
+def test_a_clock_may_be_ahead_by_the_leeway_itself(ahead_by, ahead):
+    assert policy.is_ahead(NOW + ahead_by, MINUTE, NOW) is ahead
+
+
+@pytest.mark.parametrize(
+    ("begun_at", "begun"), [(NOW - SECOND, True), (NOW, True), (NOW + SECOND, False)]
+)
+def test_what_began_at_the_moment_of_an_end_has_ended_too(begun_at, begun):
+    assert policy.has_begun_by(begun_at, NOW) is begun
+
+
+@pytest.mark.parametrize(
     ("rotated_before", "grace", "within"),
     [
         (timedelta(0), 10 * SECOND, True),

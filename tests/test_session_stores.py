@@ -1,21 +1,27 @@
-"""The digest engines are session stores like Django's own, and keep no key."""
+"""The digest engines are session stores like Django's own; a request's store is its engine's."""
 
+import copy
+import pickle
 import re
 from datetime import timedelta
 from importlib import import_module
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import cached_db as django_cached_db
 from django.contrib.sessions.backends import db as django_db
+from django.contrib.sessions.backends import file as django_file
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
 from django.core import management
 from django.core.cache import cache
 from django.db import connection
-from django.test import Client
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 
+from authmodes.registry import django_sessions
+from authmodes.sessions import state as session_state
 from authmodes.sessions.db import digest_of
 
 from .support.browser import Browser
@@ -409,16 +415,122 @@ def test_loading_costs_one_query(django_assert_num_queries):
         store(session.session_key).get("cat")
 
 
-def test_the_package_is_the_database_engine(settings, alice):
-    settings.SESSION_ENGINE = "authmodes.sessions"
-    client = Client()
-    client.force_login(alice)
-    assert client.get(API).status_code == 200
-
-
 @pytest.mark.parametrize("base", [django_db.SessionStore, django_cached_db.SessionStore])
 def test_the_private_methods_that_the_engines_replace_are_still_djangos(base):
     for name in ("_get_session_from_db", "_aget_session_from_db", "create_model_instance"):
         assert callable(getattr(base, name))
     assert hasattr(django_cached_db.SessionStore, "cache_key")
     assert hasattr(django_cached_db.SessionStore, "acache_key")
+
+
+# -- the store of a request ----------------------------------------------------------------
+
+DJANGO = "django.contrib.sessions.backends"
+
+
+class SessionStore(django_db.SessionStore):
+    """An engine as qsessions' and user_sessions' are: its sessions know more than a key."""
+
+    def __init__(self, session_key=None, user_agent=None):
+        super().__init__(session_key)
+        self.user_agent = user_agent
+
+    def create_model_instance(self, data):
+        return super().create_model_instance({**data, "saved from": self.user_agent})
+
+
+@pytest.fixture(params=[f"{DJANGO}.db", f"{DJANGO}.file", *ENGINES])
+def engine(request, settings, tmp_path, monkeypatch):
+    settings.SESSION_ENGINE = request.param
+    monkeypatch.setattr(django_file.SessionStore, "_storage_path", str(tmp_path), raising=False)
+    return import_module(request.param).SessionStore
+
+
+def attached(session):
+    django_sessions.attach_store(session)
+    return session
+
+
+def test_what_either_saves_the_other_reads(engine):
+    """Django's salt contains the name of the class."""
+    ours = attached(engine())
+    ours["cat"] = "dog"
+    ours.save()
+    plain = engine(ours.session_key)
+    assert plain["cat"] == "dog"
+    plain["cat"] = "mouse"
+    plain.save()
+    assert attached(engine(ours.session_key))["cat"] == "mouse"
+    assert (type(ours).__name__, type(ours).__module__) == (engine.__name__, engine.__module__)
+
+
+def test_there_is_one_class_for_each_engine(engine):
+    first, second = attached(engine()), attached(attached(engine()))
+    assert type(first) is type(second) is not engine
+    assert isinstance(first, engine)
+    # As allauth does when it has saved the state of a flow.
+    assert isinstance(first.__class__(first.session_key), django_sessions.LoginSessionStore)
+
+
+def test_a_copy_has_data_and_a_state_of_its_own(engine):
+    ours = attached(engine())
+    ours["cat"] = "dog"
+    ours.save()
+    copied = copy.copy(ours)
+    assert type(copied) is type(ours)
+    assert (copied.session_key, copied["cat"]) == (ours.session_key, "dog")
+    assert session_state.of(copied) is not session_state.of(ours)
+    copied.save(must_create=False)
+    assert engine(ours.session_key)["cat"] == "dog"
+
+
+@pytest.mark.parametrize("name", ["db", "file"])
+def test_a_pickled_session_comes_back_as_the_engines(name, settings, tmp_path, monkeypatch):
+    settings.SESSION_ENGINE = f"{DJANGO}.{name}"
+    monkeypatch.setattr(django_file.SessionStore, "_storage_path", str(tmp_path), raising=False)
+    plain = import_module(settings.SESSION_ENGINE).SessionStore
+    ours = attached(plain())
+    ours["cat"] = "dog"
+    ours.save()
+    back = pickle.loads(pickle.dumps(ours))
+    assert type(back) is plain
+    assert (back.session_key, back["cat"]) == (ours.session_key, "dog")
+
+
+def test_a_lazily_wrapped_session_is_attached(engine):
+    session = engine()
+    session["cat"] = "dog"
+    session.save()
+    lazy = SimpleLazyObject(lambda: engine(session.session_key))
+    assert attached(lazy)["cat"] == "dog"
+    assert isinstance(lazy, django_sessions.LoginSessionStore)
+
+
+def test_a_rotation_keeps_what_an_engine_of_the_projects_knows(settings, login):
+    settings.SESSION_ENGINE = __name__
+    used = login("session")
+    session = SessionStore(used.browser.session_cookie, user_agent="Shop/1.0")
+    old = session.session_key
+    django_sessions.rotate_session(attached(session), used.sid)
+    assert session.session_key != old
+    assert SessionStore(session.session_key)["saved from"] == "Shop/1.0"
+    assert session.user_agent == "Shop/1.0"
+    used.browser.cookies["sessionid"] = session.session_key
+    assert used.get().status_code == 200
+
+
+def test_a_session_that_a_view_opens_anew_follows_rotations_too(settings, login):
+    """allauth's `statekit` opens a request's session again by its class and its key."""
+    settings.AUTHMODES_ROTATE_SESSION_AFTER = timedelta(0)
+    used = login("session")
+    ours = attached(
+        import_module(settings.SESSION_ENGINE).SessionStore(used.browser.session_cookie)
+    )
+    reopened = ours.__class__(ours.session_key)
+    assert reopened[SESSION_KEY]
+    used.get()
+    newest = used.browser.session_cookie
+    reopened["cat"] = "dog"
+    reopened.save()
+    assert reopened.session_key == newest
+    assert import_module(settings.SESSION_ENGINE).SessionStore(newest)["cat"] == "dog"

@@ -1,8 +1,7 @@
 """Cookie requests: refuse logins that no longer count, renew and rotate the others.
 
-Nothing happens before somebody asks for the user, so a request that does not care who sent
-it stays as cheap as it was; what is asked then lies in the Django session that Django has
-just loaded for it.
+Nothing is looked at before a view asks for the user, so a request that does not ask costs
+what it did; what is looked at then lies in the Django session that Django has just loaded.
 """
 
 from collections.abc import Callable
@@ -17,15 +16,8 @@ from django.shortcuts import render
 from .. import request_client
 from ..exceptions import LimitReached
 from ..state import request_state
-from . import response as middleware_response
+from . import response as response_phase
 from . import validation
-
-
-def _challenge(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Say with a 403 which scope was missing, where a permission has noted it."""
-    challenge = request_state(request).challenge
-    if challenge is not None and response.status_code == 403:
-        response.setdefault("WWW-Authenticate", challenge)
 
 
 class LoginSessionMiddleware:
@@ -41,26 +33,26 @@ class LoginSessionMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        validation.attach(request)
+        validation.validate_on_access(request)
         if self.is_async:
             return self._respond_async(request)
         response = self.get_response(request)
         _challenge(request, response)
-        if middleware_response.has_work(request):
-            middleware_response.finish(request, response)
+        if response_phase.has_work(request):
+            response_phase.finish(request, response)
         return response
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
         response = await self.get_response(request)
         _challenge(request, response)
-        if middleware_response.has_work(request):
-            await sync_to_async(middleware_response.finish)(request, response)
+        if response_phase.has_work(request):
+            await sync_to_async(response_phase.finish)(request, response)
         return response
 
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """Answer what nobody else does: a `login()` over the limit, a session that is gone."""
+        """Answer a `login()` over the limit, and an app whose session is gone."""
         if isinstance(exception, UpdateError) and request_client.is_app_client(request):
             # Headless saves an app's session in its view. To Django's own middleware it is a
             # bad request that the session was deleted meanwhile.
@@ -69,3 +61,10 @@ class LoginSessionMiddleware:
             return None
         context = {"code": exception.default_code, "detail": exception.detail}
         return render(request, "authmodes/login_refused.html", context, status=403)
+
+
+def _challenge(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Say with a 403 which scope was missing, where a permission has noted it."""
+    challenge = request_state(request).challenge
+    if challenge is not None and response.status_code == 403:
+        response.setdefault("WWW-Authenticate", challenge)

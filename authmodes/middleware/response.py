@@ -1,11 +1,8 @@
 """What becomes of a Django session when its view is done: followed, rotated, capped, sent."""
 
 import time
-from functools import partial
-from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -13,43 +10,40 @@ from django.http.response import HttpResponseBase
 from .. import policy, registry, request_client
 from ..models import EndReason
 from ..registry import django_sessions, transactions
-from ..sessions import rotation as session_rotation
 from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..state import request_settings, request_state
 
 
 def has_work(request: HttpRequest) -> bool:
-    session = request.session
+    """Whether `finish` has anything to do; after most requests that only read it has not."""
+    session, known = request.session, session_state.of(request.session)
     return bool(
-        session.modified
-        or (session.accessed and session.session_key != session_store.key_in_cookie(request))
-        or (session_rotation.is_loaded(session) and _needs_new_key(request))
+        request_state(request).deferred_writes
+        or known.is_discarded
+        or known.deferred_updates
+        or session.modified
         or (settings.SESSION_SAVE_EVERY_REQUEST and not session.is_empty())
-        or session_store.is_discarded(request)
-        or session_state.deferred_updates(session)
-        or request_state(request).deferred_writes
+        or (session.accessed and session.session_key != session_store.key_in_cookie(request))
+        or (session.accessed and _needs_new_key(request))
     )
 
 
 def finish(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Bring row, store and cookie into step; what Django saves itself is only prepared."""
     transactions.run_deferred(request)
     if response.status_code >= 500:
         _end_lost_login(request)
-    _forget_undone_login(request)
-    if session_store.is_discarded(request):
+    if session_state.of(request.session).is_discarded or _is_login_undone(request):
         request.session.flush()
-    if _key_changed(request):
+    if _has_key_changed(request.session):
         _follow_key(request)
-    elif _leads_nowhere(request):
-        django_sessions.end_if_expired(session_store.key_in_cookie(request) or "")
+    elif session_state.of(request.session).loaded_key is None:
+        _end_if_expired(request)
     elif request.session.accessed:
-        _save_and_rotate(request, response)
-    session = request.session
-    if not session_store.is_saved(session) and (
-        session.modified or settings.SESSION_SAVE_EVERY_REQUEST
-    ):
-        _prepare_cookie(session)
+        _save(request, response)
+    if _will_django_save(request.session):
+        _cap_expiry(request.session)
 
 
 def _end_lost_login(request: HttpRequest) -> None:
@@ -59,57 +53,38 @@ def _end_lost_login(request: HttpRequest) -> None:
         registry.revoke(login_session, EndReason.LOGOUT)
 
 
-def _forget_undone_login(request: HttpRequest) -> None:
-    """Drop the Django session of a login whose row ATOMIC_REQUESTS has taken back.
+def _is_login_undone(request: HttpRequest) -> bool:
+    """Whether ATOMIC_REQUESTS has taken back the row of the login that the session names.
 
-    A store outside the database has kept it, and no revocation would find it.
+    A store outside the database has kept the session, and no revocation would find it.
     """
     login_session = request_state(request).login_session
     if login_session is None or not transactions.has_atomic_requests():
-        return
-    remembered = session_state.load(request.session)
-    sid = str(login_session.sid)
-    if remembered is not None and remembered.sid == sid and not django_sessions.is_active(sid):
-        request.session.flush()
+        return False
+    stored, sid = session_state.load(request.session), str(login_session.sid)
+    return stored is not None and stored.sid == sid and not django_sessions.is_active(sid)
 
 
-def _key_changed(request: HttpRequest) -> bool:
+def _has_key_changed(session: SessionBase) -> bool:
     # Reading `session_key` does not load the session.
-    session = request.session
-    return session.accessed and session.session_key != session_rotation.loaded_key(
-        session, session_store.key_in_cookie(request)
-    )
-
-
-def _leads_nowhere(request: HttpRequest) -> bool:
-    """Whether there is no session any more under the key of the cookie."""
-    cookie = session_store.key_in_cookie(request)
-    return bool(cookie) and session_rotation.loaded_key(request.session, cookie) is None
+    return session.accessed and session.session_key != session_state.of(session).loaded_key
 
 
 def _follow_key(request: HttpRequest) -> None:
-    """Bring the row into line with `cycle_key()`, `flush()` and a changed password."""
-    session, old_key = (
-        request.session,
-        session_rotation.loaded_key(request.session, session_store.key_in_cookie(request)),
-    )
-    remembered = session_state.load(session)
-    sid = remembered.sid if remembered is not None else None
-    if sid is None and old_key:
-        # `adopt_sessions` made its row, and nobody has asked for the user since.
-        sid = django_sessions.find_sid_by_key(session, old_key)
+    """Bring the row into step with `cycle_key()`, `flush()` and a changed password."""
+    session, old_key = request.session, session_state.of(request.session).loaded_key
+    stored = session_state.load(session)
+    # Without data, `adopt_sessions` may have made a row, and no view has asked for the user since.
+    sid = stored.sid if stored is not None else django_sessions.find_sid(session)
     if sid is None or session_state.is_key_registered(session):
-        if old_key:
-            django_sessions.end_abandoned(old_key, *session_rotation.loaded_login(session))
+        django_sessions.end_abandoned(session)
         return
-    if session.session_key and session_store.find_missing(
-        [session_store.stored_key(session.session_key)]
-    ):
+    key = session_state.key_of(session)
+    if key and session_store.find_missing([session_store.stored_key(key)]):
         # ATOMIC_REQUESTS has taken the change back, and the browser keeps the old key.
         return
-    auth_hash = session.get(HASH_SESSION_KEY, "")
     session_state.update(session, keyed_at=time.time())
-    if django_sessions.follow_key(sid, old_key, session_store.ensure_key(session), auth_hash):
+    if django_sessions.follow_key(session, sid, old_key):
         return
     if django_sessions.is_active(sid):
         session.delete()
@@ -118,94 +93,73 @@ def _follow_key(request: HttpRequest) -> None:
         session.flush()
 
 
-def _needs_new_key(request: HttpRequest) -> bool:
-    """Whether the key has served long enough."""
-    rotate_after = request_settings(request).rotate_after
-    if rotate_after is None:
-        return False
-    remembered = session_state.load(request.session)
-    return remembered is not None and policy.needs_new_key(
-        remembered.keyed_at, rotate_after, time.time()
-    )
+def _end_if_expired(request: HttpRequest) -> None:
+    """End the login of a cookie whose Django session the store has dropped."""
+    key = session_store.key_in_cookie(request)
+    if key is not None:
+        django_sessions.end_if_expired(key)
 
 
-def _save_and_rotate(request: HttpRequest, response: HttpResponseBase) -> None:
+def _save(request: HttpRequest, response: HttpResponseBase) -> None:
     """Write what is due, save what was done under the key in force, rotate it if it is old.
 
     With the answer and not before the view: it leaves at once, so that the browser has the
     new key long before the grace of the old one is over; and what is written here was loaded
     a moment ago, so that it takes back nothing that parallel requests have written.
     """
-    session = request.session
-    remembered = session_state.load(session)
-    if remembered is None or session.session_key is None:
+    session, known = request.session, session_state.of(request.session)
+    stored = session_state.load(session)
+    if stored is None or session.session_key is None:
         return
-    late, modified = session_rotation.used_retired_key(session), session.modified
-    is_saved = modified or settings.SESSION_SAVE_EVERY_REQUEST
-    may_be_overtaken = late or request_settings(request).rotate_after is not None
-    changes, address = session_state.deferred_updates(session), request_client.ip_address(request)
+    is_late, changes = known.used_retired_key, known.deferred_updates
+    address = request_client.ip_address(request)
+    modified, will_save = session.modified, _will_django_save(session)
+    may_be_overtaken = is_late or request_settings(request).rotate_after is not None
     # With a server error Django neither saves nor sends a cookie, and a new key would be lost;
-    # and what nobody rotates is left to Django.
-    if response.status_code >= 500 or (is_saved and not may_be_overtaken):
+    # and where keys are not rotated, Django may save.
+    if response.status_code >= 500 or (will_save and not may_be_overtaken):
         if "seen_at" in changes:
-            django_sessions.touch(remembered.sid, address)
+            django_sessions.touch(stored.sid, address)
         session_state.update(session, **changes)
         return
-    # Whoever came by an old key does not rotate the new one: parallel requests would chase
-    # each other's keys.
-    due = not late and _needs_new_key(request)
-    # To the late as well: the answer that carried the key may have been lost, as when the
+    # A late request does not rotate the new key: parallel requests would chase each other's keys.
+    is_due = not is_late and _needs_new_key(request)
+    # To a late request as well: the answer that carried the key may have been lost, as when the
     # user clicks on before a page has loaded.
-    sends = late or is_saved or due or "renewed_at" in changes
-    if not sends and not changes:
-        return
+    sends_cookie = is_late or will_save or is_due or "renewed_at" in changes
     try:
-        if not sends:
-            django_sessions.touch_with_session(session, remembered.sid, address)
-        else:
+        if sends_cookie:
             if "seen_at" in changes:
-                django_sessions.touch(remembered.sid, address)
-            save = django_sessions.rotate_session if due else django_sessions.save_session
-            save(session, remembered.sid, partial(_prepare, changes=changes))
+                django_sessions.touch(stored.sid, address)
+            save = django_sessions.rotate_session if is_due else django_sessions.save_session
+            save(session, stored.sid, _prepare)
+            _send_cookie(response, session)
+        elif changes:
+            django_sessions.touch_with_session(session, stored.sid, address)
     except UpdateError:
-        _yield_to_parallel(request, remembered.sid, modified=modified)
-        return
-    session_store.mark_saved(session)
-    if sends:
-        _send_cookie(response, session)
+        _yield_to_parallel(request, stored.sid, modified=modified)
+    else:
+        session.modified, known.is_saved = False, True
+
+
+def _needs_new_key(request: HttpRequest) -> bool:
+    """Whether the key has served long enough."""
+    rotate_after = request_settings(request).rotate_after
+    stored = session_state.load(request.session) if rotate_after is not None else None
+    return stored is not None and policy.needs_new_key(stored.keyed_at, rotate_after, time.time())
+
+
+def _prepare(session: SessionBase) -> None:
+    session_state.update(session, **session_state.of(session).deferred_updates)
+    _cap_expiry(session)
 
 
 def _yield_to_parallel(request: HttpRequest, sid: str, *, modified: bool) -> None:
-    """Save nothing under a key that is gone, be it with the login or changed meanwhile."""
+    """Save nothing under a key that is gone, with its login or because it was changed."""
     if not django_sessions.is_active(sid):
         request.session.flush()
     elif not modified:
         session_store.suppress_cookie(request)
-
-
-def _prepare(session: SessionBase, *, changes: dict[str, Any]) -> None:
-    session_state.update(session, **changes)
-    _prepare_cookie(session)
-
-
-def _prepare_cookie(session: SessionBase) -> None:
-    """Note the fresh age of a cookie that is about to be sent, and cap it.
-
-    Neither the cookie nor what the store keeps lasts longer than the login session.
-    """
-    remembered = session_state.load(session)
-    if remembered is None:
-        return
-    # Whoever writes without asking for the user does not bring back a cookie that is over.
-    # By the age it had when it came; another one from now on neither ends nor saves it.
-    now, loaded_data = time.time(), session_rotation.as_loaded(session)
-    if session_state.is_cookie_expired(loaded_data, remembered, now):
-        session.set_expiry(session_state.cookie_expires_at(loaded_data, remembered))
-        return
-    session_state.update(session, renewed_at=now)
-    end = session_state.to_datetime(remembered.expires_at)
-    if not session.get_expire_at_browser_close() and session.get_expiry_date() > end:
-        session.set_expiry(end)
 
 
 def _send_cookie(response: HttpResponseBase, session: SessionBase) -> None:
@@ -221,3 +175,27 @@ def _send_cookie(response: HttpResponseBase, session: SessionBase) -> None:
         httponly=settings.SESSION_COOKIE_HTTPONLY,
         samesite=settings.SESSION_COOKIE_SAMESITE,
     )
+
+
+def _will_django_save(session: SessionBase) -> bool:
+    """Whether Django's `SessionMiddleware` will save the session and send its cookie."""
+    saves_always = settings.SESSION_SAVE_EVERY_REQUEST and not session_state.of(session).is_saved
+    return session.modified or saves_always
+
+
+def _cap_expiry(session: SessionBase) -> None:
+    """Note the fresh age of a cookie that is about to be sent, and cap it.
+
+    Neither the cookie nor what the store keeps lasts longer than the login session.
+    """
+    stored, now = session_state.load(session), time.time()
+    if stored is None:
+        return
+    # A view that writes without asking for the user does not bring back a cookie that is over.
+    if session_state.is_cookie_expired(session, stored, now):
+        session.set_expiry(session_state.cookie_expires_at(session, stored))
+        return
+    session_state.update(session, renewed_at=now)
+    end = session_state.to_datetime(stored.expires_at)
+    if not session.get_expire_at_browser_close() and session.get_expiry_date() > end:
+        session.set_expiry(end)

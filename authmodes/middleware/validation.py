@@ -1,4 +1,4 @@
-"""Judges the cookie of a request: whose it is, and whether its login session still counts."""
+"""Validates the cookie of a request: whose it is, and whether its login session still counts."""
 
 import time
 from functools import partial
@@ -21,10 +21,10 @@ from ..sessions.state import SessionData
 from ..state import request_settings, request_state
 
 
-def attach(request: HttpRequest) -> None:
-    """Put our judgement between Django's user and whoever asks for it."""
+def validate_on_access(request: HttpRequest) -> None:
+    """Have the session follow rotations, and the user validated when a view asks for it."""
     if "\x00" in (request.session.session_key or ""):
-        # No key of ours, and PostgreSQL would answer the question for it with an error.
+        # Not a key of ours, and PostgreSQL would answer the query for it with an error.
         request.session = session_store.engine()()
     django_sessions.attach_store(request.session)
     django_user, django_auser = request.user, request.auser
@@ -43,40 +43,44 @@ def attach(request: HttpRequest) -> None:
 
 
 def _validate_once(request: HttpRequest, user: Any) -> Any:
-    """Judge each user that Django finds once: a refusal flushes what it was found by."""
-    judged, verdict = request_state(request).validated_user
-    if judged is not user:
-        verdict = _validate(request, user)
-        request_state(request).validated_user = (user, verdict)
-    return verdict
+    """Validate each resolved user only once per request.
+
+    A rejection flushes the session that the user was resolved from.
+    """
+    state = request_state(request)
+    resolved, validated = state.validated_user
+    if resolved is not user:
+        validated = _validate(request, user)
+        state.validated_user = (user, validated)
+    return validated
 
 
 def _validate(request: HttpRequest, user: Any) -> Any:
-    """Return the user if the cookie's login session still counts, else nobody."""
-    if SESSION_KEY not in request.session:
+    """Return the user if the cookie's login session still counts, else an anonymous one."""
+    session = request.session
+    if SESSION_KEY not in session:
         return user
     if not user.is_authenticated:
         # Django refuses a locked or deleted user, and leaves the session as it is.
-        django_sessions.revalidate(request.session.session_key)
+        django_sessions.end_if_refused(session)
         return user
     if not _are_cookies_accepted(request):
         return AnonymousUser()
-    remembered = session_state.load(request.session)
-    # A session from before authmodes was installed, or from a version that noted less.
-    if remembered is None and adoption.adopt(request, user):
-        remembered = session_state.load(request.session)
-    if remembered is not None and _is_valid(request, remembered):
+    stored = session_state.load(session)
+    if stored is None and adoption.adopt(request, user):
+        stored = session_state.load(session)
+    if stored is not None and _validate_or_end(request, stored):
         return user
-    request.session.flush()
-    # Django caches what it found twice, for sync and for async code; neither may outlive this.
-    nobody = AnonymousUser()
-    request._cached_user = request._acached_user = nobody  # type: ignore[attr-defined]
-    return nobody
+    session.flush()
+    # Django caches what it found twice, for sync and for async code; this replaces both.
+    anonymous = AnonymousUser()
+    request._cached_user = request._acached_user = anonymous  # type: ignore[attr-defined]
+    return anonymous
 
 
 def _are_cookies_accepted(request: HttpRequest) -> bool:
     """Whether cookie logins are on; where they are off they still open the admin."""
-    # The session token of an app is no cookie; the strategy has judged its login's mode.
+    # The session token of an app is not a cookie; the strategy has checked its login's mode.
     if request_settings(request).allows_cookies or request_client.is_app_client(request):
         return True
     try:
@@ -86,61 +90,59 @@ def _are_cookies_accepted(request: HttpRequest) -> bool:
     return "admin" in match.app_names
 
 
-def _is_valid(request: HttpRequest, remembered: SessionData) -> bool:
-    """Whether the login session still counts; ends it if the session tells against it."""
+def _validate_or_end(request: HttpRequest, stored: SessionData) -> bool:
+    """Whether the login session still counts; ends it if what the session stores is against it."""
     session, rules, now = request.session, request_settings(request), time.time()
-    is_stale = policy.needs_touch(remembered.seen_at, rules.touch_after, now)
-    reason = _reason_to_end(request, remembered, now, is_stale=is_stale)
+    is_stale = policy.needs_touch(stored.seen_at, rules.touch_after, now)
+    reason = _reason_to_reject(request, stored, now, is_stale=is_stale)
     if reason is not None:
-        ending = LoginSession.objects.filter(sid=remembered.sid)
+        ending = LoginSession.objects.filter(sid=stored.sid)
         transactions.write_or_defer(request, partial(registry.revoke_all, ending, reason))
         return False
-    if session_store.has_tombstone(session, remembered.sid):
+    if session_store.has_tombstone(session, stored.sid):
         return False
-    if is_stale and not _is_active(request, remembered.sid, now):
+    if is_stale and not _validate_row(request, stored.sid, now):
         return False
     # Have the cookie sent again, with a fresh age, when it has reached the age for that.
-    if policy.needs_renewal(remembered.renewed_at, rules.renew_after, now):
-        # Headless saves an app's session within its view, before we come to it.
-        note = (
-            session_state.update
-            if session_store.is_app_session(session)
-            else session_state.defer_update
-        )
-        note(session, renewed_at=now)
+    if policy.needs_renewal(stored.renewed_at, rules.renew_after, now):
+        if session_store.is_app_session(session):
+            # Headless saves an app's session within its view, before we come to it.
+            session_state.update(session, renewed_at=now)
+        else:
+            session_state.of(session).deferred_updates["renewed_at"] = now
     return True
 
 
-def _is_active(request: HttpRequest, sid: str, now: float) -> bool:
-    """Look at the row once per touch interval, in case the store kept what it should not."""
-    seen_at = django_sessions.last_seen(sid)
-    if seen_at is not None and policy.needs_touch(
-        seen_at, request_settings(request).touch_after, session_state.to_datetime(now)
-    ):
-        # Written with the answer: here it would lock the row for as long as the view takes.
-        session_state.defer_update(request.session, seen_at=now)
-    return seen_at is not None
-
-
-def _reason_to_end(
-    request: HttpRequest, remembered: SessionData, now: float, *, is_stale: bool
+def _reason_to_reject(
+    request: HttpRequest, stored: SessionData, now: float, *, is_stale: bool
 ) -> EndReason | None:
-    """What the session itself tells against its login."""
-    if session_state.is_expired(remembered, now):
+    """Why the login no longer counts, by what its session stores."""
+    if session_state.is_expired(stored, now):
         return EndReason.EXPIRED
-    # Long before anybody is idle, what is remembered of them has gone stale.
-    if is_stale and _is_idle(request, remembered, now):
+    # Stale comes long before idle, so most requests do not ask.
+    if is_stale and _is_idle(request, stored, now):
         return EndReason.EXPIRED
-    if session_state.is_cookie_expired(request.session, remembered, now):
+    if session_state.is_cookie_expired(request.session, stored, now):
         return EndReason.EXPIRED
-    if request_client.violates_binding(request, remembered.ip_address, remembered.agent):
+    if request_client.violates_binding(request, stored.ip_address, stored.agent):
         return EndReason.REVOKED
     return None
 
 
-def _is_idle(request: HttpRequest, remembered: SessionData, now: float) -> bool:
-    # A parallel request may have saved an older memory over a younger one: ask the row too.
+def _is_idle(request: HttpRequest, stored: SessionData, now: float) -> bool:
+    # A parallel request may have saved older data over newer ones: ask the row too.
     timeout = request_settings(request).idle_timeout
-    return policy.is_idle(remembered.seen_at, timeout, now) and django_sessions.is_idle(
-        remembered.sid
-    )
+    return policy.is_idle(stored.seen_at, timeout, now) and django_sessions.is_idle(stored.sid)
+
+
+def _validate_row(request: HttpRequest, sid: str, now: float) -> bool:
+    """Look at the row once per touch interval, in case the store kept what it should not."""
+    seen_at = django_sessions.last_seen(sid)
+    if seen_at is None:
+        return False
+    if policy.needs_touch(
+        seen_at, request_settings(request).touch_after, session_state.to_datetime(now)
+    ):
+        # Written with the answer: here it would lock the row for as long as the view takes.
+        session_state.of(request.session).deferred_updates["seen_at"] = now
+    return True

@@ -17,11 +17,12 @@ from django.utils.crypto import constant_time_compare
 from .. import policy
 from ..conf import Mode, conf, simple_jwt
 from ..models import LoginSession
+from ..sessions import StoredKey
 from ..sessions import rotation as session_rotation
 from ..sessions import state as session_state
 from ..sessions import store as session_store
 from . import authentication_context
-from .django_sessions import belongs_to, find_sid_by_key, follow_key
+from .django_sessions import belongs_to, find_sid, follow_key
 from .starting import new_row, record_cookie
 from .transactions import defer, in_view_transaction
 from .validation import auth_hashes
@@ -29,26 +30,23 @@ from .validation import auth_hashes
 
 def adopt(request: HttpRequest, user: Any) -> bool:
     """Adopt the Django session of a request; False if it had a login session that ended."""
-    # It may have been loaded long before the user is asked for. A parallel request can have
-    # adopted it since, and rotated it, and somebody can have revoked that.
-    if session_rotation.loaded_key(request.session, None) == request.session.session_key:
+    session = request.session
+    if session_state.of(session).loaded_key == session.session_key:
+        # It may have been loaded long before the view asks for the user. A parallel request can
+        # have adopted it since, and rotated it, and that can have been revoked.
         try:
-            session_rotation.reload_latest(request.session)
+            session_rotation.reload_latest(session)
         except UpdateError:
             return False
-        if session_state.load(request.session) is not None:
+        if session_state.load(session) is not None:
             return True
-    elif (sid := find_sid_by_key(request.session, _key_it_came_by(request))) is not None:
+    elif (sid := find_sid(session)) is not None:
         # The view has changed the key before it asked for the user.
-        key, auth_hash = (
-            session_store.ensure_key(request.session),
-            request.session[HASH_SESSION_KEY],
-        )
-        return follow_key(sid, None, key, auth_hash) and load_existing(request.session)
-    if session_state.DATA_KEY in request.session:
-        # Not from before us: another version of us wrote it, and there is or was a row.
-        return load_existing(request.session)
-    # To be seen is no proof: Django sessions may be years old.
+        return follow_key(session, sid) and load_existing(session)
+    if session_state.DATA_KEY in session:
+        # Not from before us, and what it stores cannot be read.
+        return load_existing(session)
+    # A request proves no sign-in: Django sessions may be years old.
     context = replace(
         authentication_context.read_authentication_context(request, user),
         authenticated_at=authentication_context.last_authenticated_at(request, user),
@@ -59,29 +57,28 @@ def adopt(request: HttpRequest, user: Any) -> bool:
             record_cookie(request, login_session)
     except IntegrityError:
         # A parallel request was first, or `adopt_many`; its row is ours too.
-        return load_existing(request.session, login_session)
+        return load_existing(session, login_session)
     if in_view_transaction():
-        # An error will take the row back, and not what the session remembers of it.
+        # An error will take the row back, and not what the session stores of it.
         defer(request, partial(_save_again, login_session))
     return True
 
 
-def _key_it_came_by(request: HttpRequest) -> str:
-    return session_rotation.loaded_key(request.session, None) or ""
+def load_existing(session: SessionBase, new: LoginSession | None = None) -> bool:
+    """Store in a Django session the row that has its key; False if none of its user is active.
 
-
-def load_existing(session: SessionBase, seen: LoginSession | None = None) -> bool:
-    """Have a Django session remember the row that has its key; False if there is none active.
-
-    `adopt_many` has made that, or another version of us remembered it in a way of its own.
-    `seen` is the row that the request would have made.
+    `adopt_many` has made it, or a parallel request. `new` is the row that this request would
+    have made.
     """
     key = session_store.stored_key(session_store.ensure_key(session))
     row = LoginSession.objects.active().select_related("user").filter(session_key=key).first()
     if row is None or not belongs_to(row, session.get(SESSION_KEY, "")):
         return False
-    if seen is not None:
-        _complete(row, seen)
+    if new is not None and not row.user_agent and not row.ip_address:
+        # `adopt_many` had no request to tell where the login is.
+        row.user_agent = new.user_agent
+        row.ip_address = row.last_ip_address = new.ip_address
+        row.save(update_fields=["user_agent", "ip_address", "last_ip_address"])
     session_state.attach(session, row)
     return True
 
@@ -92,20 +89,11 @@ def _save_again(login_session: LoginSession) -> None:
         login_session.save(force_insert=True)
 
 
-def _complete(row: LoginSession, seen: LoginSession) -> None:
-    """Note where a login is that `adopt_many` has made a row for, and that had no request then."""
-    if row.user_agent or row.ip_address:
-        return
-    row.user_agent = seen.user_agent
-    row.ip_address = row.last_ip_address = seen.ip_address
-    row.save(update_fields=["user_agent", "ip_address", "last_ip_address"])
-
-
-def adopt_many(sessions: Mapping[str, Mapping[str, Any]]) -> int:
+def adopt_many(sessions: Mapping[StoredKey, Mapping[str, Any]]) -> int:
     """Adopt Django sessions by stored key and decoded data; return how many rows were made.
 
-    A fixed number of statements. Sessions that nobody is signed in by, whose login Django
-    would refuse, or that have a row already are passed over.
+    A fixed number of statements. Passes over anonymous sessions, those whose login Django
+    would refuse, and those that have a row already.
     """
     candidates = {
         key: data
@@ -132,14 +120,14 @@ def _users(ids: set[str]) -> dict[str, Any]:
 
 
 def _primary_key(text: str) -> Any:
-    """What a session says of its user; None if it is from another user model."""
+    """The key of a session's user; None if it is from a different user model."""
     try:
         return get_user_model()._meta.pk.to_python(text)
     except ValidationError:
         return None
 
 
-def _row(user: Any, stored_key: str) -> LoginSession:
+def _row(user: Any, stored_key: StoredKey) -> LoginSession:
     now = timezone.now()
     return LoginSession(
         user=user,

@@ -13,6 +13,8 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
 from .. import signals
 from ..models import AuthorizationCode, EndReason, ExpiringMark, LoginSession, LoginSessionQuerySet
+from ..sessions import StoredKey
+from ..sessions import state as session_state
 from ..sessions import store as session_store
 from .transactions import retry_on_conflict
 
@@ -105,9 +107,9 @@ def end_without_django_session(login_sessions: LoginSessionQuerySet) -> int:
     return count
 
 
-def _batches(login_sessions: LoginSessionQuerySet) -> Iterator[list[tuple[Any, str | None]]]:
+def _batches(login_sessions: LoginSessionQuerySet) -> Iterator[list[tuple[Any, StoredKey | None]]]:
     """Yield primary keys and stored session keys, in the order in which rows are locked."""
-    rows = login_sessions.order_by("pk").values_list("pk", "session_key")
+    rows: Any = login_sessions.order_by("pk").values_list("pk", "session_key")
     last = 0
     while batch := list(rows.filter(pk__gt=last)[:BATCH]):
         yield batch
@@ -125,7 +127,9 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
         if not rows.filter(ended_at__isnull=True).update(**mark):
             return []
         ended = list(rows.filter(**mark).select_related("user"))
-        session_store.delete({str(row.sid): row.session_key for row in ended if row.session_key})
+        session_store.delete(
+            {str(row.sid): StoredKey(row.session_key) for row in ended if row.session_key}
+        )
         if reason in DELIBERATE:
             # An authorization code that was issued just before would sign the user in again.
             AuthorizationCode.objects.filter(user__in={row.user_id for row in ended}).delete()
@@ -150,7 +154,7 @@ def _flush_current_session(ended: Sequence[LoginSession]) -> None:
     was deleted.
     """
     session: Any = getattr(context.request, "session", None)
-    key = session.session_key if session is not None else None
+    key = session_state.key_of(session) if session is not None else None
     if key is not None and session_store.stored_key(key) in {row.session_key for row in ended}:
         session.flush()
 

@@ -15,7 +15,6 @@ from .. import policy, request_client, signals
 from ..conf import LimitPolicy, Mode, conf
 from ..exceptions import LimitReached
 from ..models import AuthenticationContext, EndReason, LoginSession
-from ..sessions import rotation as session_rotation
 from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..state import request_state
@@ -150,14 +149,14 @@ def _end_previous(request: HttpRequest) -> None:
     (ASVS V7.2.4).
     """
     session = request.session
-    previous, key = session_state.load(session), session.session_key
+    previous, key = session_state.load(session), session_state.key_of(session)
     if previous is not None:
         session.cycle_key()
         if session.get_expiry_date() == session_state.to_datetime(previous.expires_at):
             # Our own expiry, which was that of the previous login.
             session.set_expiry(None)
         revoke_all(LoginSession.objects.filter(sid=previous.sid), EndReason.LOGOUT)
-    elif key is not None and session_rotation.loaded_key(session, None) == key:
+    elif key is not None and session_state.of(session).loaded_key == key:
         # The session has no `sid`, but `adopt_sessions` may have made a row for it.
         session.cycle_key()
         adopted = LoginSession.objects.filter(session_key=session_store.stored_key(key))

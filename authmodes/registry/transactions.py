@@ -12,6 +12,8 @@ from ..state import request_state
 ATTEMPTS = 5
 # Serialisation failure, deadlock, lock wait: PostgreSQL's states, MySQL's numbers.
 CONFLICTS = {"40001", "40P01", 1213, 1205}
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 def write_or_defer(request: HttpRequest, write: Callable[[], object]) -> None:
@@ -42,17 +44,11 @@ def has_atomic_requests() -> bool:
 
 
 def run_deferred(request: HttpRequest) -> None:
-    """Do what was put off until the request's transaction is over."""
-    known = request_state(request)
-    writes, known.deferred_writes = known.deferred_writes, []
+    """Run the writes that were deferred until the request's transaction is over."""
+    state = request_state(request)
+    writes, state.deferred_writes = state.deferred_writes, []
     for write in writes:
         write()
-
-
-Parameters = ParamSpec("Parameters")
-
-
-Result = TypeVar("Result")
 
 
 def retry_on_conflict(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

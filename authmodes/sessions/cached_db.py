@@ -12,8 +12,7 @@ class SessionStore(DigestMixin, cached_db.SessionStore):
 
     @property
     def cache_key(self) -> str:
-        return self.cache_key_prefix + digest_of(self._get_or_create_session_key())  # type: ignore[attr-defined]
+        return self.cache_key_prefix + digest_of(self._get_or_create_session_key())
 
     async def acache_key(self) -> str:
-        key = await self._aget_or_create_session_key()  # type: ignore[attr-defined]
-        return self.cache_key_prefix + digest_of(key)
+        return self.cache_key_prefix + digest_of(await self._aget_or_create_session_key())

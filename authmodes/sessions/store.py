@@ -1,7 +1,7 @@
 """Django sessions in their store, whatever the engine: keys, deletion, apps."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
@@ -16,56 +16,45 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ..conf import conf
+from . import BrowserKey, StoredKey
 from . import state as session_state
 
 # Marks the session of an app of allauth.headless, which no cookie opens.
 APP_KEY = "_authmodes_app"
-logger = logging.getLogger("authmodes")
-TOMBSTONE = "authmodes.ended."
 PROBE = "authmodes.probe"
+TOMBSTONE = "authmodes.ended."
 TOMBSTONE_MARGIN = timedelta(minutes=1)
-
-
-def key_in_cookie(request: HttpRequest) -> str | None:
-    """The session key that the browser sent."""
-    return request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+logger = logging.getLogger("authmodes")
 
 
 def engine() -> type[SessionBase]:
     return import_module(settings.SESSION_ENGINE).SessionStore
 
 
-def ensure_key(session: SessionBase) -> str:
+def key_in_cookie(request: HttpRequest) -> BrowserKey | None:
+    """The session key that the browser sent; None for one that no store can hold."""
+    key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    # PostgreSQL answers a query for a NUL with an error.
+    return BrowserKey(key) if key and "\x00" not in key else None
+
+
+def ensure_key(session: SessionBase) -> BrowserKey:
     """The session's key; a session that has none yet is saved to get one."""
     if session.session_key is None:
         session.create()
-    assert session.session_key is not None
-    return session.session_key
+    key = session_state.key_of(session)
+    assert key is not None
+    return key
 
 
-def stored_key(session_key: str) -> str:
+def stored_key(session_key: BrowserKey) -> StoredKey:
     """What the store, and so the row, keeps of a key: the engine may keep a digest only."""
     digest = getattr(engine(), "digest_of", None)
-    return str(digest(session_key)) if digest else session_key
-
-
-def discard(request: HttpRequest) -> None:
-    """Leave no Django session behind, whatever is still put into it during this request.
-
-    allauth's login form, for one, sets an expiry after the login; the middleware then
-    discards the session once more.
-    """
-    request.session.flush()
-    # On the session, not the request: a REST login has a session of its own to be discarded.
-    session_state.of(request.session).is_discarded = True
-
-
-def is_discarded(request: HttpRequest) -> bool:
-    return session_state.of(request.session).is_discarded
+    return StoredKey(digest(session_key) if digest else session_key)
 
 
 def reserve_for_app(session: SessionBase) -> None:
-    """Have a session no longer be reached by a cookie, but by an app's session token alone."""
+    """Let only an app's session token open a session, and no cookie."""
     if not is_app_session(session):
         session[APP_KEY] = True
 
@@ -74,40 +63,41 @@ def is_app_session(session: SessionBase) -> bool:
     return APP_KEY in session
 
 
-def mark_saved(session: SessionBase) -> None:
-    """Note that the request has saved its session; Django's own save has nothing to add."""
-    session.modified = False
-    session_state.of(session).is_saved = True
+def discard(request: HttpRequest) -> None:
+    """Leave no Django session behind, whatever is still put into it during this request.
 
-
-def is_saved(session: SessionBase) -> bool:
-    return not session.modified and session_state.of(session).is_saved
+    allauth's login form, for one, sets an expiry after the login; the middleware then
+    flushes the session once more.
+    """
+    request.session.flush()
+    # On the session, not the request: a REST login has a session of its own to be discarded.
+    session_state.of(request.session).is_discarded = True
 
 
 def suppress_cookie(request: HttpRequest) -> None:
-    """Have Django neither save the session nor send or take away its cookie.
+    """Have Django neither save the session nor send or delete its cookie.
 
-    The browser has got another one from a parallel answer.
+    The browser has got a newer one from a parallel answer.
     """
-    session = request.session
-    # Which is what makes a session empty to Django.
-    session._session_key, session._session_cache = None, {}  # type: ignore[attr-defined]
+    session: Any = request.session
+    # This is what makes a session empty to Django.
+    session._session_key, session._session_cache = None, {}
     session.modified = False
     request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
 
 
-def find_missing(stored_keys: Collection[str]) -> set[str]:
-    """Those of the stored keys that lead to no Django session any more.
+def find_missing(stored_keys: Collection[StoredKey]) -> set[StoredKey]:
+    """Return the stored keys that lead to no Django session any more.
 
-    A store that cannot be reached tells nothing, and so none is gone.
+    A store that cannot be reached tells nothing, so none counts as missing.
     """
     store = engine()
     if issubclass(store, db.SessionStore):
         model = store.get_model_class()
-        alive = model.objects.using(router.db_for_write(model)).filter(
+        unexpired = model.objects.using(router.db_for_write(model)).filter(
             session_key__in=stored_keys, expire_date__gt=timezone.now()
         )
-        return set(stored_keys).difference(alive.values_list("session_key", flat=True))
+        return set(stored_keys).difference(unexpired.values_list("session_key", flat=True))
     try:
         if _is_cached(store):
             _probe()
@@ -118,65 +108,67 @@ def find_missing(stored_keys: Collection[str]) -> set[str]:
         return set()
 
 
-def delete_now(keys: Sequence[str]) -> None:
-    """Delete Django sessions, given by stored key, at once."""
-    store = engine()
-    if issubclass(store, db.SessionStore):
-        store.get_model_class().objects.filter(session_key__in=keys).delete()
-    if not issubclass(store, db.SessionStore) or _is_cached(store):
-        _drop_outside_database(store, keys)
+def delete_now(keys: Collection[StoredKey]) -> None:
+    """Delete Django sessions at once."""
+    if _delete_from_database(keys):
+        _delete_outside_database(keys)
 
 
-def delete(doomed: Mapping[str, str]) -> None:
+def delete(ended: Mapping[str, StoredKey]) -> None:
     """Delete the Django sessions of login sessions, given by sid and stored key.
 
     A database store is part of the caller's transaction. Other stores follow once it is
     committed, and one that cannot be reached is logged: the row is the truth, and the
     throttled touch looks at it again.
     """
-    if not doomed:
-        return
-    store = engine()
-    if issubclass(store, db.SessionStore):
-        store.get_model_class().objects.filter(session_key__in=doomed.values()).delete()
-    if not issubclass(store, db.SessionStore) or _is_cached(store):
-        transaction.on_commit(lambda: _delete_outside_database(store, doomed))
+    if ended and _delete_from_database(ended.values()):
+        transaction.on_commit(lambda: _bury(ended))
 
 
 def has_tombstone(session: SessionBase, sid: str) -> bool:
-    """Whether a login ended lately, as far as a cached store can tell without the row.
+    """Whether a login ended a moment ago, as far as a cached store can tell without the row.
 
     A save that was under way when the session was deleted puts it back into the cache.
     """
-    return _is_cached(type(session)) and _cache().get(TOMBSTONE + sid) is not None
+    return _is_cached(session.__class__) and _cache().get(TOMBSTONE + sid) is not None
 
 
-def _delete_outside_database(store: Any, doomed: Mapping[str, str]) -> None:
-    try:
-        if _is_cached(store):
+def _delete_from_database(keys: Collection[StoredKey]) -> bool:
+    """Delete sessions from a database store; return whether there is a store outside it too."""
+    store = engine()
+    if not issubclass(store, db.SessionStore):
+        return True
+    store.get_model_class().objects.filter(session_key__in=keys).delete()
+    return _is_cached(store)
+
+
+def _bury(ended: Mapping[str, StoredKey]) -> None:
+    if _is_cached(engine()):
+        try:
             # Until the touch looks at the row itself; first, or a save might slip between.
-            _cache().set_many({TOMBSTONE + sid: 1 for sid in doomed}, _tombstone_seconds())
-    except Exception:
-        # Whatever the cache client raises: the login has ended, only the mirror has not.
-        _log_failure(store, len(doomed))
-    else:
-        _drop_outside_database(store, list(doomed.values()))
+            seconds = (conf.TOUCH_INTERVAL + TOMBSTONE_MARGIN).total_seconds()
+            _cache().set_many({TOMBSTONE + sid: 1 for sid in ended}, seconds)
+        except Exception:
+            _log_failure(len(ended))
+            return
+    _delete_outside_database(ended.values())
 
 
-def _drop_outside_database(store: Any, keys: Sequence[str]) -> None:
+def _delete_outside_database(keys: Collection[StoredKey]) -> None:
+    store: Any = engine()
     try:
         if _is_cached(store):
             _cache().delete_many([store.cache_key_prefix + key for key in keys])
-            return
-        for key in keys:
-            store().delete(key)
+        else:
+            for key in keys:
+                store().delete(key)
     except Exception:
-        _log_failure(store, len(keys))
+        _log_failure(len(keys))
 
 
-def _log_failure(store: Any, count: int) -> None:
+def _log_failure(count: int) -> None:
     # No traceback: a client may quote the key that it failed on.
-    logger.error("Could not delete %d Django sessions from %s", count, store.__module__)
+    logger.error("Could not delete %d Django sessions from %s", count, engine().__module__)
 
 
 def _is_cached(store: type[SessionBase]) -> bool:
@@ -192,7 +184,3 @@ def _probe() -> None:
     _cache().set(PROBE, 1, TOMBSTONE_MARGIN.total_seconds())
     if _cache().get(PROBE) is None:
         raise ConnectionError
-
-
-def _tombstone_seconds() -> float:
-    return (conf.TOUCH_INTERVAL + TOMBSTONE_MARGIN).total_seconds()

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from ...registry import adoption
+from ...sessions import StoredKey
 from ...sessions import store as session_store
 
 BATCH = 1000
@@ -34,7 +35,7 @@ class Command(BaseCommand):
         total, done, adopted = sessions.count(), 0, 0
         for batch in _batches(sessions):
             adopted += adoption.adopt_many(
-                {row.session_key: decoder.decode(row.session_data) for row in batch}
+                {StoredKey(row.session_key): decoder.decode(row.session_data) for row in batch}
             )
             done += len(batch)
             self._show(done, total)
