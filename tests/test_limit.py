@@ -248,8 +248,7 @@ def test_a_user_who_is_signed_in_already_in_this_browser_is_not_locked_out(refus
 # -- cost ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("policy", ["end_oldest", "refuse"])
-@pytest.mark.parametrize("mode", ["session", "jwt"])
+@pytest.mark.parametrize(("mode", "policy"), [("session", "end_oldest"), ("jwt", "refuse")])
 def test_queries_do_not_grow_with_the_number_of_sessions(mode, policy, login, alice, settings):
     settings.AUTHMODES_LIMIT_POLICY = policy
     settings.AUTHMODES_MAX_LOGIN_SESSIONS = 2
@@ -265,9 +264,9 @@ def test_queries_do_not_grow_with_the_number_of_sessions(mode, policy, login, al
     for _ in range(2):
         login(mode)
     few = queries()
-    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 50
+    settings.AUTHMODES_MAX_LOGIN_SESSIONS = 20
     settings.AUTHMODES_LIMIT_POLICY = "end_oldest"
-    for _ in range(50):
+    for _ in range(20):
         login(mode)
     settings.AUTHMODES_LIMIT_POLICY = policy
     assert queries() == few
@@ -279,7 +278,7 @@ def test_queries_do_not_grow_with_the_number_of_sessions(mode, policy, login, al
 def twenty_at_once(modes):
     barrier = threading.Barrier(20)
 
-    def sign_in(mode):
+    def enter(mode):
         browser = Browser()
         browser.csrf()
         barrier.wait(timeout=60)
@@ -290,7 +289,7 @@ def twenty_at_once(modes):
             connections.close_all()
 
     with ThreadPoolExecutor(20) as pool:
-        return list(pool.map(sign_in, modes))
+        return list(pool.map(enter, modes))
 
 
 @pytest.mark.servers

@@ -30,6 +30,7 @@ from .support.logins import (
     PASSWORD,
     UID,
     admin_login,
+    assert_signed_out,
     call_with,
     html_login,
     only_row,
@@ -58,11 +59,6 @@ def assert_nothing_was_made():
     assert not LoginSession.objects.exists()
     assert not OutstandingToken.objects.exists()
     assert not AuthorizationCode.objects.exists()
-
-
-def assert_signed_out(browser):
-    assert browser.get(API).status_code == 401
-    assert browser.get("/probe/page/").status_code == 302
 
 
 # -- every way in --------------------------------------------------------------------------

@@ -198,10 +198,10 @@ def test_another_site_cannot_act(root, row, page):
     assert row.secrets.count() == 1
 
 
-@pytest.mark.parametrize("pk", ["0", "x", "999999999999999999999", "_00", "1_0"])
-@pytest.mark.parametrize("page", ["change", "rotate", "revoke", "history"])
-def test_a_client_that_is_not_there(root, pk, page):
-    assert root.get(f"{LIST}{pk}/{page}/").status_code in (302, 404)
+@pytest.mark.parametrize("pk", ["0", "x", "999999999999999999999", "_00"])
+def test_a_client_that_is_not_there(root, pk):
+    for page in ("change", "rotate", "revoke", "history"):
+        assert root.get(f"{LIST}{pk}/{page}/").status_code in (302, 404)
 
 
 @pytest.mark.parametrize(

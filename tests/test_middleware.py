@@ -22,7 +22,7 @@ from authmodes import registry
 from authmodes.models import LoginSession
 
 from .support.browser import Browser, browser_with
-from .support.logins import API, PAGE, PASSWORD, admin_login, only_row
+from .support.logins import API, PAGE, PASSWORD, admin_login, assert_signed_out, only_row
 from .support.views import become, change_password, logout
 from .urls import urlpatterns as project_urlpatterns
 
@@ -155,11 +155,6 @@ pytestmark = pytest.mark.urls("tests.test_middleware")
 def cookie(login, clock):
     """alice's cookie login, at a clock that stands still."""
     return login("session")
-
-
-def assert_signed_out(browser):
-    assert browser.get(API).status_code == 401
-    assert browser.get(PAGE).status_code == 302
 
 
 # -- limits --------------------------------------------------------------------------------

@@ -594,7 +594,7 @@ def test_a_page_that_saves_its_user_and_a_login_that_takes_turns(login, settings
         finally:
             connections.close_all()
 
-    def sign_in():
+    def enter():
         browser = Browser()
         browser.raise_request_exception = False
         body = {"username": "alice", "password": PASSWORD, "mode": "session"}
@@ -606,7 +606,7 @@ def test_a_page_that_saves_its_user_and_a_login_that_takes_turns(login, settings
     with ThreadPoolExecutor(2) as pool:
         one = pool.submit(page)
         assert entered.wait(timeout=10)
-        two = pool.submit(sign_in)
+        two = pool.submit(enter)
         leave.set()
         assert (one.result(timeout=30), two.result(timeout=30)) == (200, 200)
 

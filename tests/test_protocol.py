@@ -2,11 +2,13 @@
 
 import re
 from datetime import timedelta
+from http.cookies import SimpleCookie
 from itertools import product
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.test import Client
 from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
@@ -37,18 +39,18 @@ def revoke(raw_token, **more):
     return Client().post(REVOKE, {"token": raw_token, **more})
 
 
-@pytest.mark.parametrize("token", ["x", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "x" * 5000, "\u00e4"])
-@pytest.mark.parametrize("hint", [None, "refresh_token", "access_token", "nonsense", ""])
-def test_revoking_an_unknown_token_is_200(token, hint, login):
+@pytest.mark.parametrize("token", ["x", "eyJhbGciOiJub25lIn0.e30.", "\u00e4"])
+def test_revoking_an_unknown_token_is_200(token, login):
     """2.2: the client cannot do anything about it, and learns nothing."""
     used = login("jwt")
-    response = revoke(token, **({} if hint is None else {"token_type_hint": hint}))
-    assert (response.status_code, response.content) == (200, b"")
+    for hint in ({}, {"token_type_hint": "access_token"}, {"token_type_hint": "nonsense"}):
+        response = revoke(token, **hint)
+        assert (response.status_code, response.content) == (200, b"")
     assert used.get().status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["access", "refresh"])
-@pytest.mark.parametrize("hint", [None, "refresh_token", "access_token", "nonsense", ""])
+@pytest.mark.parametrize("hint", [None, "refresh_token", "access_token", "nonsense"])
 def test_revoking_either_token_ends_the_whole_login_whatever_the_hint(kind, hint, login):
     """2.1: a wrong hint must not be in the way; and a login is one thing here."""
     used, other = login("jwt"), login("jwt")
@@ -210,7 +212,7 @@ def test_with_tokens_switched_off_every_token_is_inactive(login, bob, settings):
     assert response.json() == {"active": False}
 
 
-@pytest.mark.parametrize("token", ["x", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "x" * 5000, "\u00e4"])
+@pytest.mark.parametrize("token", ["x", "eyJhbGciOiJub25lIn0.e30.", "\u00e4"])
 def test_garbage_is_inactive_and_nothing_more(token, resource_server):
     assert introspect(resource_server, token).json() == {"active": False}
 
@@ -288,7 +290,7 @@ def test_ending_a_login_by_its_refresh_token_loads_it_once(path, calls_of, login
 # -- RFC 6750: challenges ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["access_token", "access", "token", "bearer", "jwt"])
+@pytest.mark.parametrize("name", ["access_token", "token"])
 @pytest.mark.parametrize("where", ["query", "form", "both"])
 def test_a_token_anywhere_but_in_the_header_is_ignored(name, where, login):
     """RFC 9700, 4.3.2."""
@@ -358,14 +360,18 @@ def call_in_every_way(path):
             yield method, getattr(client, method)(path)
 
 
+def assert_private(method, response):
+    assert "no-store" in response.get("Cache-Control", ""), (method, response.status_code)
+    vary = {name.strip().lower() for name in response.get("Vary", "").split(",")}
+    assert {"cookie", "authorization"} <= vary, (method, response.status_code)
+
+
 @pytest.mark.parametrize("path", PRIVATE)
 @pytest.mark.parametrize("transport", ["body", "cookie"])
 def test_no_answer_of_any_endpoint_may_be_stored_or_taken_for_another(path, transport, db):
     with override_settings(AUTHMODES_TOKEN_TRANSPORT=transport):
         for method, response in call_in_every_way(path):
-            assert "no-store" in response.get("Cache-Control", ""), (method, response.status_code)
-            vary = {name.strip().lower() for name in response.get("Vary", "").split(",")}
-            assert {"cookie", "authorization"} <= vary, (method, response.status_code)
+            assert_private(method, response)
 
 
 @pytest.mark.parametrize("path", PRIVATE)
@@ -373,9 +379,7 @@ def test_nor_any_answer_to_somebody_who_is_signed_in(path, mode, login):
     used = login(mode)
     for method in sorted(ENDPOINTS[path], reverse=True):
         response = getattr(used.browser, method)(path, headers=used.headers())
-        assert "no-store" in response.get("Cache-Control", ""), (method, response.status_code)
-        vary = {name.strip().lower() for name in response.get("Vary", "").split(",")}
-        assert {"cookie", "authorization"} <= vary, (method, response.status_code)
+        assert_private(method, response)
 
 
 @pytest.mark.parametrize("path", sorted(PAGES))
@@ -521,15 +525,21 @@ def everybody(alice, bob, login):
     return {"header": login("jwt"), "cookie": login("jwt", bob), "session": login("session", carol)}
 
 
-@pytest.mark.parametrize(
-    ("header", "cookie", "session", "mode", "transport"),
-    COMBINATIONS,
-    ids=lambda value: value.replace(" ", "-"),
-)
-def test_a_combination_is_answered_as_documented(
-    header, cookie, session, mode, transport, everybody
-):
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_combination_is_answered_as_documented(mode, transport, everybody):
+    cookies = {name: morsel.value for name, morsel in everybody["session"].browser.cookies.items()}
+    for combination in product(HEADERS, CREDENTIALS, CREDENTIALS):
+        # The three sign in once, and what an answer ends is taken back.
+        with transaction.atomic():
+            everybody["session"].browser.cookies = SimpleCookie(cookies)
+            assert_answered_as_documented(*combination, mode, transport, everybody)
+            transaction.set_rollback(True)
+
+
+def assert_answered_as_documented(header, cookie, session, mode, transport, everybody):
     expected = documented(header, cookie, session, mode, transport)
+    told = (header, cookie, session)
     browser = everybody["session"].browser
     csrf = browser.csrf()
     if session != "good":
@@ -563,17 +573,18 @@ def test_a_combination_is_answered_as_documented(
     if expected.startswith("401"):
         challenge = INVALID if "invalid_token" in expected else CHALLENGE
         for response in responses.values():
-            assert (response.status_code, response["WWW-Authenticate"]) == (401, challenge)
+            challenged = response.status_code, response["WWW-Authenticate"]
+            assert challenged == (401, challenge), told
         return
     whose, _, csrf_rule = expected.partition("; ")
     credential = re.fullmatch(r"the (\w+)'s", whose)[1]
     name = everybody[credential].row.user.get_username()
     mode_of_it = "session" if credential == "session" else "jwt"
     answer = {"username": name, "mode": mode_of_it}
-    assert responses["get"].json() == answer
-    assert responses["post"].json() == answer
+    assert responses["get"].json() == answer, told
+    assert responses["post"].json() == answer, told
     if csrf_rule == "no CSRF":
-        assert responses["forged"].json() == answer
+        assert responses["forged"].json() == answer, told
     else:
-        assert csrf_rule == "CSRF on unsafe methods"
-        assert responses["forged"].status_code == 403
+        assert csrf_rule == "CSRF on unsafe methods", told
+        assert responses["forged"].status_code == 403, told

@@ -15,7 +15,7 @@ from authmodes import registry
 from authmodes.machines import clients as machine_clients
 from authmodes.models import LoginSession
 
-from .support.code_flow import redirect_query
+from .support.authorization_code import redirect_query
 from .support.logins import post_json, refresh
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "replica"])

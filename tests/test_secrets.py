@@ -311,10 +311,14 @@ def test_nothing_that_rests_there_is_accepted_as_a_credential(
     assert AuthorizationCode.objects.get().digest in found
     before = list(LoginSession.objects.order_by("pk").values("pk", "ended_at", "rotated_at"))
 
+    attempts = _attempts(life)
+    if documented:
+        # Only the cookie depends on the session engine; the other engine's run has tried the rest.
+        attempts = {"session cookie": attempts["session cookie"]}
     accepted = {
         (name, text)
         for text in found
-        for name, attempt in _attempts(life).items()
+        for name, attempt in attempts.items()
         if not (name == "session cookie" and text in keys)
         if attempt(text)
     }

@@ -53,10 +53,8 @@ def test_the_forger_of_these_tests_can_write(login):
 # -- the signature -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "alg", ["none", "None", "NONE", "noNE", "nOnE", "", " none", "none ", None]
-)
-@pytest.mark.parametrize("signature", ["", "x", "kept"])
+@pytest.mark.parametrize("alg", ["none", "noNE", "", None])
+@pytest.mark.parametrize("signature", ["", "kept"])
 def test_an_unsigned_token_is_refused(genuine, alg, signature):
     header, payload = genuine
     raw_token = forge({**header, "alg": alg}, payload)
@@ -70,7 +68,7 @@ def test_a_token_without_any_alg_is_refused(genuine):
     assert_refused(forge({"typ": "at+jwt"}, payload))
 
 
-@pytest.mark.parametrize("key", [OTHER_KEY, "", "secret", str(None)])
+@pytest.mark.parametrize("key", [OTHER_KEY, ""])
 def test_another_key_is_refused(genuine, key):
     assert_refused(forge(*genuine, key=key))
 
@@ -83,9 +81,7 @@ def test_another_algorithm_with_the_right_key_is_refused(genuine, alg, digest):
     assert_refused(forge({**header, "alg": alg}, payload, digest=digest))
 
 
-@pytest.mark.parametrize(
-    "alg", ["RS256", "ES256", "PS256", "EdDSA", "HS256 ", "hs256", ["HS256"], 1]
-)
+@pytest.mark.parametrize("alg", ["RS256", "EdDSA", "hs256", ["HS256"]])
 def test_an_algorithm_that_is_not_ours_is_refused(genuine, alg):
     header, payload = genuine
     assert_refused(forge({**header, "alg": alg}, payload))
@@ -138,14 +134,14 @@ def test_a_key_that_the_token_brings_along_is_ignored(genuine, extra, monkeypatc
 
 @pytest.mark.parametrize(
     "kid",
-    ["../../../../dev/null", "' OR 1=1 --", "\x00", "unknown", "", 1, None, ["a"], "x" * 5000],
+    ["../../../../dev/null", "unknown", "", ["a"]],
 )
 def test_a_kid_that_is_not_ours_is_refused_or_without_meaning(genuine, kid):
     header, payload = genuine
     assert_refused(forge({**header, "kid": kid}, payload, key=OTHER_KEY))
 
 
-@pytest.mark.parametrize("crit", [["exp"], ["b64"], [], "exp", None])
+@pytest.mark.parametrize("crit", [["exp"], ["b64"], []])
 def test_an_extension_that_insists_is_refused(genuine, crit):
     header, payload = genuine
     assert_refused(forge({**header, "crit": crit}, payload))
@@ -169,27 +165,17 @@ def _other_last_bits(raw_token):
 
 MANGLED = {
     "truncated": lambda raw: raw[:-1],
-    "half": lambda raw: raw[: len(raw) // 2],
-    "without signature": lambda raw: raw.rpartition(".")[0],
     "with an empty signature": lambda raw: raw.rpartition(".")[0] + ".",
     "one part": lambda raw: raw.split(".")[1],
     "four parts": lambda raw: raw + ".AAAA",
-    "five parts, as JWE": lambda raw: raw + ".AAAA.AAAA",
     "nested": lambda raw: forge({"alg": "HS256", "cty": "JWT"}, raw),
     "JSON serialisation": _json_serialisation,
     "padded": lambda raw: raw + "=",
-    "padded in the middle": lambda raw: raw.replace(".", "=.", 1),
     "another spelling": _other_last_bits,
     "a character outside the alphabet": lambda raw: raw[:-5] + "!" + raw[-5:],
-    "standard base64": lambda raw: raw[:-5] + "+" + raw[-5:],
     "white space": lambda raw: raw[:20] + " " + raw[20:],
-    "quoted": lambda raw: f'"{raw}"',
     "twice": lambda raw: f"{raw}, {raw}",
-    "dots": lambda raw: "...",
-    "two dots": lambda raw: "..",
-    "only dots and letters": lambda raw: "a.b.c",
     "100 kB": lambda raw: raw + "A" * 100_000,
-    "100 kB of dots": lambda raw: "." * 100_000,
     "a payload that is no object": lambda raw: forge({"alg": "HS256"}, ["sid"]),
     "a payload that is no JSON": lambda raw: forge({"alg": "HS256"}, b"\xff\xfe"),
     "a header that is no object": lambda raw: forge(["HS256"], {}),
@@ -203,7 +189,7 @@ def test_a_mangled_token_is_refused(how, kind, login):
     assert_refused(MANGLED[how](login("jwt").answer[kind]))
 
 
-@pytest.mark.parametrize("character", ["\x00", "\n", "ä", "\u2028", "\ud800"])
+@pytest.mark.parametrize("character", ["\x00", "ä", "\ud800"])
 @pytest.mark.parametrize("kind", ["access", "refresh"])
 def test_a_token_with_a_character_that_no_header_can_carry_is_refused(kind, character, login):
     raw_token = login("jwt").answer[kind]
@@ -226,7 +212,7 @@ def test_kinds_are_not_interchangeable(login):
     assert used.row.ended_at is None
 
 
-@pytest.mark.parametrize("kind", ["id", "untyped", "sliding", "Access", "", None, 1, ["access"]])
+@pytest.mark.parametrize("kind", ["id", "sliding", "Access", None])
 def test_another_kind_of_token_is_refused(genuine, kind):
     header, payload = genuine
     assert_refused(forge(header, {**payload, "token_type": kind}))
@@ -243,29 +229,18 @@ def test_a_token_that_lacks_a_claim_is_refused(genuine, claim):
     ("claim", "value"),
     [
         ("sid", None),
-        ("sid", ""),
-        ("sid", 1),
         ("sid", []),
         ("sid", "not-a-uuid"),
-        ("sid", "x\x00"),
         ("user_id", None),
         ("user_id", "0"),
-        ("user_id", "1 OR 1=1"),
-        ("user_id", []),
-        ("user_id", "9" * 400),
         ("user_id", "\x00"),
         ("exp", None),
         ("exp", "soon"),
         ("exp", 0),
-        ("exp", -1),
-        ("exp", 1e300),
         ("exp", 10**30),
-        ("exp", float("inf")),
         ("exp", float("nan")),
-        ("exp", []),
         ("jti", None),
         ("jti", 1),
-        ("jti", []),
         ("nbf", 10**10),
         ("nbf", "later"),
     ],

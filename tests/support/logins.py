@@ -116,3 +116,9 @@ def admin_login(browser: Browser, username: str, password: str = PASSWORD) -> An
 def only_row() -> LoginSession:
     """The one login session there is."""
     return LoginSession.objects.get()
+
+
+def assert_signed_out(browser: Browser) -> None:
+    """Neither DRF nor Django knows the browser any more."""
+    assert browser.get(API).status_code == 401
+    assert browser.get(PAGE).status_code == 302

@@ -1,0 +1,61 @@
+"""constraints/ holds what setup.cfg promises, and what the code says was tested."""
+
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from authmodes.checks import NEWEST_TESTED
+
+ROOT = Path(__file__).parent.parent
+SETUP = ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+
+
+def promised(classifier: str) -> set[str]:
+    """What the classifiers name of Python or Django, such as "5.2"."""
+    lines = SETUP["metadata"]["classifiers"].splitlines()
+    found = {line.removeprefix(classifier) for line in lines if line.startswith(classifier)}
+    return {version for version in found if "." in version}
+
+
+def pins(name: str) -> dict[str, Version]:
+    lines = (ROOT / "constraints" / f"{name}.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(package): Version(version) for package, version in pairs}
+
+
+def constraints() -> dict[str, dict[str, Version]]:
+    """The pins for each Python."""
+    paths = (ROOT / "constraints").glob("py*.txt")
+    return {path.stem.removeprefix("py"): pins(path.stem) for path in paths}
+
+
+def test_every_python_and_django_that_is_promised_is_tested():
+    assert set(constraints()) == promised("Programming Language :: Python :: ")
+    djangos = [found["django"] for found in constraints().values()]
+    assert {f"{django.major}.{django.minor}" for django in djangos} == promised(
+        "Framework :: Django :: "
+    )
+
+
+@pytest.mark.parametrize("package", NEWEST_TESTED)
+def test_the_check_knows_the_newest_release_that_was_tested(package):
+    named = Version(NEWEST_TESTED[package])
+    newest = max(found[package] for found in constraints().values())
+    # allauth is named without its patch release.
+    assert newest.release[: len(named.release)] == named.release
+    assert len(named.release) == (2 if package == "django-allauth" else 3)
+
+
+def test_the_lowest_versions_are_those_of_setup_cfg():
+    extras = SETUP["options.extras_require"]
+    sections = SETUP["options"]["install_requires"], extras["redis"], extras["spectacular"]
+    wanted = [Requirement(line) for line in "\n".join(sections).split("\n") if line]
+    lowest = pins("lowest")
+    for requirement in wanted:
+        (floor,) = requirement.specifier
+        assert lowest[canonicalize_name(requirement.name)] == Version(floor.version)
