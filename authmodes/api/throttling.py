@@ -1,7 +1,7 @@
 """How often one caller may call a credential endpoint, and what counts as one caller.
 
 The rates are DRF's: `DEFAULT_THROTTLE_RATES` by scope, read when they are needed. The
-caller's identity is not DRF's: its `get_ident` believes any `X-Forwarded-For`.
+caller's identity is not DRF's: its `get_ident` believes the addresses that a caller sends.
 """
 
 import logging
