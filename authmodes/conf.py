@@ -73,6 +73,11 @@ class IpBinding(enum.StrEnum):
     EXACT = "exact"
     NETWORK = "network"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "IpBinding | None":
+        # The setting may be a plain bool.
+        return (cls.EXACT if value else cls.OFF) if isinstance(value, bool) else None
+
 
 Choice = TypeVar("Choice", bound=enum.StrEnum)
 Value = TypeVar("Value")
@@ -138,15 +143,6 @@ def _strings(name: str, value: Any) -> Sequence[str]:
     return list(value)
 
 
-def _ip_binding(name: str, value: Any) -> IpBinding:
-    if isinstance(value, bool):
-        return IpBinding.EXACT if value else IpBinding.OFF
-    try:
-        return IpBinding(value)
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} must be False, True, 'exact' or 'network'.") from None
-
-
 def _same_site(name: str, value: Any) -> str:
     if value not in ("Lax", "Strict", "None"):
         raise ImproperlyConfigured(f"{name} must be 'Lax', 'Strict' or 'None'.")
@@ -184,7 +180,7 @@ class Settings:
     TOUCH_INTERVAL = Setting(timedelta(minutes=1), _duration)
     MAX_LOGIN_SESSIONS = Setting(None, _optional_count)
     LIMIT_POLICY = Setting(LimitPolicy.END_OLDEST, _choice(LimitPolicy))
-    BIND_IP = Setting(False, _ip_binding)
+    BIND_IP = Setting(False, _choice(IpBinding))
     BIND_USER_AGENT = Setting(False, _boolean)
     NOTIFY_NEW_LOGIN = Setting(False, _boolean)
     REFRESH_GRACE = Setting(timedelta(seconds=10), _duration)

@@ -110,7 +110,7 @@ def end_logins_of_changed_user(
     """
     if created or (update_fields is not None and not {"password", "is_active"} & update_fields):
         return
-    validation.end_outdated(instance, spare=_current_sid())
+    validation.end_outdated(instance, spare=session_state.current_sid(context.request))
 
 
 def end_logins_of_deleted_user(instance: Any, **kwargs: Any) -> None:
@@ -122,7 +122,7 @@ def end_logins_of_deleted_user(instance: Any, **kwargs: Any) -> None:
 def end_other_logins(**kwargs: Any) -> None:
     """End the user's other logins after a way to sign in was added or removed."""
     user = kwargs.get("user") or (kwargs.get("sociallogin") or kwargs["socialaccount"]).user
-    ending.revoke_others(user, spare=_current_sid())
+    ending.revoke_others(user, spare=session_state.current_sid(context.request))
     pending.renew(context.request, user)
 
 
@@ -131,9 +131,3 @@ def end_login_of_deleted_token(instance: OutstandingToken, **kwargs: Any) -> Non
     """End a login whose refresh token was deleted: it has nothing left to rotate."""
     if not policy.is_over(instance.expires_at, timezone.now()):
         registry.revoke_all(LoginSession.objects.filter(refresh_token=instance.pk))
-
-
-def _current_sid() -> str | None:
-    """The login session of the request under way, if there is one."""
-    request = context.request
-    return session_state.current_sid(request) if request is not None else None

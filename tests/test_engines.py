@@ -207,7 +207,7 @@ def test_a_cached_session_that_is_put_back_after_the_revocation_opens_nothing(
     assert other.get().status_code == 200
 
 
-def test_clearing_leaves_the_living(engine, clock, login):
+def test_clearing_leaves_unexpired_sessions(engine, clock, login):
     used = login("session")
     dead = session_store.engine()()
     dead.set_expiry(timezone.now() + timedelta(seconds=60))
@@ -224,7 +224,7 @@ def test_a_session_that_is_cleared_meanwhile_is_not_brought_back(rotate_after, c
     settings.AUTHMODES_ROTATE_SESSION_AFTER = rotate_after
     key = cookie.browser.session_cookie
     answer = cookie.browser.get("/cleared-meanwhile/")
-    # As Django answers whoever saves what was deleted meanwhile.
+    # As Django answers a request that saves what was deleted during it.
     assert answer.status_code == 400
     assert_signed_out(browser_with(key))
     assert_signed_out(browser_with(cookie.browser.session_cookie or key))

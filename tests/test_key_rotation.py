@@ -88,7 +88,7 @@ def overtaken(request: HttpRequest, name: str) -> JsonResponse:
 
 
 def revoked_meanwhile(request: HttpRequest) -> JsonResponse:
-    """Somebody ends the login in another process, which this request knows nothing of."""
+    """The login ends in another process, and this request does not know of it."""
     assert request.user.is_authenticated
     request.session["late"] = True
     with ThreadPoolExecutor(1) as pool:
@@ -135,7 +135,7 @@ def become_in_vain(request, name):
 
 
 def overtaken_then(request: HttpRequest, what: str) -> JsonResponse:
-    """As `overtaken`, and then the session is flushed or somebody else's."""
+    """As `overtaken`, and then the session is flushed or becomes another user's."""
     overtaken(request, "x")
     return flush(request) if what == "flush" else become(request, what)
 
@@ -336,7 +336,7 @@ def test_a_retired_file_is_cleared_as_well(cookie, clock, settings, tmp_path, mo
     ]
 
 
-def test_nobody_who_reads_the_store_can_follow_the_way(cookie):
+def test_a_reader_of_the_store_cannot_find_the_successor(cookie):
     """What is left under the old key is a nonce; the new key needs SECRET_KEY beside it."""
     old, new = rotate(cookie)
     left = Session.objects.get(session_key=old)
@@ -357,7 +357,7 @@ def test_what_a_late_request_writes_is_kept_under_the_key_in_force(engine, cooki
     assert is_signed_in(cookie.browser)
 
 
-def test_a_late_request_that_never_asks_for_the_user_is_led_on_too(engine, cookie, clock):
+def test_a_late_request_that_never_asks_for_the_user_follows_too(engine, cookie, clock):
     cookie.browser.get("/put/early/")
     old, _new = rotate(cookie)
     late = browser_with(old)

@@ -195,10 +195,10 @@ def test_activity_holds_off_the_idle_timeout(mode, login, clock, settings):
         assert used.get().status_code == 200
 
 
-def test_an_idle_timeout_shorter_than_the_touch_interval_spares_whoever_is_active(
+def test_an_idle_timeout_shorter_than_the_touch_interval_spares_an_active_user(
     mode, login, clock, settings
 ):
-    """Else somebody who clicks every 20 seconds is thrown out after a minute."""
+    """Otherwise a user who clicks every 20 seconds is signed out after a minute."""
     settings.AUTHMODES_IDLE_TIMEOUT = timedelta(seconds=50)
     settings.AUTHMODES_TOUCH_INTERVAL = timedelta(minutes=1)
     used = login(mode)
@@ -358,7 +358,7 @@ def test_changing_the_password_through_the_admin_ends_the_users_logins(cookie, l
     assert admin.get("/admin/").status_code == 200
 
 
-def test_becoming_somebody_else_ends_the_old_login(cookie, bob):
+def test_becoming_another_user_ends_the_old_login(cookie, bob):
     old = cookie.browser.session_cookie
     cookie.browser.get("/become/bob/")
     assert cookie.row.end_reason == "logout"
@@ -418,7 +418,7 @@ def test_a_session_from_before_is_not_adopted_where_cookies_are_off(unregistered
     assert not LoginSession.objects.exists()
 
 
-# -- nobody in particular ------------------------------------------------------------------
+# -- anonymous visitors --------------------------------------------------------------------
 
 
 def test_a_request_without_a_cookie_never_touches_the_session(db, django_assert_num_queries):
@@ -455,7 +455,7 @@ def test_in_jwt_mode_a_cookie_opens_the_admin_and_no_other_namespaced_page(admin
     assert browser.get("/shop/whoami/").json() == {"username": "root"}
 
 
-def test_an_admin_cookie_is_judged_like_any_other(admin_user, clock, settings):
+def test_an_admin_cookie_is_validated_like_any_other(admin_user, clock, settings):
     browser = Browser()
     admin_login(browser, "root")
     assert browser.get("/admin/").status_code == 200
@@ -575,7 +575,7 @@ def test_parallel_async_requests_make_no_second_row(unregistered):
     assert only_row().session_key == unregistered.session_cookie
 
 
-def test_an_older_memory_saved_over_a_younger_one_does_not_end_an_active_login(
+def test_older_data_saved_over_newer_ones_do_not_end_an_active_login(
     cookie, clock, settings
 ):
     """A long request saves last what it loaded first; the row knows better."""

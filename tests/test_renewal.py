@@ -114,7 +114,7 @@ def test_a_view_may_shorten_the_age_however_old_the_cookie_is(page, login, clock
 
 
 @pytest.mark.parametrize("saves_always", [False, True])
-def test_a_view_that_asks_nobody_does_not_revive_a_cookie_that_is_over(
+def test_a_view_that_never_asks_for_the_user_does_not_revive_a_cookie_that_is_over(
     saves_always, login, clock, settings
 ):
     used = login("session")
@@ -131,14 +131,14 @@ def test_a_view_that_asks_nobody_does_not_revive_a_cookie_that_is_over(
     assert used.get().status_code == 401
 
 
-def test_whoever_is_active_stays_signed_in_for_days(renewing, login, clock):
+def test_an_active_user_stays_signed_in_for_days(renewing, login, clock):
     used = login("session")
     for _ in range(200):
         clock.shift(31 * MINUTE)
         assert used.get().status_code == 200
 
 
-def test_whoever_is_not_is_signed_out_when_the_cookie_ends(renewing, login, clock):
+def test_an_inactive_user_is_signed_out_when_the_cookie_ends(renewing, login, clock):
     used = login("session")
     clock.shift(61 * MINUTE)
     assert used.get().status_code == 401
@@ -324,7 +324,7 @@ def test_an_expiry_of_the_project_outlives_a_new_login(login, clock):
 
 
 @pytest.mark.parametrize("save_every_request", [False, True])
-def test_a_page_that_asks_for_nobody_does_not_bring_back_a_cookie_that_is_over(
+def test_a_page_that_writes_without_asking_for_the_user_does_not_bring_back_a_cookie_that_is_over(
     save_every_request, login, clock, settings
 ):
     key = login("session").browser.session_cookie

@@ -188,8 +188,8 @@ def test_a_key_that_was_never_given_out_opens_an_empty_session_without_it(key, s
     assert store(session.session_key)["cat"] == "dog"
 
 
-def test_a_key_of_somebodys_choice_is_not_adopted(store):
-    """Or whoever plants a key would know that of a later login."""
+def test_a_key_that_was_planted_is_not_adopted(store):
+    """Otherwise an attacker who plants a key would know that of a later login."""
     session = store("planted-by-somebody-0123456789ab")
     assert session.get("cat") is None
     assert session.session_key is None

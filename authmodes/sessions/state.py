@@ -154,11 +154,12 @@ def cookie_expires_at(session: SessionBase, stored: SessionData) -> datetime:
     )
 
 
-def current_sid(request: HttpRequest) -> str | None:
+def current_sid(request: HttpRequest | None) -> str | None:
     """The login session that the request belongs to, once its credential was accepted."""
-    if sid := request_state(request).sid:
+    if request is not None and (sid := request_state(request).sid):
         return sid
-    stored = load(request.session) if hasattr(request, "session") else None
+    session = getattr(request, "session", None)
+    stored = load(session) if session is not None else None
     return stored.sid if stored else None
 
 
