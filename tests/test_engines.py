@@ -203,7 +203,7 @@ def test_a_cached_session_that_is_put_back_after_the_revocation_opens_nothing(
     registry.revoke(used.row)
     slow.save(must_create=True)
     assert SESSION_KEY in session_store.engine()(key)
-    assert_signed_out(key)
+    assert_signed_out(browser_with(key))
     assert other.get().status_code == 200
 
 

@@ -11,6 +11,7 @@ from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.models import SocialAccount
 from django.contrib import admin
 from django.core import mail
+from django.test import Client
 from django.urls import path
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
@@ -276,3 +277,9 @@ def test_only_the_way_to_the_admin_is_one(who, alice, settings, url):
     form = {"login": "alice", "password": PASSWORD, "next": url}
     assert browser.submit("/accounts/login/", form).status_code == 400
     assert not LoginSession.objects.exists()
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_the_start_page_answers_no_options(accept, db):
+    response = Client().options("/auth/social/dummy/start/", headers={"accept": accept})
+    assert response.status_code == 405

@@ -575,9 +575,7 @@ def test_parallel_async_requests_make_no_second_row(unregistered):
     assert only_row().session_key == unregistered.session_cookie
 
 
-def test_older_data_saved_over_newer_ones_do_not_end_an_active_login(
-    cookie, clock, settings
-):
+def test_older_data_saved_over_newer_ones_do_not_end_an_active_login(cookie, clock, settings):
     """A long request saves last what it loaded first; the row knows better."""
     settings.AUTHMODES_IDLE_TIMEOUT = timedelta(hours=1)
     session = Session.objects.get(session_key=cookie.row.session_key)

@@ -159,7 +159,7 @@ def _delete_retired(session: SessionBase) -> None:
 
 
 def _successor_key(session_key: BrowserKey, nonce: str) -> BrowserKey:
-    mac = salted_hmac("authmodes.stores.successor", session_key + nonce, algorithm="sha256")
+    mac = salted_hmac("authmodes.sessions.successor", session_key + nonce, algorithm="sha256")
     # As long as the column of django_session is wide.
     return BrowserKey(mac.hexdigest()[:40])
 

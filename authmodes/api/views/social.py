@@ -95,6 +95,8 @@ class SocialStartView(PublicView):
     attacker can plant a link (unless allauth's `SOCIALACCOUNT_LOGIN_ON_GET` is set).
     """
 
+    # Without OPTIONS, whose answer of DRF's has no page to be rendered on.
+    http_method_names = ["get", "head", "post"]
     renderer_classes = (JSONRenderer, RefusalPageRenderer)
     credential_scope = "authmodes_start"
 
