@@ -414,7 +414,7 @@ def test_without_a_word_of_the_projects_our_rates_hold(settings, db):
     assert statuses("login", amount + 1) == [401] * amount + [429]
 
 
-def test_rates_are_read_live(rates, alice):
+def test_rates_are_read_live(rates, alice, clock):
     rates(authmodes_login="1/min")
     assert statuses("login", 2) == [401, 429]
     rates(authmodes_login="3/min")
