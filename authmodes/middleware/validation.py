@@ -84,7 +84,9 @@ def _are_cookies_accepted(request: HttpRequest) -> bool:
     if request_settings(request).allows_cookies or request_client.is_app_client(request):
         return True
     try:
-        match = request.resolver_match or resolve(request.path_info)
+        match = request.resolver_match or resolve(
+            request.path_info, getattr(request, "urlconf", None)
+        )
     except Resolver404:
         return False
     return "admin" in match.app_names

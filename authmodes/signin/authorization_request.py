@@ -117,14 +117,21 @@ def _for_admin(request: HttpRequest, social_state: dict[str, Any]) -> Authorizat
     """A sign-in on allauth's pages to which `secure_admin_login` has redirected."""
     named = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME)
     next_url = social_state.get("next") or named or ""
-    return AuthorizationRequest(Mode.SESSION, to_admin=True) if _leads_to_admin(next_url) else None
+    return (
+        AuthorizationRequest(Mode.SESSION, to_admin=True)
+        if _leads_to_admin(request, next_url)
+        else None
+    )
 
 
-def _leads_to_admin(url: str) -> bool:
-    if not url.startswith("/") or url.startswith("//"):
+def _leads_to_admin(request: HttpRequest, url: str) -> bool:
+    # What the server, or FORCE_SCRIPT_NAME, puts before the paths of the URLconf.
+    script_name = request.path.removesuffix(request.path_info)
+    path = url.partition("?")[0].removeprefix(script_name)
+    if not url.startswith(f"{script_name}/") or path.startswith("//"):
         return False
     try:
-        return "admin" in resolve(url.partition("?")[0]).app_names
+        return "admin" in resolve(path, getattr(request, "urlconf", None)).app_names
     except Resolver404:
         return False
 
