@@ -47,11 +47,11 @@ class DigestMixin(Base):
         key = digest_of(self._session_key)
         return self.model.objects.filter(session_key=key, expire_date__gt=timezone.now())
 
-    def exists(self, session_key: str) -> bool:
-        return super().exists(digest_of(session_key))
+    def exists(self, session_key: str | None) -> bool:
+        return session_key is not None and super().exists(digest_of(session_key))
 
-    async def aexists(self, session_key: str) -> bool:
-        return await super().aexists(digest_of(session_key))
+    async def aexists(self, session_key: str | None) -> bool:
+        return session_key is not None and await super().aexists(digest_of(session_key))
 
     def create_model_instance(self, data: dict[str, Any]) -> Any:
         instance = super().create_model_instance(data)
