@@ -105,12 +105,13 @@ class AuthModesAuthentication(BaseAuthentication):
             return None
         if isinstance(header, bytes):
             header = header.decode(HTTP_HEADER_ENCODING)
-        scheme, credentials = [*header.split(maxsplit=1), "", ""][:2]
+        # By spaces alone (RFC 9110, 11.4): Python's own split takes other characters for them.
+        scheme, _space, credentials = header.strip(" ").partition(" ")
         accepted = jwt_settings.AUTH_HEADER_TYPES
         types = [accepted] if isinstance(accepted, str) else accepted
         if scheme.lower() not in {name.lower() for name in types}:
             return None
-        return credentials.strip()
+        return credentials.strip(" ")
 
     def authenticate_header(self, request: Request) -> str:
         state = request_state(request._request)
@@ -192,8 +193,9 @@ def _authenticate_session(request: Request) -> tuple[Any, LoginAuth] | None:
         return None
     # The middleware validates the login session when the user is loaded. `AnonymousUser` is
     # not active.
-    user = request._request.user
-    if not user.is_active:
+    # A request of DRF's `APIRequestFactory` has no user.
+    user = getattr(request._request, "user", None)
+    if user is None or not user.is_active:
         return None
     data = session_state.load(request._request.session)
     if data is None:

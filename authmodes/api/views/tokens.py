@@ -110,7 +110,8 @@ class TokenRefreshView(AuthModesViewMixin, simplejwt.TokenRefreshView):
         data = request.data
         if token_cookies.are_enabled():
             enforce_csrf(request)
-            data = {"refresh": token_cookies.refresh_token(request._request) or ""}
+            # Without its cookie, the answer is that of an invalid token.
+            data = {"refresh": token_cookies.refresh_token(request._request) or "-"}
         serializer: Any = self.get_serializer(data=data)
         try:
             serializer.is_valid(raise_exception=True)
