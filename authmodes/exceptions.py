@@ -165,6 +165,14 @@ class UserInactive(AuthenticationFailed):
     default_code = "user_inactive"
 
 
+class PasswordLoginDisabled(APIException):
+    """allauth's `SOCIALACCOUNT_ONLY`, which allauth enforces in its views."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_detail = _("Signing in with a password is switched off.")
+    default_code = "password_login_disabled"
+
+
 class LoginRefused(AuthenticationFailed):
     """allauth, or a hook of the project's, ended the login without saying why."""
 

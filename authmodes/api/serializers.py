@@ -388,6 +388,9 @@ class LoginSerializer(MfaCodeSerializer):
         max_length=PASSWORD_MAX_LENGTH, trim_whitespace=False, style={"input_type": "password"}
     )
     mode = ModeField(required=False, allow_blank=True)
+    remember = serializers.BooleanField(
+        required=False, allow_null=True, help_text="`false`: the cookie ends with the browser."
+    )
     schema: dict[str, Any] = {"anyOf": [{"required": ["username"]}, {"required": ["email"]}]}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -432,6 +435,7 @@ class TokenObtainPairSerializer(MfaCodeSerializer, simplejwt.TokenObtainPairSeri
             attrs["password"],
             mode,
             attrs.get("mfa_code", ""),
+            further_fields(self),
         )
         self.user = login_session.user
         self.pair = mint(login_session)
@@ -591,12 +595,16 @@ class SocialTokenSerializer(MfaCodeSerializer):
 
     def answers(self) -> Answers:
         """What it sent for the stages: every further field may be one of the sign-up form's."""
-        signup = {
-            str(name): _plain(name, value)
-            for name, value in self.initial_data.items()
-            if name not in self.fields
-        }
-        return Answers(self.validated_data.get("mfa_code", ""), signup)
+        return Answers(self.validated_data.get("mfa_code", ""), further_fields(self))
+
+
+def further_fields(serializer: Any) -> dict[str, Any]:
+    """The fields that only a form of the project's knows."""
+    return {
+        str(name): _plain(name, value)
+        for name, value in serializer.initial_data.items()
+        if name not in serializer.fields
+    }
 
 
 def _plain(name: Any, value: Any) -> Any:

@@ -1,17 +1,20 @@
 """What every sign-in over REST shares: the rate limit and the session that allauth runs in."""
 
+import functools
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from allauth.account import app_settings
 from allauth.account.adapter import get_adapter
 from allauth.core import ratelimit
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.messages.storage import default_storage
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, get_urlconf, include, path, reverse, set_urlconf
 from rest_framework.exceptions import Throttled
 
 from ..conf import Mode
@@ -30,11 +33,8 @@ def run(request: HttpRequest, mode: str) -> Iterator[AuthorizationRequest]:
     requested = AuthorizationRequest(mode)
     request_state(request).authorization_request = requested
     _count_attempt(request)
-    if mode == Mode.SESSION:
+    with _allauth_urls(request), _detached_session(request) if mode == Mode.JWT else nullcontext():
         yield requested
-    else:
-        with _detached_session(request):
-            yield requested
 
 
 def _count_attempt(request: HttpRequest) -> None:
@@ -62,6 +62,28 @@ def clear_earlier_login(request: HttpRequest) -> None:
     if request.user.is_authenticated:
         get_adapter(request).logout(request)
     clear_login(request)
+
+
+@contextmanager
+def _allauth_urls(request: HttpRequest) -> Iterator[None]:
+    """Let allauth reverse the URLs of its pages, also where the project does not route them.
+
+    It makes a redirect to a page for each stage, which a REST call never follows.
+    """
+    before, own = get_urlconf(), getattr(request, "urlconf", None) or settings.ROOT_URLCONF
+    try:
+        reverse("account_login", urlconf=own)
+    except NoReverseMatch:
+        set_urlconf(_with_allauth_urls(own))
+    try:
+        yield
+    finally:
+        set_urlconf(before)
+
+
+@functools.lru_cache(maxsize=8)
+def _with_allauth_urls(urlconf: Any) -> Any:
+    return path("", include(urlconf)), path("", include("allauth.urls"))
 
 
 @contextmanager

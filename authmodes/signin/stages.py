@@ -11,6 +11,7 @@ from typing import Any
 from allauth.socialaccount import app_settings as socialaccount_settings
 from allauth.socialaccount.adapter import get_adapter as get_socialaccount_adapter
 from allauth.utils import get_form_class
+from django.conf import settings
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.db import transaction
 from django.http import HttpRequest
@@ -124,6 +125,7 @@ def _page(request: HttpRequest, urlname: str | None) -> str | None:
     if urlname is None or requested is None or requested.mode != Mode.SESSION:
         return None
     try:
-        return reverse(urlname)
+        # Of the project's own URLs; `flow.run` may have added allauth's.
+        return reverse(urlname, urlconf=getattr(request, "urlconf", None) or settings.ROOT_URLCONF)
     except NoReverseMatch:
         return None

@@ -1,10 +1,10 @@
 """Signing in and out, and who is signed in."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from allauth.account.adapter import get_adapter
 from django.middleware.csrf import get_token
-from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
@@ -33,6 +33,7 @@ from .base import (
     login_auth,
     read_sign_in,
     respond_to_sign_in,
+    reverse_here,
 )
 from .social import STATE_MAX_LENGTH, providers
 
@@ -52,7 +53,7 @@ class IndexView(PublicView):
                 "modes": [mode for mode in (Mode.SESSION, Mode.JWT) if conf.MODE.allows(mode)],
                 "token_transport": conf.TOKEN_TRANSPORT,
                 "providers": providers(request),
-                "links": {name: reverse(f"authmodes:{name}") for name in shown},
+                "links": {name: reverse_here(request._request, name) for name in shown},
             }
         )
 
@@ -78,6 +79,7 @@ class LoginView(PublicView):
             errors.InvalidMode,
             errors.ModeDisabled,
             *PASSWORD_ERRORS,
+            errors.PasswordLoginDisabled,
             *START_ERRORS,
         ),
     )
@@ -90,8 +92,13 @@ class LoginView(PublicView):
             fields["password"],
             mode,
             fields.get("mfa_code", ""),
+            {**serializers.further_fields(serializer), **_remember(fields)},
         )
         return respond_to_sign_in(request, started)
+
+
+def _remember(fields: Mapping[str, Any]) -> dict[str, bool]:
+    return {} if fields.get("remember") is None else {"remember": fields["remember"]}
 
 
 class LogoutView(PublicView):
