@@ -6,7 +6,7 @@ from itertools import islice
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 
 from .. import request_client
 from ..conf import Mode, conf
@@ -50,7 +50,11 @@ def _send(request: HttpRequest, login_session: LoginSession) -> None:
     if not email:
         return
     # The page accepts cookie logins only.
-    page = reverse("authmodes:session_manage") if conf.MODE.allows(Mode.SESSION) else None
+    try:
+        page = reverse("authmodes:session_manage") if conf.MODE.allows(Mode.SESSION) else None
+    except NoReverseMatch:
+        # Our URLs are included below a namespace of the project's, or not at all.
+        page = None
     manage_url = request.build_absolute_uri(page) if page else None
     context = {"user": user, "login_session": login_session, "manage_url": manage_url}
     get_adapter(request).send_mail(TEMPLATE_PREFIX, email, context)

@@ -2,13 +2,20 @@
 
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.base import Provider
+from django.apps import apps
 from django.http import Http404, HttpRequest
+
+
+def all_of(request: HttpRequest) -> list[Provider]:
+    """The providers of this site; none where allauth.socialaccount is not installed."""
+    if not apps.is_installed("allauth.socialaccount"):
+        return []
+    return get_adapter(request).list_providers(request)
 
 
 def named(request: HttpRequest, name: str) -> list[Provider]:
     """The providers of this name; several apps, such as one for phones, may share it."""
-    providers = get_adapter(request).list_providers(request)
-    return [provider for provider in providers if provider.sub_id == name]
+    return [provider for provider in all_of(request) if provider.sub_id == name]
 
 
 def find(request: HttpRequest, name: str, client_id: str = "") -> Provider:

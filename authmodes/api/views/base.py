@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponseBase
+from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
@@ -99,9 +100,14 @@ class BoundedJSONParser(JSONParser):
             raise ParseError(_("The body is nested too deeply.")) from None
 
 
+OUR_URL_KWARGS = {"provider", "sid"}
+
+
 class AuthModesViewMixin(View):
     """For any DRF view of ours, simplejwt's extended ones included."""
 
+    # These endpoints have one version, whatever scheme the project gives its own.
+    versioning_class: Any = None
     # What our serializers ask of the view before they hand it tokens for a cookie.
     sets_token_cookies = True
     parser_classes: Any = (BoundedJSONParser, FormParser, MultiPartParser)
@@ -120,7 +126,9 @@ class AuthModesViewMixin(View):
     @sensitive_variables()
     @method_decorator(sensitive_post_parameters())
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return super().dispatch(request, *args, **kwargs)
+        # The URL of the project's `include()` may capture more, such as a version.
+        kwargs = {name: kwargs[name] for name in OUR_URL_KWARGS & kwargs.keys()}
+        return super().dispatch(request, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         charset = (request._request.content_params or {}).get("charset", "utf-8")
@@ -250,10 +258,27 @@ def respond_with_tokens(pair: TokenPair, answer: Mapping[str, Any]) -> Response:
 
 def handle_exception(exception: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler, with a code on every answer."""
+    # DRF's handler rolls back where ATOMIC_REQUESTS is set. These views are outside of the
+    # request's transaction, so any transaction left is one around the request: a test's.
+    around = [each for each in connections.all(initialized_only=True) if each.in_atomic_block]
+    needed = [each.needs_rollback for each in around]
     response = exception_handler(exception, context)
+    for connection, needs_rollback in zip(around, needed, strict=True):
+        connection.needs_rollback = needs_rollback
     if response is not None:
         response.data = _body(exception, response.data)
     return response
+
+
+def reverse_here(request: HttpRequest, name: str, **kwargs: str) -> str:
+    """The URL of an endpoint of ours below the `include()` that this request came through."""
+    match: Any = request.resolver_match
+    outer = {key: value for key, value in match.kwargs.items() if key not in OUR_URL_KWARGS}
+    return reverse(
+        ":".join([*match.namespaces, name]),
+        urlconf=getattr(request, "urlconf", None),
+        kwargs={**outer, **kwargs},
+    )
 
 
 def _body(exception: Exception, data: Any) -> dict[str, Any]:

@@ -104,4 +104,4 @@ class SessionManageView(View):
             found = one_of(request.user, request.POST.get("sid", ""))
             registry.revoke(found, EndReason.REVOKED_BY_USER, by=request.user)
         messages.success(request, _("Signed out there."))
-        return redirect("authmodes:session_manage")
+        return redirect(request.path)

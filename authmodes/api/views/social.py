@@ -4,11 +4,9 @@ from typing import Any
 
 from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.socialaccount import app_settings
-from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.base import AuthProcess
 from django.http import HttpResponseBase
 from django.shortcuts import render
-from django.urls import reverse
 from requests import RequestException
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.permissions import BasePermission, IsAuthenticated
@@ -37,6 +35,7 @@ from .base import (
     login_auth,
     read_sign_in,
     respond_to_sign_in,
+    reverse_here,
 )
 
 STATE_MAX_LENGTH = 1024
@@ -65,10 +64,10 @@ def providers(request: Request) -> list[dict[str, Any]]:
             "redirect": provider.supports_redirect,
             # The credentials that `url` accepts of this provider.
             "token": supported(provider),
-            "url": reverse("authmodes:social_token", args=[provider.sub_id]),
-            "start_url": reverse("authmodes:social_start", args=[provider.sub_id]),
+            "url": reverse_here(request._request, "social_token", provider=provider.sub_id),
+            "start_url": reverse_here(request._request, "social_start", provider=provider.sub_id),
         }
-        for provider in get_adapter(request._request).list_providers(request._request)
+        for provider in site_providers.all_of(request._request)
         if not site_providers.is_hidden(provider)
     ]
 
