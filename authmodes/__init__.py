@@ -1,3 +1,3 @@
-"""Sign-in for Django that ends in a cookie session or in tokens, on one revocable record."""
+"""Cookie-session and token sign-in for Django, with one revocable row for each login."""
 
 __version__ = "0.1.0"

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-# How long a rotated session id still leads to its successor, for parallel requests of one page.
+# How long a rotated session key still identifies its session, for parallel requests of one page.
 SESSION_KEY_GRACE = timedelta(seconds=10)
 
 # A row's datetime, or a Django session's seconds since the epoch: making datetimes of the
@@ -17,7 +17,7 @@ def absolute_end(created_at: datetime, lifetime: timedelta) -> datetime:
 
 
 def is_over(expires_at: Moment, now: Moment) -> bool:
-    """Whether the absolute lifetime has passed."""
+    """Whether this moment has come, such as the end of an absolute lifetime."""
     return now >= expires_at
 
 
@@ -42,7 +42,7 @@ def needs_renewal(renewed_at: float, renew_after: timedelta | None, now: float) 
 
 
 def needs_new_key(keyed_at: float, rotate_after: timedelta | None, now: float) -> bool:
-    """Whether the session id has served long enough; a zero duration rotates at each request."""
+    """Whether the session key is old enough to be rotated; zero rotates it at each request."""
     return rotate_after is not None and now - keyed_at >= rotate_after.total_seconds()
 
 

@@ -1,4 +1,4 @@
-"""What we know about the request in hand: one typed object, `request.authmodes`."""
+"""What we know about the current request: one typed object, `request.authmodes`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ ATTRIBUTE = "authmodes"
 class RequestState:
     """What we know about one request; none of it is stored.
 
-    `sid` names the login session of the credential that was accepted, `login_session` is the
-    one that a sign-in in this request has started.
+    `sid` names the login session of an accepted access token or session token; for a cookie see
+    `sessions.state.current_sid`. `login_session` is the one that a sign-in in this request started.
     """
 
     settings: RequestSettings | None = None
@@ -56,7 +56,7 @@ def request_state(request: HttpRequest) -> RequestState:
 
 
 def request_settings(request: HttpRequest) -> RequestSettings:
-    """The settings as they were when this request first asked for them."""
+    """Return the settings of this request; they do not change while it runs."""
     state = request_state(request)
     if state.settings is None:
         state.settings = RequestSettings.read()

@@ -1,1 +1,1 @@
-"""The allauth side of a login: what a sign-in under way waits for, and what it will become."""
+"""The allauth side of a login: the stages that it waits for, and what it becomes."""
