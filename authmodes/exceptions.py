@@ -15,7 +15,15 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, ParseE
 REALM = 'Bearer realm="api"'
 
 
-class CodeInDetail(APIException):
+class CodedError(APIException):
+    """An error that is declared with its code, `class InvalidNext(BadRequest, code="…")`."""
+
+    def __init_subclass__(cls, code: str | None = None) -> None:
+        if code is not None:
+            cls.default_code = code
+
+
+class CodeInDetail(CodedError):
     """An error whose detail holds its code, and `more` beside it.
 
     Views that are not ours answer by DRF's own handler, which drops the code of any other.
@@ -29,82 +37,68 @@ class CodeInDetail(APIException):
 # 400: the request
 
 
-class BadRequest(APIException):
+class BadRequest(CodedError, code="invalid"):
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = _("The request is invalid.")
-    default_code = "invalid"
 
 
-class UnsupportedCharset(ParseError):
+class UnsupportedCharset(CodedError, ParseError, code="unsupported_charset"):
     default_detail = _("The charset of the body is not supported.")
-    default_code = "unsupported_charset"
 
 
-class InvalidMode(BadRequest):
+class InvalidMode(BadRequest, code="invalid_mode"):
     default_detail = _("The mode must be 'session' or 'jwt'.")
-    default_code = "invalid_mode"
 
 
-class ModeDisabled(BadRequest):
+class ModeDisabled(BadRequest, code="mode_disabled"):
     default_detail = _("This mode of login is switched off.")
-    default_code = "mode_disabled"
 
 
-class InvalidNext(BadRequest):
+class InvalidNext(BadRequest, code="invalid_next"):
     default_detail = _("This next is not allowed.")
-    default_code = "invalid_next"
 
 
-class InvalidState(BadRequest):
+class InvalidState(BadRequest, code="invalid_state"):
     default_detail = _("The state is too long.")
-    default_code = "invalid_state"
 
 
-class InvalidCodeChallenge(BadRequest):
+class InvalidCodeChallenge(BadRequest, code="invalid_code_challenge"):
     default_detail = _("The code_challenge must be made by S256.")
-    default_code = "invalid_code_challenge"
 
 
-class CodeChallengeRequired(BadRequest):
+class CodeChallengeRequired(BadRequest, code="code_challenge_required"):
     default_detail = _("A code_challenge is required.")
-    default_code = "code_challenge_required"
 
 
-class InvalidRedirectURI(BadRequest):
+class InvalidRedirectURI(BadRequest, code="invalid_redirect_uri"):
     default_detail = _("This redirect_uri is not allowed.")
-    default_code = "invalid_redirect_uri"
 
 
-class InvalidPostLogoutRedirectURI(BadRequest):
+class InvalidPostLogoutRedirectURI(BadRequest, code="invalid_post_logout_redirect_uri"):
     default_detail = _("This post_logout_redirect_uri is not allowed.")
-    default_code = "invalid_post_logout_redirect_uri"
 
 
-class CookieTransport(CodeInDetail, BadRequest):
+class CookieTransport(CodeInDetail, BadRequest, code="cookie_transport"):
     """simplejwt's own view is called, which knows only tokens in bodies."""
 
     default_detail = _("Tokens travel in cookies here; use the endpoints of authmodes.")
-    default_code = "cookie_transport"
 
 
-class UnsupportedCredential(CodeInDetail, BadRequest):
+class UnsupportedCredential(CodeInDetail, BadRequest, code="unsupported_credential"):
     """The provider takes no credential of this kind; `supported` names those that it takes."""
 
     default_detail = _("This provider's credential is not accepted here.")
-    default_code = "unsupported_credential"
 
     def __init__(self, supported: list[str]) -> None:
         super().__init__(supported=supported)
 
 
-class AudienceUnverifiable(UnsupportedCredential):
+class AudienceUnverifiable(UnsupportedCredential, code="audience_unverifiable"):
     default_detail = _("The app that this access token was issued to cannot be determined.")
-    default_code = "audience_unverifiable"
 
 
-class UidRequired(BadRequest):
+class UidRequired(BadRequest, code="uid_required"):
     default_detail = _("Say which account by its uid.")
-    default_code = "uid_required"
 
 
 class DisconnectRefused(BadRequest):
@@ -113,13 +107,12 @@ class DisconnectRefused(BadRequest):
     codes = ("no_password", "no_verified_email", "disconnect_last")
 
 
-class UpstreamTokenRefused(BadRequest):
+class UpstreamTokenRefused(BadRequest, code="invalid_request"):
     """A token that a provider is said to have sent is not acceptable; nothing was changed.
 
     The codes are RFC 8935's (2.4).
     """
 
-    default_code = "invalid_request"
     codes = ("invalid_request", "invalid_key", "invalid_issuer", "invalid_audience")
 
 
@@ -153,34 +146,27 @@ class InvalidClient(OAuthError):
 # 401: the credential
 
 
-class NoActiveAccount(AuthenticationFailed):
+class Unauthorized(CodedError, AuthenticationFailed):
+    """DRF adds the challenge of the view's authentication class."""
+
+
+class NoActiveAccount(Unauthorized, code="no_active_account"):
     """One answer for a wrong password and for a user who does not exist; simplejwt's words."""
 
     default_detail = _("No active account found with the given credentials")
-    default_code = "no_active_account"
 
 
-class UserInactive(AuthenticationFailed):
+class UserInactive(Unauthorized, code="user_inactive"):
     default_detail = _("This account is inactive.")
-    default_code = "user_inactive"
 
 
-class PasswordLoginDisabled(APIException):
-    """allauth's `SOCIALACCOUNT_ONLY`, which allauth enforces in its views."""
-
-    status_code = status.HTTP_403_FORBIDDEN
-    default_detail = _("Signing in with a password is switched off.")
-    default_code = "password_login_disabled"
-
-
-class LoginRefused(AuthenticationFailed):
+class LoginRefused(Unauthorized, code="login_refused"):
     """allauth, or a hook of the project's, ended the login without saying why."""
 
     default_detail = _("The sign-in was refused.")
-    default_code = "login_refused"
 
 
-class StagePending(CodeInDetail, AuthenticationFailed):
+class StagePending(CodeInDetail, Unauthorized, code="stage_pending"):
     """The user is known, but a stage of allauth's login (MFA, say) is still to be done.
 
     `page` is where a browser goes on that holds the pending login in its Django session,
@@ -188,7 +174,6 @@ class StagePending(CodeInDetail, AuthenticationFailed):
     """
 
     default_detail = _("Another step is needed to sign in.")
-    default_code = "stage_pending"
 
     def __init__(self, stage: str, *, page: str | None = None, fields: Iterable[str] = ()) -> None:
         super().__init__(stage=stage)
@@ -196,121 +181,110 @@ class StagePending(CodeInDetail, AuthenticationFailed):
         self.go_on: dict[str, Any] = {"page": page, "fields": list(fields)}
 
 
-class InvalidMfaCode(AuthenticationFailed):
+class InvalidMfaCode(Unauthorized, code="invalid_mfa_code"):
     default_detail = _("The code of the second factor is wrong.")
-    default_code = "invalid_mfa_code"
 
 
-class InvalidGrant(AuthenticationFailed):
+class InvalidGrant(Unauthorized, code="invalid_grant"):
     default_detail = _("The code is unknown, used or expired, or the verifier is wrong.")
-    default_code = "invalid_grant"
 
 
-class InvalidProviderToken(AuthenticationFailed):
+class InvalidProviderToken(Unauthorized, code="invalid_provider_token"):
     """One answer for every provider's token that does not verify; the client is not told why."""
 
     default_detail = _("The provider's token is not acceptable.")
-    default_code = "invalid_provider_token"
 
 
-class InvalidNonce(AuthenticationFailed):
+class InvalidNonce(Unauthorized, code="invalid_nonce"):
     default_detail = _("The nonce is not the one of the provider's token.")
-    default_code = "invalid_nonce"
 
 
-class ProviderTokenReplayed(AuthenticationFailed):
+class ProviderTokenReplayed(Unauthorized, code="provider_token_replayed"):
     default_detail = _("The provider's token was used already.")
-    default_code = "provider_token_replayed"
 
 
-class InsufficientAuthentication(CodeInDetail, AuthenticationFailed):
+class InsufficientAuthentication(
+    CodeInDetail, Unauthorized, code="insufficient_user_authentication"
+):
     default_detail = _("A more recent sign-in is required.")
-    default_code = "insufficient_user_authentication"
 
 
-class TokenExpired(CodeInDetail, AuthenticationFailed):
+class TokenExpired(CodeInDetail, Unauthorized, code="token_expired"):
     default_detail = _("The refresh token has expired.")
-    default_code = "token_expired"
 
 
-class TokenReused(CodeInDetail, AuthenticationFailed):
+class TokenReused(CodeInDetail, Unauthorized, code="token_reused"):
     default_detail = _("The refresh token was used before; its login session has ended.")
-    default_code = "token_reused"
 
 
-class LoginSessionEnded(CodeInDetail, AuthenticationFailed):
+class LoginSessionEnded(CodeInDetail, Unauthorized, code="login_session_ended"):
     default_detail = _("The login session has ended.")
-    default_code = "login_session_ended"
 
 
-class TokensDisabled(CodeInDetail, AuthenticationFailed):
+class TokensDisabled(CodeInDetail, Unauthorized, code="mode_disabled"):
     default_detail = _("Tokens are switched off.")
-    default_code = "mode_disabled"
 
 
 # 403: the login
 
 
-class Forbidden(APIException):
+class Forbidden(CodedError):
     status_code = status.HTTP_403_FORBIDDEN
 
 
-class LimitReached(Forbidden):
+class LimitReached(Forbidden, code="limit_reached"):
     default_detail = _("You have reached the maximum number of sign-ins. Sign out elsewhere first.")
-    default_code = "limit_reached"
 
 
-class UpstreamLogout(Forbidden):
+class UpstreamLogout(Forbidden, code="upstream_logout"):
     default_detail = _("You have been signed out at your provider. Sign in again.")
-    default_code = "upstream_logout"
 
 
-class LoginOutdated(Forbidden):
+class LoginOutdated(Forbidden, code="login_outdated"):
     """A login waited at a stage of allauth's for too long: see `signin.pending`."""
 
     default_detail = _("This sign-in is out of date. Sign in again.")
-    default_code = "login_outdated"
 
 
-class SignupClosed(Forbidden):
+class PasswordLoginDisabled(Forbidden, code="password_login_disabled"):
+    """allauth's `SOCIALACCOUNT_ONLY`, which allauth enforces in its views."""
+
+    default_detail = _("Signing in with a password is switched off.")
+
+
+class SignupClosed(Forbidden, code="signup_closed"):
     default_detail = _("Sign-up is closed.")
-    default_code = "signup_closed"
 
 
 # 409 and 5xx: the state of the server
 
 
-class Conflict(APIException):
+class Conflict(CodedError, code="conflict"):
     """A concurrent call has made the same account; nothing was changed."""
 
     status_code = status.HTTP_409_CONFLICT
     default_detail = _("Another sign-in came between. Try again.")
-    default_code = "conflict"
 
 
-class ConnectedOther(Conflict):
+class ConnectedOther(Conflict, code="connected_other"):
     default_detail = _("This account is connected to another user.")
-    default_code = "connected_other"
 
 
-class TokenTooLarge(APIException):
+class TokenTooLarge(CodedError, code="token_too_large"):
     """A token with all its claims does not fit into a cookie (RFC 6265, 6.1)."""
 
     default_detail = _("The token is too large for a cookie; it has too many claims.")
-    default_code = "token_too_large"
 
 
-class Unavailable(APIException):
+class Unavailable(CodedError):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
 
 
-class ProviderUnavailable(Unavailable):
+class ProviderUnavailable(Unavailable, code="provider_unavailable"):
     default_detail = _("The identity provider cannot be reached.")
-    default_code = "provider_unavailable"
 
 
-class LimitsUnavailable(Unavailable):
+class LimitsUnavailable(Unavailable, code="limits_unavailable"):
     """The cache that allauth counts attempts in is away, so no sign-in is tried."""
 
     default_detail = _("Signing in is not possible at the moment.")
-    default_code = "limits_unavailable"

@@ -9,10 +9,9 @@ from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import PAGE_VAR
-from django.contrib.auth import get_permission_codename, get_user_model
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -55,17 +54,9 @@ class UncountedPaginator(AnyPaginator):
         rows: Any = self.object_list
         return before + len(rows.values_list("pk")[before : before + self.per_page + one_more])
 
-    @property
-    def previous(self) -> int | None:
-        return self.current - 1 if self.current > 1 else None
 
-    @property
-    def next(self) -> int | None:
-        return self.current + 1 if self.count > self.current * self.per_page else None
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """A list whose rows are not added, edited or deleted by hand."""
+class ListAdmin(ModelAdmin):
+    """A list whose rows are not deleted by hand."""
 
     change_list_template: ClassVar[Any] = "authmodes/admin/change_list.html"
     # The heading of the list, also in breadcrumbs; the model may be simplejwt's.
@@ -77,9 +68,6 @@ class ReadOnlyAdmin(ModelAdmin):
     # by letter to everyone with the view permission.
     query_lookups: frozenset[str] = frozenset()
 
-    # Any value shows the search box; `search_for` decides what is searched.
-    search_fields: ClassVar[Any] = ("user",)
-    search_help_text: ClassVar[Any] = _("Name or e-mail address of the user.")
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     # "Show all" would load the table.
@@ -92,25 +80,14 @@ class ReadOnlyAdmin(ModelAdmin):
 
     # -- permissions
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    # What an administrator needs to revoke what is listed.
+    revoke_permission = "authmodes.revoke_loginsession"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Django also accepts the change permission, which has no meaning here.
-        return self.has_permission_to("view", request)
-
     def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("authmodes.revoke_loginsession"))
-
-    def has_permission_to(self, action: str, request: HttpRequest) -> bool:
-        codename = get_permission_codename(action, self.opts)
-        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+        return bool(request.user.has_perm(self.revoke_permission))
 
     # -- the list
 
@@ -143,22 +120,6 @@ class ReadOnlyAdmin(ModelAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         own = {getattr(each, "parameter_name", None) for each in self.list_filter}
         return lookup in self.query_lookups or lookup in own
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        for word in search_term.split():
-            queryset = queryset.filter(self.search_for(word))
-        return queryset, False
-
-    def search_for(self, word: str) -> Q:
-        user_model: Any = get_user_model()
-        names = {user_model.USERNAME_FIELD, user_model.get_email_field_name()}
-        fields = sorted(names & {field.name for field in user_model._meta.get_fields()})
-        matches = Q(*((f"{field}__icontains", word) for field in fields), _connector=Q.OR)
-        # A subquery: there are fewer users than rows, and an OR over a join would read every
-        # row of both tables.
-        return Q(user__in=user_model._base_manager.filter(matches).values("pk"))
 
     # -- columns
 
@@ -240,7 +201,11 @@ class ReadOnlyAdmin(ModelAdmin):
         return TemplateResponse(request, f"authmodes/admin/{template}.html", context)
 
 
-def badge(kind: str, text: Any, more: str = "") -> SafeString:
-    """A status in words, coloured by `kind`: "active", "ended" or "expired"."""
+def status_badge(is_active: bool, ended: Any = "", more: str = "") -> SafeString:
+    """A coloured status; `ended` says how a row was ended, and `more` why."""
+    if ended:
+        kind, text = "ended", ended
+    else:
+        kind, text = ("active", _("Active")) if is_active else ("expired", _("Expired"))
     html = '<span class="authmodes-badge authmodes-{}">{}</span>{}'
     return format_html(html, kind, text, f" {more}" if more else "")

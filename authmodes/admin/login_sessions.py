@@ -14,9 +14,9 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import LoginSession
 from ..request_client import parse_ip
-from .base import Column, badge
+from .base import Column, status_badge
 from .filters import ProviderFilter, StatusFilter, UserFilter
-from .revocation import Revocation, RevokingAdmin, revoke_providers, revoke_rows, revoke_users
+from .revocation import RevokingAdmin, revoke_providers, revoke_rows, revoke_users
 
 SECRETS = ("session_key", "auth_hash", "previous_jti")
 # An IPv4 or IPv6 address, or its beginning.
@@ -95,9 +95,8 @@ class LoginSessionAdmin(RevokingAdmin):
 
     @admin.display(description=_("status"))
     def status(self, row: LoginSession) -> SafeString:
-        if row.ended_at is not None:
-            return badge("ended", _("Ended"), row.get_end_reason_display())
-        return badge("active", _("Active")) if row.is_active else badge("expired", _("Expired"))
+        ended = _("Ended") if row.ended_at else ""
+        return status_badge(row.is_active, ended, row.get_end_reason_display())
 
     def _revoke_column(self, request: HttpRequest) -> Column:
         @admin.display(description=_("revoke"))
@@ -135,25 +134,23 @@ class LoginSessionAdmin(RevokingAdmin):
             raise PermissionDenied
         row = self.get_row(request, object_id)
         only_this = LoginSession.objects.active().filter(pk=row.pk)
-        revocation = Revocation(
+        response = self.confirm(
+            request,
             gettext("Do you want to revoke this login session?"),
             (only_this,),
             lambda: revoke_rows(request, only_this),
+            row,
         )
-        if request.method == "POST":
-            response = self.carry_out(request, revocation)
-        else:
-            response = self.ask(request, revocation, row=row)
         return response or HttpResponseRedirect(self.list_url(request))
 
     @admin.action(description=_("Revoke selected login sessions"), permissions=["revoke"])
     def revoke_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        revocation = Revocation(
+        return self.confirm(
+            request,
             gettext("Do you want to revoke the selected login sessions?"),
             (queryset.active(),),
             lambda: revoke_rows(request, queryset),
         )
-        return self.run_action(request, revocation)
 
     @admin.action(
         description=_("Revoke all login sessions of the selected users"), permissions=["revoke"]
@@ -162,24 +159,23 @@ class LoginSessionAdmin(RevokingAdmin):
         # Read before anything is ended, which may change what the list is filtered by.
         user_ids = list(queryset.order_by().values_list("user", flat=True).distinct())
         theirs = queryset.order_by().values("user")
-        revocation = Revocation(
+        return self.confirm(
+            request,
             gettext("Do you want to revoke all login sessions of the selected users?"),
             (LoginSession.objects.active().filter(user__in=theirs),),
             lambda: revoke_users(request, user_ids),
         )
-        return self.run_action(request, revocation)
 
     @admin.action(
-        description=_("Revoke all login sessions of the selected providers"),
-        permissions=["revoke"],
+        description=_("Revoke all login sessions of the selected providers"), permissions=["revoke"]
     )
     def revoke_all_of_provider(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         chosen = queryset.exclude(provider="").order_by().values_list("provider", flat=True)
         providers = sorted(set(chosen.distinct()))
-        revocation = Revocation(
+        return self.confirm(
+            request,
             gettext("Do you want to revoke all login sessions made through %(providers)s?")
             % {"providers": ", ".join(providers)},
             (LoginSession.objects.active().filter(provider__in=providers),),
             lambda: revoke_providers(request, providers),
         )
-        return self.run_action(request, revocation)

@@ -6,7 +6,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.formats import localize
@@ -18,8 +17,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import policy
 from ..machines import clients as machine_clients
-from ..models import MachineClient, split_scopes
-from .base import ModelForm, ReadOnlyAdmin, badge
+from ..models import MachineClient, MachineClientSecret, split_scopes
+from .base import ListAdmin, ModelForm, status_badge
 
 HOUR = timedelta(hours=1)
 OVERLAP_MAX = 30 * 24
@@ -49,17 +48,14 @@ class RotationForm(forms.Form):
         initial=machine_clients.OVERLAP // HOUR,
     )
 
-    @property
-    def overlap(self) -> timedelta:
-        return self.cleaned_data["hours"] * HOUR
 
-
-class MachineClientAdmin(ReadOnlyAdmin):
+class MachineClientAdmin(ListAdmin):
     """Programs with tokens of their own. The change permission includes a new secret."""
 
     form = MachineClientForm
     page_title = _("Machine clients")
     ordering = ("-id",)
+    search_fields = ("name", "client_id__startswith")
     search_help_text = _("Name or client id.")
     list_display = ("name", "status", "scopes", "client_id", "expires_at", "last_used_at")
     row_pages = ("rotate", "revoke")
@@ -70,24 +66,17 @@ class MachineClientAdmin(ReadOnlyAdmin):
 
     # -- permissions
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_permission_to("add", request)
+    revoke_permission = "authmodes.revoke_machineclient"
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         is_final = obj is not None and obj.revoked_at is not None
-        return not is_final and self.has_permission_to("change", request)
-
-    def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_permission_to("revoke", request)
+        return not is_final and super().has_change_permission(request, obj)
 
     # -- the list
 
-    def search_for(self, word: str) -> Q:
-        return Q(name__icontains=word) | Q(client_id__startswith=word)
-
     @admin.display(description=_("status"))
-    def status(self, row: MachineClient) -> SafeString:
-        return _status(row)
+    def status(self, row: MachineClient | MachineClientSecret) -> SafeString:
+        return status_badge(row.is_active, _("Revoked") if row.revoked_at else "")
 
     # -- the page of a client
 
@@ -106,7 +95,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
     def secrets(self, row: MachineClient) -> SafeString | str:
         """When each secret was made, and its status; nothing of the secret itself."""
         lines = (
-            (localize(timezone.localtime(each.created_at)), _status(each), _until(each))
+            (localize(timezone.localtime(each.created_at)), self.status(each), _until(each))
             for each in row.secrets.order_by("-pk")
         )
         return format_html_join("", "<div>{} {} {}</div>", lines) or self.get_empty_value_display()
@@ -149,9 +138,11 @@ class MachineClientAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         row = self.get_row(request, object_id)
         form = RotationForm(request.POST if request.method == "POST" else None)
-        if row.is_active and not form.is_valid():
+        if not row.is_active:
+            return self._refuse(request, row)
+        if not form.is_valid():
             return self._ask(request, row, gettext("Rotate secret"), form)
-        raw_secret = machine_clients.rotate(row, form.overlap) if row.is_active else None
+        raw_secret = machine_clients.rotate(row, HOUR * form.cleaned_data["hours"])
         if raw_secret is None:
             return self._refuse(request, row)
         done = gettext("Secret rotated; the old ones end in %(hours)d h.")
@@ -194,13 +185,7 @@ class MachineClientAdmin(ReadOnlyAdmin):
         return self.keep_filters(request, self.page_url("change", row))
 
 
-def _status(row: Any) -> SafeString:
-    if row.revoked_at is not None:
-        return badge("ended", _("Revoked"))
-    return badge("active", _("Active")) if row.is_active else badge("expired", _("Expired"))
-
-
-def _until(secret: Any) -> str:
+def _until(secret: MachineClientSecret) -> str:
     if secret.revoked_at is not None or secret.expires_at is None:
         return ""
     return gettext("until %(moment)s") % {"moment": localize(timezone.localtime(secret.expires_at))}

@@ -1,25 +1,24 @@
 """Ending login sessions from the admin: confirmation, revocation, the admin's log, a message."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.auth import get_user_model, logout
+from django.contrib.auth import get_permission_codename, get_user_model, logout
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from .. import registry
 from ..models import LoginSession, LoginSessionQuerySet
 from ..registry import ending
 from ..sessions import state as session_state
-from .base import ReadOnlyAdmin
+from .base import ListAdmin
 
 # How many rows a confirmation page lists, and how many it counts at most.
 LISTED = 100
@@ -31,70 +30,89 @@ LOGGED = 1000
 BATCH = 500
 
 
-@dataclass(frozen=True)
-class Revocation:
-    """A request of an administrator, before it is confirmed.
+class RevokingAdmin(ListAdmin):
+    """A read-only list with revoke actions. Each is a POST from a confirmation page."""
 
-    `targets` are the rows that it would end now. `carry_out` ends and logs them, and returns
-    their number.
-    """
+    # Any value shows the search box; `search_for` decides what is searched.
+    search_fields: ClassVar[Any] = ("user",)
+    search_help_text: ClassVar[Any] = _("Name or e-mail address of the user.")
 
-    question: str
-    targets: tuple[QuerySet[Any], ...]
-    carry_out: Callable[[], int]
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
-class RevokingAdmin(ReadOnlyAdmin):
-    """A list with revoke actions. Each is a POST from a confirmation page."""
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Django also accepts the change permission, which has no meaning here.
+        view = get_permission_codename("view", self.opts)
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{view}"))
 
-    def run_action(self, request: HttpRequest, revocation: Revocation) -> HttpResponse | None:
-        """Ask for confirmation, or carry out what was confirmed; None shows the list again."""
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        for word in search_term.split():
+            queryset = queryset.filter(self.search_for(word))
+        return queryset, False
+
+    def search_for(self, word: str) -> Q:
+        user_model: Any = get_user_model()
+        names = {user_model.USERNAME_FIELD, user_model.get_email_field_name()}
+        fields = sorted(names & {field.name for field in user_model._meta.get_fields()})
+        matches = Q(*((f"{field}__icontains", word) for field in fields), _connector=Q.OR)
+        # A subquery: there are fewer users than rows, and an OR over a join would read every
+        # row of both tables.
+        return Q(user__in=user_model._base_manager.filter(matches).values("pk"))
+
+    def confirm(
+        self,
+        request: HttpRequest,
+        question: str,
+        targets: tuple[QuerySet[Any], ...],
+        revoke: Callable[[], int],
+        row: LoginSession | None = None,
+    ) -> HttpResponse | None:
+        """Ask for confirmation, or revoke what was confirmed; None shows the list again.
+
+        `targets` are the rows that would end now. `revoke` ends and logs them, and returns
+        their number.
+        """
+        own_sid = session_state.current_sid(request)
+        is_own = any(
+            rows.filter(sid=own_sid).exists() for rows in targets if rows.model is LoginSession
+        )
         if request.POST.get("post"):
-            return self.carry_out(request, revocation)
+            self._report(request, revoke())
+            if not is_own:
+                return None
+            # The session of this request was deleted, and Django answers 400 when it saves such
+            # a session.
+            logout(request)
+            return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
+        count, listed = _extent(targets)
+        if not count:
+            self._report(request, 0)
+            return None
         # The confirmation posts again what was posted here. With "select across" these are
         # the keys of one page and the choice, not every key of the table.
         names = ("action", "select_across", ACTION_CHECKBOX_NAME)
         hidden = [(name, value) for name in names for value in request.POST.getlist(name)]
-        return self.ask(request, revocation, hidden)
-
-    def ask(
-        self,
-        request: HttpRequest,
-        revocation: Revocation,
-        hidden: Iterable[tuple[str, str]] = (),
-        row: LoginSession | None = None,
-    ) -> HttpResponse | None:
-        """The confirmation page; None, and a message, if there is nothing to end."""
-        count, listed = _extent(revocation.targets)
-        if not count:
-            self._report(request, 0)
-            return None
-        title = _("Revoke login sessions") if row is None else _("Revoke login session")
         context = {
             "row": row,
-            "question": revocation.question,
+            "question": question,
             "listed": listed,
             "count": min(count, COUNTED),
             "is_more": count > COUNTED,
             "unlisted": count - len(listed),
-            "is_own": _includes_own(request, revocation),
+            "is_own": is_own,
             "hidden": [*hidden, ("post", "yes")],
         }
+        title = gettext("Revoke login session") if row else gettext("Revoke login sessions")
         return self.render(request, "revoke_confirmation", title, context)
-
-    def carry_out(self, request: HttpRequest, revocation: Revocation) -> HttpResponse | None:
-        is_own = _includes_own(request, revocation)
-        self._report(request, revocation.carry_out())
-        if not is_own:
-            return None
-        # The session of this request was deleted, and Django answers 400 when it saves such a
-        # session.
-        logout(request)
-        return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
     def _report(self, request: HttpRequest, count: int) -> None:
         if not count:
-            nothing = _("Nothing was revoked: no login session among these is active.")
+            nothing = gettext("Nothing was revoked: no login session among these is active.")
             self.message_user(request, nothing, messages.WARNING)
             return
         done = ngettext(
@@ -117,11 +135,9 @@ def revoke_users(request: HttpRequest, user_ids: list[Any]) -> int:
     total = 0
     for start in range(0, len(user_ids), BATCH):
         batch = user_ids[start : start + BATCH]
-        theirs = LoginSession.objects.active().filter(user__in=batch)
-        total += registry.revoke_all(theirs, by=request.user)
-        ending.cancel_authorization_codes(user__in=batch)
+        total += _revoke_all(request, user__in=batch)
         users = get_user_model()._base_manager.filter(pk__in=batch)
-        _log(request, users, _("All login sessions revoked."))
+        _log(request, users, gettext("All login sessions revoked."))
     return total
 
 
@@ -129,13 +145,17 @@ def revoke_providers(request: HttpRequest, providers: list[str]) -> int:
     """Revoke every login session of these providers, with an entry for each provider."""
     total = 0
     for provider in providers:
-        through_it = LoginSession.objects.active().filter(provider=provider)
-        count = registry.revoke_all(through_it, by=request.user)
-        ending.cancel_authorization_codes(provider=provider)
-        name = _("All of provider %(provider)s") % {"provider": provider}
+        count = _revoke_all(request, provider=provider)
+        name = gettext("All of provider %(provider)s") % {"provider": provider}
         log_unnamed(request, LoginSession, [name], _revoked(count))
         total += count
     return total
+
+
+def _revoke_all(request: HttpRequest, **lookups: Any) -> int:
+    count = registry.revoke_all(LoginSession.objects.active().filter(**lookups), by=request.user)
+    ending.cancel_authorization_codes(**lookups)
+    return count
 
 
 def log_unnamed(request: HttpRequest, model: Any, reprs: Iterable[str], message: str) -> None:
@@ -161,18 +181,8 @@ def _log(request: HttpRequest, rows: Iterable[Any], message: str) -> None:
 
 def _revoked(count: int) -> str:
     if count == 1:
-        return _("Revoked.")
-    return _("Revoked, together %(count)d login sessions.") % {"count": count}
-
-
-def _includes_own(request: HttpRequest, revocation: Revocation) -> bool:
-    """Whether the administrator's own login session is among the targets."""
-    own = session_state.load(request.session)
-    return own is not None and any(
-        targets.filter(sid=own.sid).exists()
-        for targets in revocation.targets
-        if targets.model is LoginSession
-    )
+        return gettext("Revoked.")
+    return gettext("Revoked, together %(count)d login sessions.") % {"count": count}
 
 
 def _extent(targets: Iterable[QuerySet[Any]]) -> tuple[int, list[Any]]:

@@ -21,8 +21,8 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import policy
 from ..models import LoginSession
-from .base import Column, badge
-from .revocation import LOGGED, Revocation, RevokingAdmin, log_unnamed, revoke_rows
+from .base import Column, status_badge
+from .revocation import LOGGED, RevokingAdmin, log_unnamed, revoke_rows
 
 
 class TokenAdmin(RevokingAdmin):
@@ -53,9 +53,8 @@ class TokenAdmin(RevokingAdmin):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
         login_session = row and self.login_session_of(row)
-        if not login_session:
-            return HttpResponseRedirect(self.list_url(request))
-        return HttpResponseRedirect(self.page_url("change", login_session))
+        url = self.page_url("change", login_session) if login_session else self.list_url(request)
+        return HttpResponseRedirect(url)
 
     def own_columns(self, request: HttpRequest) -> list[Column | str]:
         """The columns that both lists begin with."""
@@ -94,11 +93,8 @@ class OutstandingTokenAdmin(TokenAdmin):
 
     @admin.display(description=_("status"))
     def status(self, row: OutstandingToken) -> SafeString:
-        if hasattr(row, "blacklistedtoken"):
-            return badge("ended", _("Blacklisted"))
-        if policy.is_over(row.expires_at, timezone.now()):
-            return badge("expired", _("Expired"))
-        return badge("active", _("Active"))
+        ended = _("Blacklisted") if hasattr(row, "blacklistedtoken") else ""
+        return status_badge(not policy.is_over(row.expires_at, timezone.now()), ended)
 
     def action_checkbox(self, obj: OutstandingToken) -> SafeString:
         label = gettext("Select the refresh token of %(user)s") % {"user": obj.user}
@@ -115,12 +111,12 @@ class OutstandingTokenAdmin(TokenAdmin):
         without = queryset.filter(
             login_session=None, blacklistedtoken=None, expires_at__gt=timezone.now()
         )
-        revocation = Revocation(
+        return self.confirm(
+            request,
             gettext("Do you want to revoke the login sessions of the selected refresh tokens?"),
             (theirs.active(), without),
             lambda: revoke_rows(request, theirs) + _blacklist(request, without),
         )
-        return self.run_action(request, revocation)
 
 
 def _blacklist(request: HttpRequest, tokens: QuerySet[Any]) -> int:

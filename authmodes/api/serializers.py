@@ -13,20 +13,20 @@ from allauth.socialaccount.providers.base import AuthProcess
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
+from rest_framework.serializers import (
+    CharField,
+    ChoiceField,
+    IntegerField,
+    JSONField,
+    Serializer,
+    ValidationError,
+)
 from rest_framework_simplejwt import serializers as simplejwt
 from rest_framework_simplejwt.exceptions import InvalidToken
 
+from .. import exceptions as errors
 from .. import registry
 from ..conf import Mode, Transport, conf
-from ..exceptions import (
-    CookieTransport,
-    InvalidMode,
-    LoginSessionEnded,
-    ModeDisabled,
-    TokenExpired,
-    TokenReused,
-    TokensDisabled,
-)
 from ..machines import tokens as machine_tokens
 from ..models import EndReason, LoginSession
 from ..registry import rotation, validation
@@ -39,30 +39,27 @@ from ..tokens.jwt import RefreshToken, TokenPair, mint
 
 PASSWORD_MAX_LENGTH = 4096
 LOGIN_MAX_LENGTH = 320
-MFA_CODE_MAX_LENGTH = 64
 # Those of large directories carry a group list.
 TOKEN_MAX_LENGTH = 16_384
-CODE_MAX_LENGTH = 2048
-NONCE_MAX_LENGTH = 1024
-SIGNUP_FIELD_MAX_LENGTH = 1024
-# By the code of a `rotation.Refusal`.
-REFRESH_ERRORS = {
-    error.default_code: error
-    for error in (InvalidToken, TokenExpired, TokenReused, LoginSessionEnded, TokensDisabled)
-}
+OPTIONAL: dict[str, Any] = {"required": False, "allow_blank": True}
+# What a refresh is refused for; their codes are those of `rotation.Refusal`.
+REFRESH_ERRORS = (
+    *(InvalidToken, errors.TokenExpired, errors.TokenReused),
+    *(errors.LoginSessionEnded, errors.TokensDisabled),
+)
 
 
 def wanted_mode(named: Any) -> str:
     """Turn what a client named into a mode. Raises `InvalidMode` or `ModeDisabled`."""
     mode = authorization_request.parse_mode(named)
     if mode is None:
-        raise InvalidMode
+        raise errors.InvalidMode
     if not conf.MODE.allows(mode):
-        raise ModeDisabled
+        raise errors.ModeDisabled
     return mode
 
 
-class ModeField(serializers.ChoiceField):
+class ModeField(ChoiceField):
     """The mode of a login; what is no mode has an error code of its own."""
 
     def __init__(self, *choices: Mode, **kwargs: Any) -> None:
@@ -70,11 +67,11 @@ class ModeField(serializers.ChoiceField):
 
     def to_internal_value(self, data: Any) -> Any:
         if data not in ("", *self.choices):
-            raise InvalidMode
+            raise errors.InvalidMode
         return data
 
 
-class TokenField(serializers.CharField):
+class TokenField(CharField):
     """A token, character by character."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -93,7 +90,7 @@ class ParameterField(TokenField):
     def __init__(self, choices: Sequence[str] = (), **kwargs: Any) -> None:
         # For the document; what else is sent has an error of RFC 6749's.
         self.choices = choices
-        super().__init__(required=False, allow_blank=True, **kwargs)
+        super().__init__(**OPTIONAL, **kwargs)
 
     def get_value(self, dictionary: Mapping[Any, Any]) -> Any:
         getlist = getattr(dictionary, "getlist", None)
@@ -106,77 +103,60 @@ class ParameterField(TokenField):
         """Accept every text: a wrong one has an error of RFC 6749's, such as `invalid_client`."""
 
 
-class IdleExpiryField(serializers.DateTimeField):
-    """When a login ends if it is not used before; null without an idle timeout."""
+def declare(
+    name: str, doc: str = "", base: type[Serializer[Any]] = Serializer, /, **attributes: Any
+) -> type[Serializer[Any]]:
+    """Make a serializer class that only describes a body.
 
-    def __init__(self) -> None:
-        super().__init__(allow_null=True, read_only=True)
-
-    def get_attribute(self, instance: Any) -> datetime | None:
-        login_session, timeout = instance.login_session, conf.IDLE_TIMEOUT
-        if timeout is None:
-            return None
-        return min(login_session.last_seen_at + timeout, login_session.expires_at)
+    Unlike in the body of a class, a field may have the name of a keyword or of an attribute
+    that serializers have.
+    """
+    attributes |= {"__module__": __name__, "__doc__": doc or None}
+    made: Any = serializers.SerializerMetaclass(f"{name}Serializer", (base,), attributes)
+    return made
 
 
 # Answers
 
-
-class ErrorSerializer(serializers.Serializer[Any]):
-    """Any error."""
-
-    detail = serializers.CharField()
-    code = serializers.CharField()
-
-
-class InvalidSerializer(ErrorSerializer):
-    """`errors` are by field, where the code is `invalid`."""
-
-    def get_fields(self) -> dict[str, Any]:
-        # A serializer has an attribute of this name.
-        return {**super().get_fields(), "errors": serializers.DictField(required=False)}
-
-
-class WayOnSerializer(serializers.Serializer[Any]):
-    """Where a browser finishes the login, and what the same call may be made with again."""
-
-    page = serializers.CharField(allow_null=True)
-
-    def get_fields(self) -> dict[str, Any]:
-        # A serializer has an attribute of this name.
-        names = serializers.ListField(child=serializers.CharField())
-        return {**super().get_fields(), "fields": names}
-
-
-class StagePendingSerializer(ErrorSerializer):
-    """A stage of the login is still to be done."""
-
-    stage = serializers.CharField()
-
-    def get_fields(self) -> dict[str, Any]:
-        return {**super().get_fields(), "continue": WayOnSerializer()}
+ErrorSerializer = declare("Error", "Any error.", detail=CharField(), code=CharField())
+InvalidSerializer = declare(
+    "Invalid",
+    "`errors` are by field, where the code is `invalid`.",
+    ErrorSerializer,
+    errors=serializers.DictField(required=False),
+)
+WayOnSerializer = declare(
+    "WayOn",
+    "Where a browser finishes the login, and what the same call may be made with again.",
+    page=CharField(allow_null=True),
+    fields=serializers.ListField(child=CharField()),
+)
+StagePendingSerializer = declare(
+    "StagePending",
+    "A stage of the login is still to be done.",
+    ErrorSerializer,
+    stage=CharField(),
+    **{"continue": WayOnSerializer()},
+)
+OAuthErrorSerializer = declare(
+    "OAuthError", "RFC 6749, 5.2, beside what all errors have.", ErrorSerializer, error=CharField()
+)
+UpstreamErrorSerializer = declare(
+    "UpstreamError",
+    "`error` of OpenID Connect Back-Channel Logout, `err` of RFC 8935.",
+    ErrorSerializer,
+    **{
+        name: CharField(required=False)
+        for name in ("error", "error_description", "err", "description")
+    },
+)
 
 
-class OAuthErrorSerializer(ErrorSerializer):
-    """RFC 6749, 5.2, beside what all errors have."""
-
-    error = serializers.CharField()
-
-
-class UpstreamErrorSerializer(ErrorSerializer):
-    """`error` of OpenID Connect Back-Channel Logout, `err` of RFC 8935."""
-
-    error = serializers.CharField(required=False)
-    error_description = serializers.CharField(required=False)
-    err = serializers.CharField(required=False)
-    description = serializers.CharField(required=False)
-
-
-class UserSerializer(serializers.Serializer[Any]):
+class UserSerializer(Serializer[Any]):
     """The signed-in user, as little as a client needs to greet one."""
 
-    id = serializers.CharField(source="pk")
-    username = serializers.CharField(source="get_username")
+    id = CharField(source="pk")
+    username = CharField(source="get_username")
     email = serializers.SerializerMethodField()
     display = serializers.SerializerMethodField()
 
@@ -187,7 +167,7 @@ class UserSerializer(serializers.Serializer[Any]):
         return str(user_display(user))
 
 
-class WhoAmISerializer(serializers.Serializer[Any]):
+class WhoAmISerializer(Serializer[Any]):
     """Who is signed in, and by which login session."""
 
     mode = ModeField()
@@ -204,23 +184,29 @@ class CookieLogin:
     refresh_expires_at: datetime
 
 
-class CookieAnswerSerializer(serializers.Serializer[Any]):
+class CookieAnswerSerializer(Serializer[Any]):
     """The cookie gives access."""
 
     mode = ModeField(Mode.SESSION, source="login_session.mode")
     sid = serializers.UUIDField(source="login_session.sid")
     access_expires_at = serializers.DateTimeField()
     refresh_expires_at = serializers.DateTimeField()
-    idle_expires_at = IdleExpiryField()
+    idle_expires_at = serializers.SerializerMethodField()
     user = UserSerializer(source="login_session.user")
+
+    def get_idle_expires_at(self, login: CookieLogin | TokenPair) -> datetime | None:
+        if conf.IDLE_TIMEOUT is None:
+            return None
+        login_session = login.login_session
+        return min(login_session.last_seen_at + conf.IDLE_TIMEOUT, login_session.expires_at)
 
 
 class TokenAnswerSerializer(CookieAnswerSerializer):
     """A `TokenPair`; `HttpOnly` cookies hold the tokens where they travel in cookies."""
 
     mode = ModeField(Mode.JWT, source="login_session.mode")
-    access = serializers.CharField()
-    refresh = serializers.CharField()
+    access = CharField()
+    refresh = CharField()
 
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()
@@ -229,90 +215,71 @@ class TokenAnswerSerializer(CookieAnswerSerializer):
         return fields
 
 
-class ClientTokenSerializer(serializers.Serializer[Any]):
-    """RFC 6749, 5.1."""
-
-    access_token = serializers.CharField()
-    token_type = serializers.CharField()
-    expires_in = serializers.IntegerField()
-    scope = serializers.CharField()
-
-
-class ProviderSerializer(serializers.Serializer[Any]):
-    """A provider, and how a client may use it."""
-
-    id = serializers.CharField()
-    name = serializers.CharField()
-    redirect = serializers.BooleanField(help_text="Whether a browser can be sent there.")
-    token = serializers.ListField(
-        child=serializers.ChoiceField(["id_token", "access_token", "code"]),
+ClientTokenSerializer = declare(
+    "ClientToken",
+    "RFC 6749, 5.1.",
+    access_token=CharField(),
+    token_type=CharField(),
+    expires_in=IntegerField(),
+    scope=CharField(),
+)
+ProviderSerializer = declare(
+    "Provider",
+    "A provider, and how a client may use it.",
+    id=CharField(),
+    name=CharField(),
+    redirect=serializers.BooleanField(help_text="Whether a browser can be sent there."),
+    token=serializers.ListField(
+        child=ChoiceField(["id_token", "access_token", "code"]),
         help_text="What `url` takes that a client got from there.",
-    )
-    url = serializers.CharField()
-    start_url = serializers.CharField()
-
-
-class IndexSerializer(serializers.Serializer[Any]):
-    """What a client needs to know to sign a user in."""
-
-    mode = serializers.ChoiceField([str(mode) for mode in Mode])
-    default_mode = ModeField()
-    modes = serializers.ListField(child=ModeField())
-    token_transport = serializers.ChoiceField([str(transport) for transport in Transport])
-    providers = ProviderSerializer(many=True)
-    links = serializers.DictField(child=serializers.CharField())
-
-
-class CsrfSerializer(serializers.Serializer[Any]):
-    csrf_token = serializers.CharField()
-
-
-class UpstreamLogoutURLSerializer(serializers.Serializer[Any]):
-    upstream_logout_url = serializers.CharField(allow_null=True)
-
-
-class ConnectedSerializer(serializers.Serializer[Any]):
-    """The account that is connected now."""
-
-    provider = serializers.CharField()
-    uid = serializers.CharField()
-
-
-class EndedSerializer(serializers.Serializer[Any]):
-    """How many login sessions have ended."""
-
-    ended = serializers.IntegerField()
-
-
-class EmptySerializer(serializers.Serializer[Any]):
-    """An object without members."""
-
-    schema: dict[str, Any] = {"additionalProperties": True}
-
-
-class IntrospectionSerializer(serializers.Serializer[Any]):
-    """RFC 7662; a token that does not count is `active: false` and nothing else."""
-
-    active = serializers.BooleanField()
-    sub = serializers.CharField(required=False)
-    username = serializers.CharField(required=False)
-    sid = serializers.UUIDField(required=False)
-    exp = serializers.IntegerField(required=False)
-    token_type = serializers.CharField(required=False)
-    token_use = serializers.CharField(required=False)
-
-
-class JwksSerializer(serializers.Serializer[Any]):
-    """RFC 7517; public parts only."""
-
-    keys = serializers.ListField(child=serializers.DictField())
+    ),
+    url=CharField(),
+    start_url=CharField(),
+)
+IndexSerializer = declare(
+    "Index",
+    "What a client needs to know to sign a user in.",
+    mode=ChoiceField([str(mode) for mode in Mode]),
+    default_mode=ModeField(),
+    modes=serializers.ListField(child=ModeField()),
+    token_transport=ChoiceField([str(transport) for transport in Transport]),
+    providers=ProviderSerializer(many=True),
+    links=serializers.DictField(child=CharField()),
+)
+CsrfSerializer = declare("Csrf", csrf_token=CharField())
+UpstreamLogoutURLSerializer = declare(
+    "UpstreamLogoutURL", upstream_logout_url=CharField(allow_null=True)
+)
+ConnectedSerializer = declare(
+    "Connected", "The account that is connected now.", provider=CharField(), uid=CharField()
+)
+EndedSerializer = declare("Ended", "How many login sessions have ended.", ended=IntegerField())
+EmptySerializer = declare(
+    "Empty", "An object without members.", schema={"additionalProperties": True}
+)
+IntrospectionSerializer = declare(
+    "Introspection",
+    "RFC 7662; a token that does not count is `active: false` and nothing else.",
+    active=serializers.BooleanField(),
+    sub=CharField(required=False),
+    username=CharField(required=False),
+    sid=serializers.UUIDField(required=False),
+    exp=IntegerField(required=False),
+    token_type=CharField(required=False),
+    token_use=CharField(required=False),
+)
+JwksSerializer = declare(
+    "Jwks",
+    "RFC 7517; public parts only.",
+    keys=serializers.ListField(child=serializers.DictField()),
+)
 
 
 class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
     """A login session as its user may see it: nothing in it is a credential."""
 
     mode = ModeField(read_only=True)
-    client = serializers.CharField(source="client_label", read_only=True)
+    client = CharField(source="client_label", read_only=True)
     is_current = serializers.SerializerMethodField()
 
     class Meta:
@@ -339,55 +306,40 @@ class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
 # Requests. `schema` is what a `validate` asks beyond the fields, as JSON schema.
 
 
-class ModeQuerySerializer(serializers.Serializer[Any]):
-    mode = ModeField(required=False, help_text="What the login becomes.")
-
-
-class SocialStartQuerySerializer(ModeQuerySerializer):
-    """The query of `social/<provider>/start/`."""
-
-    next = serializers.CharField(
-        required=False,
-        allow_blank=True,
-        help_text="Where the browser goes afterwards; listed, where it carries a code.",
-    )
-    code_challenge = serializers.CharField(
-        required=False, allow_blank=True, help_text="S256 of the client's verifier (RFC 7636)."
-    )
-    code_challenge_method = serializers.ChoiceField(["S256"], required=False)
-    state = serializers.CharField(
-        required=False, allow_blank=True, help_text="Comes back as it is, beside the code."
-    )
-
-
-class UidQuerySerializer(serializers.Serializer[Any]):
-    uid = serializers.CharField(
-        required=False, allow_blank=True, help_text="Which account, where there are several."
-    )
-
-
-class EndOthersQuerySerializer(serializers.Serializer[Any]):
+ModeQuerySerializer = declare(
+    "ModeQuery", mode=ModeField(required=False, help_text="What the login becomes.")
+)
+SocialStartQuerySerializer = declare(
+    "SocialStartQuery",
+    "The query of `social/<provider>/start/`.",
+    ModeQuerySerializer,
+    next=CharField(
+        **OPTIONAL, help_text="Where the browser goes afterwards; listed, where it carries a code."
+    ),
+    code_challenge=CharField(**OPTIONAL, help_text="S256 of the client's verifier (RFC 7636)."),
+    code_challenge_method=ChoiceField(["S256"], required=False),
+    state=CharField(**OPTIONAL, help_text="Comes back as it is, beside the code."),
+)
+UidQuerySerializer = declare(
+    "UidQuery", uid=CharField(**OPTIONAL, help_text="Which account, where there are several.")
+)
+EndOthersQuerySerializer = declare(
+    "EndOthersQuery",
     # A client that sends "true" must not believe that this login has ended as well.
-    all = serializers.ChoiceField(["0", "1"], default="0", help_text="`1`: this one as well.")
+    all=ChoiceField(["0", "1"], default="0", help_text="`1`: this one as well."),
+)
 
 
-class MfaCodeSerializer(serializers.Serializer[Any]):
-    """The base of what signs a user in."""
-
-    mfa_code = serializers.CharField(
-        required=False, allow_blank=True, max_length=MFA_CODE_MAX_LENGTH
-    )
-
-
-class LoginSerializer(MfaCodeSerializer):
+class LoginSerializer(Serializer[Any]):
     """`login/`: a name or an e-mail address, a password, and perhaps a mode."""
 
-    username = serializers.CharField(required=False, max_length=LOGIN_MAX_LENGTH)
-    email = serializers.CharField(required=False, max_length=LOGIN_MAX_LENGTH)
-    password = serializers.CharField(
+    mfa_code = CharField(**OPTIONAL, max_length=64)
+    username = CharField(required=False, max_length=LOGIN_MAX_LENGTH)
+    email = CharField(required=False, max_length=LOGIN_MAX_LENGTH)
+    password = CharField(
         max_length=PASSWORD_MAX_LENGTH, trim_whitespace=False, style={"input_type": "password"}
     )
-    mode = ModeField(required=False, allow_blank=True)
+    mode = ModeField(**OPTIONAL)
     remember = serializers.BooleanField(
         required=False, allow_null=True, help_text="`false`: the cookie ends with the browser."
     )
@@ -395,45 +347,45 @@ class LoginSerializer(MfaCodeSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs.get("username") and not attrs.get("email"):
-            raise serializers.ValidationError({"username": _("Give a username or an email.")})
+            raise ValidationError({"username": _("Give a username or an email.")})
         return attrs
 
 
-class LogoutSerializer(serializers.Serializer[Any]):
-    """`logout/`, which is never refused for a member that it does not understand."""
-
-    refresh = serializers.JSONField(required=False, help_text="Names a login by its token.")
-    upstream = serializers.JSONField(
-        required=False, help_text="`true`: say where to sign out at the provider."
-    )
-    post_logout_redirect_uri = serializers.JSONField(
+LogoutSerializer = declare(
+    "Logout",
+    "`logout/`, which is never refused for a member that it does not understand.",
+    refresh=JSONField(required=False, help_text="Names a login by its token."),
+    upstream=JSONField(required=False, help_text="`true`: say where to sign out at the provider."),
+    post_logout_redirect_uri=JSONField(
         required=False, help_text="Where the browser comes back to from there."
-    )
-    state = serializers.JSONField(required=False)
+    ),
+    state=JSONField(required=False),
     # A body that is no object is passed over.
-    schema: dict[str, Any] = {"type": None}
+    schema={"type": None},
+)
 
 
-class TokenObtainPairSerializer(MfaCodeSerializer, simplejwt.TokenObtainPairSerializer):
+class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
     """simplejwt's contract, run through allauth's login flow."""
 
+    mfa_code = CharField(**OPTIONAL, max_length=64)
     pair: TokenPair
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields[self.username_field] = serializers.CharField(max_length=LOGIN_MAX_LENGTH)
+        self.fields[self.username_field] = CharField(max_length=LOGIN_MAX_LENGTH)
         self.fields["password"] = simplejwt.PasswordField(
             max_length=PASSWORD_MAX_LENGTH, trim_whitespace=False
         )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         _check_transport(self.context)
-        mode = wanted_mode(str(Mode.JWT))
+        request = _django_request(self.context["request"])
         login_session = password_signin.sign_in(
-            _django_request(self.context["request"]),
+            request,
             attrs[self.username_field],
             attrs["password"],
-            mode,
+            wanted_mode(Mode.JWT),
             attrs.get("mfa_code", ""),
             further_fields(self),
         )
@@ -446,17 +398,15 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
     """Rotates, always: our refresh tokens are single use."""
 
     refresh = TokenField()
+    # simplejwt declares the answer's `access` here as well.
+    access: Any = None
     pair: TokenPair
-
-    def get_fields(self) -> dict[str, Any]:
-        # simplejwt declares the answer's `access` here as well.
-        return {"refresh": super().get_fields()["refresh"]}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         _check_transport(self.context)
         outcome = rotation.rotate(attrs["refresh"], _django_request(self.context.get("request")))
         if isinstance(outcome, rotation.Refusal):
-            raise REFRESH_ERRORS[outcome.code]
+            raise next(error for error in REFRESH_ERRORS if error.default_code == outcome.code)
         self.pair = outcome
         return TokenAnswerSerializer(self.pair).data
 
@@ -467,10 +417,13 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
     token = TokenField(write_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
-        identified = validation.identify(attrs["token"])
-        if identified is None:
-            _check_machine_token(attrs["token"])
-        elif not validation.validate_token_or_end(*identified):
+        raw_token = attrs["token"]
+        if identified := validation.identify(raw_token):
+            is_valid = validation.validate_token_or_end(*identified)
+        else:
+            machine_token = machine_tokens.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
+            is_valid = bool(machine_token and machine_tokens.validate(machine_token) is not None)
+        if not is_valid:
             raise InvalidToken
         return {}
 
@@ -489,26 +442,19 @@ class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
         return {}
 
 
-def _check_machine_token(raw_token: str) -> None:
-    """Raise `InvalidToken` unless it is a machine client's and counts."""
-    token = machine_tokens.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
-    if token is None or machine_tokens.validate(token) is None:
-        raise InvalidToken
-
-
 def _check_transport(context: Mapping[str, Any]) -> None:
     """Refuse simplejwt's own views where tokens travel in cookies: they know only bodies."""
     if token_cookies.are_enabled() and not getattr(
         context.get("view"), "sets_token_cookies", False
     ):
-        raise CookieTransport
+        raise errors.CookieTransport
 
 
 def _django_request(request: Request | Any) -> Any:
     return getattr(request, "_request", request)
 
 
-class ClientCredentialsSerializer(serializers.Serializer[Any]):
+class ClientCredentialsSerializer(Serializer[Any]):
     """RFC 6749, 4.4; the client is named here unless HTTP Basic names it."""
 
     grant_type = ParameterField(["client_credentials"])
@@ -518,41 +464,41 @@ class ClientCredentialsSerializer(serializers.Serializer[Any]):
     schema: dict[str, Any] = {"required": ["grant_type"]}
 
 
-class TokenHintSerializer(serializers.Serializer[Any]):
+class TokenHintSerializer(Serializer[Any]):
     """`token/revoke/` and `token/introspect/`; a wrong hint does no harm, so it is not read."""
 
     token = TokenField()
-    token_type_hint = TokenField(required=False, allow_blank=True)
+    token_type_hint = TokenField(**OPTIONAL)
 
 
-class TokenExchangeSerializer(serializers.Serializer[Any]):
+class TokenExchangeSerializer(Serializer[Any]):
     """`token/exchange/`: the one-time code and the verifier of its challenge."""
 
-    code = serializers.CharField(max_length=128)
+    code = CharField(max_length=128)
     code_verifier = serializers.RegexField(authorization_code.CODE_VERIFIER, trim_whitespace=False)
-    next = serializers.CharField(required=False, max_length=2000)
+    next = CharField(required=False, max_length=2000)
 
 
-class LogoutTokenSerializer(serializers.Serializer[Any]):
-    """OpenID Connect Back-Channel Logout 1.0, 2.5."""
+LogoutTokenSerializer = declare(
+    "LogoutToken", "OpenID Connect Back-Channel Logout 1.0, 2.5.", logout_token=CharField()
+)
 
-    logout_token = serializers.CharField()
 
-
-class SocialTokenSerializer(MfaCodeSerializer):
+class SocialTokenSerializer(Serializer[Any]):
     """One credential, the mode, and whether it is for a login or to be connected."""
 
+    mfa_code = CharField(**OPTIONAL, max_length=64)
     id_token = TokenField(required=False, max_length=TOKEN_MAX_LENGTH)
     access_token = TokenField(required=False, max_length=TOKEN_MAX_LENGTH)
-    code = TokenField(required=False, max_length=CODE_MAX_LENGTH)
+    code = TokenField(required=False, max_length=2048)
     code_verifier = serializers.RegexField(
         authorization_code.CODE_VERIFIER, required=False, trim_whitespace=False
     )
-    redirect_uri = serializers.CharField(required=False, max_length=2000)
-    nonce = TokenField(required=False, allow_blank=True, max_length=NONCE_MAX_LENGTH)
-    client_id = serializers.CharField(required=False, max_length=255)
-    mode = ModeField(required=False, allow_blank=True)
-    process = serializers.ChoiceField(
+    redirect_uri = CharField(required=False, max_length=2000)
+    nonce = TokenField(**OPTIONAL, max_length=1024)
+    client_id = CharField(required=False, max_length=255)
+    mode = ModeField(**OPTIONAL)
+    process = ChoiceField(
         choices=[AuthProcess.LOGIN, AuthProcess.CONNECT],
         default=AuthProcess.LOGIN,
         # DRF's own text repeats what was sent.
@@ -573,16 +519,14 @@ class SocialTokenSerializer(MfaCodeSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "code" in attrs and ("id_token" in attrs or "access_token" in attrs):
-            raise serializers.ValidationError({"code": _("Send a token or a code, not both.")})
+            raise ValidationError({"code": _("Send a token or a code, not both.")})
         if not {"id_token", "access_token", "code"} & set(attrs):
-            raise serializers.ValidationError(
-                {"id_token": _("Send an id_token, an access_token or a code.")}
-            )
+            raise ValidationError({"id_token": _("Send an id_token, an access_token or a code.")})
         if "code" in attrs:
             # Without a verifier, a planted code would do (RFC 9700, 4.5: login CSRF).
             missing = [name for name in ("code_verifier", "redirect_uri") if name not in attrs]
             if missing:
-                raise serializers.ValidationError(
+                raise ValidationError(
                     {name: _("This field is required with a code.") for name in missing}
                 )
         return attrs
@@ -611,10 +555,10 @@ def _plain(name: Any, value: Any) -> Any:
     """A value that a form can take; nothing nested, endless or that no database holds."""
     if isinstance(value, bool):
         return value
-    field = serializers.CharField(allow_blank=True, max_length=SIGNUP_FIELD_MAX_LENGTH)
+    field = CharField(allow_blank=True, max_length=1024)
     try:
         return field.run_validation(value)
-    except serializers.ValidationError as error:
+    except ValidationError as error:
         # JSON can carry half of a surrogate pair, which no answer can.
         shown = str(name)[:100].encode(errors="replace").decode()
-        raise serializers.ValidationError({shown: error.detail}) from None
+        raise ValidationError({shown: error.detail}) from None

@@ -13,11 +13,10 @@ from rest_framework import settings as rest_framework
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
-from rest_framework_simplejwt.exceptions import TokenError
 
 from .. import request_client
 from ..machines import tokens as machine_tokens
-from ..tokens.jwt import read_token
+from ..tokens.jwt import read_any
 
 logger = logging.getLogger("authmodes")
 DEFAULT_RATES = {
@@ -112,12 +111,9 @@ def _owner(request: Request, view: Any) -> str | None:
     if sid := getattr(request.auth, "sid", ""):
         return str(sid)
     raw_token = view.presented_token(request)
-    for kind in view.token_kinds if raw_token else ():
-        try:
-            return str(read_token(kind, raw_token).sid)
-        except TokenError:
-            continue
-    machine_token = machine_tokens.read(raw_token) if raw_token else None
+    if token := read_any(raw_token, *view.token_kinds):
+        return str(token.sid)
+    machine_token = machine_tokens.read(raw_token)
     return f"client:{machine_token.client_id}" if machine_token else None
 
 

@@ -114,7 +114,9 @@ def authenticate(
         name = candidates[0].client.client_id if candidates else "(unknown)"
         logger.warning("machine client %s refused: %s, from %s", name, reason, ip_address)
         return None
-    _touch(found.client)
+    now, last = timezone.now(), found.client.last_used_at
+    if last is None or policy.needs_touch(last, conf.TOUCH_INTERVAL, now):
+        MachineClient.objects.filter(pk=found.client.pk).update(last_used_at=now)
     return found
 
 
@@ -135,14 +137,6 @@ def _reason_to_refuse(secret: MachineClientSecret | None) -> str:
     if secret.client.is_expired:
         return "the client has expired"
     return "the secret has expired" if secret.is_expired else ""
-
-
-def _touch(client: MachineClient) -> None:
-    """Write `last_used_at`, at most once per touch interval."""
-    now = timezone.now()
-    last = client.last_used_at
-    if last is None or policy.needs_touch(last, conf.TOUCH_INTERVAL, now):
-        MachineClient.objects.filter(pk=client.pk).update(last_used_at=now)
 
 
 def _expires_after(moment: datetime) -> Q:

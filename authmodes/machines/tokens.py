@@ -1,6 +1,5 @@
 """The access token of a machine client: minting, reading and validating it."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Exists
@@ -49,33 +48,22 @@ class MachineToken(RingToken):
         return self.payload[simple_jwt().JTI_CLAIM]
 
 
-@dataclass(frozen=True)
-class MintedToken:
-    """A token as text, with its lifetime in seconds."""
-
-    access: str = field(repr=False)
-    expires_in: int
-    scope: str
-
-
-def mint(secret: MachineClientSecret, scopes: list[str]) -> MintedToken:
+def mint(secret: MachineClientSecret, scopes: list[str]) -> MachineToken:
     """Make a token that expires no later than its secret and its client."""
     client = secret.client
     now = timezone.now()
     ends = (now + simple_jwt().ACCESS_TOKEN_LIFETIME, client.expires_at, secret.expires_at)
-    issued = to_epoch(now)
-    expires = to_epoch(min(end for end in ends if end is not None))
     token = MachineToken()
     token.payload.update(
-        iat=issued,
-        exp=expires,
+        iat=to_epoch(now),
+        exp=to_epoch(min(end for end in ends if end is not None)),
         # RFC 9068, 2.2: without a user, the client is the subject.
         sub=client.client_id,
         client_id=client.client_id,
         scope=" ".join(scopes),
         secret_id=str(secret.secret_id),
     )
-    return MintedToken(str(token), expires - issued, token["scope"])
+    return token
 
 
 def read(raw_token: Any) -> MachineToken | None:

@@ -3,6 +3,7 @@
 import re
 import secrets
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -37,7 +38,26 @@ def validate_scopes(text: str) -> None:
     split_scopes(text)
 
 
-class MachineClient(models.Model):
+class Revocable(models.Model):
+    """What is active until it is revoked or has expired."""
+
+    revoked_at: Any
+    expires_at: Any
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it counts now; a secret counts only if its client does as well."""
+        return self.revoked_at is None and not self.is_expired
+
+
+class MachineClient(Revocable):
     """A program that exchanges a secret for short-lived access tokens, without a user.
 
     `revoked_at` is final; `expires_at` may be changed.
@@ -84,16 +104,8 @@ class MachineClient(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def is_expired(self) -> bool:
-        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
 
-    @property
-    def is_active(self) -> bool:
-        return self.revoked_at is None and not self.is_expired
-
-
-class MachineClientSecret(models.Model):
+class MachineClientSecret(Revocable):
     """A secret of a machine client, which has two of them during a rotation.
 
     The digest is a plain SHA-256: 256 random bits cannot be guessed, so the slow hash that a
@@ -117,12 +129,3 @@ class MachineClientSecret(models.Model):
 
     def __str__(self) -> str:
         return f"machine client secret {self.pk}"
-
-    @property
-    def is_expired(self) -> bool:
-        return self.expires_at is not None and policy.is_over(self.expires_at, timezone.now())
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it can be exchanged now, if its client is active."""
-        return self.revoked_at is None and not self.is_expired

@@ -32,21 +32,17 @@ class AuthModesScheme(OpenApiAuthenticationExtension):
     def _schemes(self) -> dict[str, dict[str, Any]]:
         schemes: dict[str, dict[str, Any]] = {}
         if conf.MODE.allows(Mode.JWT):
-            schemes["authmodesBearer"] = _bearer()
+            prefixes = simple_jwt().AUTH_HEADER_TYPES
+            schemes["authmodesBearer"] = build_bearer_security_scheme_object(
+                header_name=simple_jwt().AUTH_HEADER_NAME,
+                token_prefix=prefixes if isinstance(prefixes, str) else prefixes[0],
+                bearer_format="JWT",
+            )
             if token_cookies.are_enabled():
                 schemes["authmodesTokenCookie"] = _cookie(conf.ACCESS_COOKIE_NAME)
         if conf.MODE.allows(Mode.SESSION):
             schemes["authmodesSessionCookie"] = _cookie(settings.SESSION_COOKIE_NAME)
         return schemes
-
-
-def _bearer() -> dict[str, Any]:
-    known = simple_jwt().AUTH_HEADER_TYPES
-    return build_bearer_security_scheme_object(
-        header_name=simple_jwt().AUTH_HEADER_NAME,
-        token_prefix=known if isinstance(known, str) else known[0],
-        bearer_format="JWT",
-    )
 
 
 def _cookie(name: str) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from rest_framework.authentication import get_authorization_header
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ... import exceptions as errors
 from ...conf import Mode, conf
+from ...exceptions import REALM, InvalidClient, OAuthError
 from ...machines import clients as machine_clients
 from ...machines import tokens as machine_tokens
 from ...models import MachineClient
@@ -20,7 +20,6 @@ from ...request_client import ip_address
 from .. import serializers
 
 logger = logging.getLogger("authmodes")
-GRANT = "client_credentials"
 BASIC = 'Basic realm="api"'
 
 
@@ -41,33 +40,27 @@ def answer(request: Request) -> Response:
     if not serializer.is_valid():
         names = ", ".join(serializer.errors)
         detail = _("%(name)s must be one text, and once.") % {"name": names}
-        raise errors.OAuthError("invalid_request", detail)
+        raise OAuthError("invalid_request", detail)
     fields = serializer.validated_data
-    if fields["grant_type"] != GRANT:
-        raise errors.OAuthError(
-            "unsupported_grant_type", _("Only client_credentials is supported.")
-        )
+    if fields["grant_type"] != "client_credentials":
+        raise OAuthError("unsupported_grant_type", _("Only client_credentials is supported."))
     if not conf.MODE.allows(Mode.JWT):
-        raise errors.OAuthError(
+        raise OAuthError(
             "unsupported_grant_type", _("Tokens are switched off."), code="mode_disabled"
         )
     client_id, raw_secret, challenge = _credentials(request, fields)
     here = ip_address(request._request)
     secret = machine_clients.authenticate(client_id, raw_secret, here)
     if secret is None:
-        raise errors.InvalidClient(challenge)
-    minted = machine_tokens.mint(secret, _scopes(fields.get("scope"), secret.client))
+        raise InvalidClient(challenge)
+    token = machine_tokens.mint(secret, _scopes(fields.get("scope"), secret.client))
+    granted = {"expires_in": token["exp"] - token["iat"], "scope": token["scope"]}
     logger.info(
         "machine client %s was given an access token: scope %r, for %s s, from %s",
-        *(client_id, minted.scope, minted.expires_in, here),
+        *(client_id, granted["scope"], granted["expires_in"], here),
     )
     return Response(
-        {
-            "access_token": minted.access,
-            "token_type": "Bearer",
-            "expires_in": minted.expires_in,
-            "scope": minted.scope,
-        },
+        {"access_token": str(token), "token_type": "Bearer", **granted},
         # RFC 6749, 5.1 asks for this as well.
         headers={"Pragma": "no-cache"},
     )
@@ -79,11 +72,11 @@ def _credentials(request: Request, fields: Mapping[str, Any]) -> tuple[str, str,
     named, sent = fields.get("client_id"), fields.get("client_secret")
     if scheme.lower() != b"basic":
         if not named or not sent:
-            raise errors.InvalidClient(errors.REALM)
-        return named, sent, errors.REALM
+            raise InvalidClient(REALM)
+        return named, sent, REALM
     client_id, raw_secret = _decode_basic(encoded)
     if sent or (named and named != client_id):
-        raise errors.OAuthError(
+        raise OAuthError(
             "invalid_request", _("The client must authenticate in one way only (RFC 6749, 2.3).")
         )
     return client_id, raw_secret, BASIC
@@ -97,7 +90,7 @@ def _decode_basic(encoded: bytes) -> tuple[str, str]:
             raise ValueError
         return unquote_plus(client_id, errors="strict"), unquote_plus(raw_secret, errors="strict")
     except ValueError:
-        raise errors.InvalidClient(BASIC) from None
+        raise InvalidClient(BASIC) from None
 
 
 def _scopes(named: str | None, client: MachineClient) -> list[str]:
@@ -106,5 +99,5 @@ def _scopes(named: str | None, client: MachineClient) -> list[str]:
     asked = (named or "").split()
     if not set(asked) <= set(held):
         logger.warning("machine client %s refused: scope not granted", client.client_id)
-        raise errors.OAuthError("invalid_scope", _("The client does not have this scope."))
+        raise OAuthError("invalid_scope", _("The client does not have this scope."))
     return [scope for scope in held if scope in asked] if asked else held

@@ -24,28 +24,18 @@ from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, RefreshToken
 from ...upstream import logout as upstream_logout
 from .. import serializers
-from .base import (
-    PASSWORD_ERRORS,
-    START_ERRORS,
-    LoginSessionView,
-    PublicView,
-    describe,
-    login_auth,
-    read_sign_in,
-    respond_to_sign_in,
-    reverse_here,
-)
+from . import base
 from .social import STATE_MAX_LENGTH, providers
 
 
-class IndexView(PublicView):
+class IndexView(base.PublicView):
     """What a client needs to know to sign a user in."""
 
-    @describe(answers={200: serializers.IndexSerializer})
+    @base.describe(answers={200: serializers.IndexSerializer})
     def get(self, request: Request) -> Response:
-        names = ("csrf", "login", "logout", "user", "social", "session_list")
-        tokens_names = ("token_obtain_pair", "token_refresh", "token_exchange")
-        shown = names + (tokens_names if conf.MODE.allows(Mode.JWT) else ())
+        names = ["csrf", "login", "logout", "user", "social", "session_list"]
+        if conf.MODE.allows(Mode.JWT):
+            names += ["token_obtain_pair", "token_refresh", "token_exchange"]
         return Response(
             {
                 "mode": conf.MODE,
@@ -53,38 +43,35 @@ class IndexView(PublicView):
                 "modes": [mode for mode in (Mode.SESSION, Mode.JWT) if conf.MODE.allows(mode)],
                 "token_transport": conf.TOKEN_TRANSPORT,
                 "providers": providers(request),
-                "links": {name: reverse_here(request._request, name) for name in shown},
+                "links": {name: base.reverse_here(request._request, name) for name in names},
             }
         )
 
 
-class CsrfView(PublicView):
+class CsrfView(base.PublicView):
     """The CSRF token, and its cookie, for clients that render no form of ours."""
 
-    @describe(answers={200: serializers.CsrfSerializer})
+    @base.describe(answers={200: serializers.CsrfSerializer})
     def get(self, request: Request) -> Response:
         return Response({"csrf_token": get_token(request._request)})
 
 
-class LoginView(PublicView):
+class LoginView(base.PublicView):
     """Sign in with a password, in either mode."""
 
     credential_scope = "authmodes_login"
 
-    @describe(
+    @base.describe(
         body=serializers.LoginSerializer,
         query=serializers.ModeQuerySerializer,
         answers={200: (serializers.CookieAnswerSerializer, serializers.TokenAnswerSerializer)},
         errors=(
-            errors.InvalidMode,
-            errors.ModeDisabled,
-            *PASSWORD_ERRORS,
-            errors.PasswordLoginDisabled,
-            *START_ERRORS,
+            *(errors.InvalidMode, errors.ModeDisabled, errors.PasswordLoginDisabled),
+            *(*base.PASSWORD_ERRORS, *base.START_ERRORS),
         ),
     )
     def post(self, request: Request) -> Response:
-        serializer, mode = read_sign_in(request, serializers.LoginSerializer)
+        serializer, mode = base.read_sign_in(request, serializers.LoginSerializer)
         fields = serializer.validated_data
         started = password_signin.sign_in(
             request._request,
@@ -94,14 +81,14 @@ class LoginView(PublicView):
             fields.get("mfa_code", ""),
             {**serializers.further_fields(serializer), **_remember(fields)},
         )
-        return respond_to_sign_in(request, started)
+        return base.respond_to_sign_in(request, started)
 
 
 def _remember(fields: Mapping[str, Any]) -> dict[str, bool]:
     return {} if fields.get("remember") is None else {"remember": fields["remember"]}
 
 
-class LogoutView(PublicView):
+class LogoutView(base.PublicView):
     """End the login session of this call, whatever its mode, and clear its cookies.
 
     The call's credential names it: the `Authorization` header; a `refresh` token in the body,
@@ -129,7 +116,7 @@ class LogoutView(PublicView):
             return True
         return bool(_is_signed_in(request) or validation.logins_of_token_cookies(request._request))
 
-    @describe(
+    @base.describe(
         body=serializers.LogoutSerializer,
         is_body_optional=True,
         answers={200: serializers.UpstreamLogoutURLSerializer, 204: None},
@@ -171,22 +158,16 @@ class LogoutView(PublicView):
             return Response(status=204)
         redirect_uri = body.get("post_logout_redirect_uri") or ""
         state = body.get("state") or ""
-        try:
-            _check_way_back(redirect_uri, state)
-        except errors.BadRequest as error:
-            return self.handle_exception(error)
+        # Not raised: the cookies are to be cleared all the same.
+        if redirect_uri and not authorization_code.is_allowed_redirect_uri(redirect_uri):
+            return self.handle_exception(errors.InvalidPostLogoutRedirectURI())
+        if not isinstance(state, str) or len(state) > STATE_MAX_LENGTH:
+            return self.handle_exception(errors.InvalidState())
         logins = LoginSession.objects.filter(sid__in=ended).exclude(provider="")
         urls = (
             upstream_logout.logout_url(request._request, one, redirect_uri, state) for one in logins
         )
         return Response({"upstream_logout_url": next(filter(None, urls), None)})
-
-
-def _check_way_back(redirect_uri: Any, state: Any) -> None:
-    if redirect_uri and not authorization_code.is_allowed_redirect_uri(redirect_uri):
-        raise errors.InvalidPostLogoutRedirectURI
-    if not isinstance(state, str) or len(state) > STATE_MAX_LENGTH:
-        raise errors.InvalidState
 
 
 def _active_sids(identified: tuple[Any, LoginSession] | None) -> list[str]:
@@ -227,11 +208,11 @@ def _end_logins_of_cookies(request: Request) -> list[str]:
     return ended
 
 
-class UserView(LoginSessionView):
+class UserView(base.LoginSessionView):
     """Who is signed in, and by which login session."""
 
-    @describe(answers={200: serializers.WhoAmISerializer})
+    @base.describe(answers={200: serializers.WhoAmISerializer})
     def get(self, request: Request) -> Response:
-        auth = login_auth(request)
+        auth = base.login_auth(request)
         answer = {"mode": auth.mode, "sid": auth.sid, "user": request.user}
         return Response(serializers.WhoAmISerializer(answer).data)

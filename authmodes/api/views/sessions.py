@@ -1,17 +1,17 @@
 """A user's own login sessions: the REST endpoints and the HTML page."""
 
-import uuid
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from django.views import View
 from django.views.decorators.cache import never_cache
 from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -20,7 +20,7 @@ from ...models import EndReason, LoginSession, LoginSessionQuerySet
 from ...registry import ending
 from ...sessions import state as session_state
 from .. import serializers
-from .base import LoginSessionView, describe, login_auth
+from . import base
 
 
 def active_of(user: Any) -> LoginSessionQuerySet:
@@ -28,22 +28,10 @@ def active_of(user: Any) -> LoginSessionQuerySet:
     return LoginSession.objects.active().for_user(user).order_by("-last_seen_at", "-pk")
 
 
-def one_of(user: Any, sid: str) -> LoginSession:
-    """One of them, by its `sid` as a client wrote it. Raises `Http404`."""
-    try:
-        wanted = uuid.UUID(sid)
-    except ValueError:
-        raise Http404 from None
-    found = active_of(user).by_sid(wanted)
-    if found is None:
-        raise Http404
-    return found
-
-
-class SessionListView(LoginSessionView):
+class SessionListView(base.LoginSessionView):
     """The caller's active login sessions."""
 
-    @describe(answers={200: serializers.LoginSessionSerializer(many=True)})
+    @base.describe(answers={200: serializers.LoginSessionSerializer(many=True)})
     def get(self, request: Request) -> Response:
         rows = active_of(request.user)
         serializer = serializers.LoginSessionSerializer(
@@ -51,7 +39,7 @@ class SessionListView(LoginSessionView):
         )
         return Response(serializer.data)
 
-    @describe(
+    @base.describe(
         query=serializers.EndOthersQuerySerializer,
         answers={200: serializers.EndedSerializer},
         errors=(ValidationError,),
@@ -60,27 +48,28 @@ class SessionListView(LoginSessionView):
         """End all other login sessions of the caller; with `?all=1` all."""
         query = serializers.EndOthersQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        current = login_auth(request).login_session
+        current = base.login_auth(request).login_session
         spare = None if query.validated_data["all"] == "1" else str(current.sid)
         ended = ending.revoke_others(current.user, spare=spare)
         return Response({"ended": ended})
 
 
-class SessionDetailView(LoginSessionView):
+class SessionDetailView(base.LoginSessionView):
     """One of the caller's active login sessions; another user's does not exist."""
 
-    @describe(answers={200: serializers.LoginSessionSerializer}, errors=(NotFound,))
+    @base.describe(answers={200: serializers.LoginSessionSerializer}, errors=(NotFound,))
     def get(self, request: Request, sid: str) -> Response:
-        row = one_of(request.user, sid)
+        row = get_object_or_404(active_of(request.user), sid=sid)
         serializer = serializers.LoginSessionSerializer(row, context={"request": request})
         return Response(serializer.data)
 
-    @describe(answers={204: None}, errors=(NotFound,))
+    @base.describe(answers={204: None}, errors=(NotFound,))
     def delete(self, request: Request, sid: str) -> Response:
         """End one of the caller's active login sessions."""
         # By the row, because the token of an ended login may have been validated without it.
-        user = login_auth(request).login_session.user
-        registry.revoke(one_of(user, sid), EndReason.REVOKED_BY_USER, by=user)
+        user = base.login_auth(request).login_session.user
+        row = get_object_or_404(active_of(user), sid=sid)
+        registry.revoke(row, EndReason.REVOKED_BY_USER, by=user)
         return Response(status=204)
 
 
@@ -101,7 +90,7 @@ class SessionManageView(View):
         elif request.POST.get("others"):
             ending.revoke_others(request.user, spare=session_state.current_sid(request))
         else:
-            found = one_of(request.user, request.POST.get("sid", ""))
-            registry.revoke(found, EndReason.REVOKED_BY_USER, by=request.user)
+            row = get_object_or_404(active_of(request.user), sid=request.POST.get("sid", ""))
+            registry.revoke(row, EndReason.REVOKED_BY_USER, by=request.user)
         messages.success(request, _("Signed out there."))
         return redirect(request.path)

@@ -5,7 +5,6 @@ from typing import Any
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_control
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -24,27 +23,15 @@ from ...registry import rotation, starting, validation
 from ...signin import authorization_code
 from ...tokens import cookies as token_cookies
 from ...tokens import keys
-from ...tokens.jwt import RefreshToken, mint
+from ...tokens.jwt import LoginToken, RefreshToken, mint
 from .. import serializers
-from . import grants
-from .base import (
-    FORM,
-    PASSWORD_ERRORS,
-    START_ERRORS,
-    AuthModesViewMixin,
-    LoginSessionView,
-    PublicView,
-    describe,
-    handle_exception,
-    respond_to_login,
-    respond_with_tokens,
-)
+from . import base, grants
 
 # Seconds; a new key is to be deployed this long before it signs.
 JWKS_MAX_AGE = 600
 
 
-class TokenObtainPairView(AuthModesViewMixin, simplejwt.TokenObtainPairView):
+class TokenObtainPairView(base.AuthModesViewMixin, simplejwt.TokenObtainPairView):
     """Sign in with a password, as simplejwt does; or give a machine client a token (RFC 6749).
 
     The user passes through allauth's stages. With a `grant_type` it is OAuth's token endpoint.
@@ -59,14 +46,14 @@ class TokenObtainPairView(AuthModesViewMixin, simplejwt.TokenObtainPairView):
             return "authmodes_client"
         return self.credential_scope
 
-    @describe(
+    @base.describe(
         body={
             "application/json": serializers.TokenObtainPairSerializer,
-            FORM: serializers.ClientCredentialsSerializer,
+            base.FORM: serializers.ClientCredentialsSerializer,
         },
         answers={200: (serializers.TokenAnswerSerializer, serializers.ClientTokenSerializer)},
         errors=(
-            *(errors.ModeDisabled, *PASSWORD_ERRORS, *START_ERRORS),
+            *(errors.ModeDisabled, *base.PASSWORD_ERRORS, *base.START_ERRORS),
             *(errors.OAuthError, errors.InvalidClient),
         ),
     )
@@ -77,10 +64,10 @@ class TokenObtainPairView(AuthModesViewMixin, simplejwt.TokenObtainPairView):
             enforce_csrf(request)
         serializer: Any = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return respond_to_login(serializer.pair, serializer.validated_data)
+        return base.respond_to_login(serializer.pair, serializer.validated_data)
 
 
-class TokenRefreshView(AuthModesViewMixin, simplejwt.TokenRefreshView):
+class TokenRefreshView(base.AuthModesViewMixin, simplejwt.TokenRefreshView):
     """Exchange a refresh token for a new pair; with the cookie transport it is in its cookie."""
 
     serializer_class = serializers.TokenRefreshSerializer
@@ -97,14 +84,10 @@ class TokenRefreshView(AuthModesViewMixin, simplejwt.TokenRefreshView):
     def ends_a_login(self, request: Request) -> bool:
         return rotation.is_reused(self.presented_token(request))
 
-    @describe(
+    @base.describe(
         body=serializers.TokenRefreshSerializer,
         answers={200: serializers.TokenAnswerSerializer},
-        errors=(
-            *(InvalidToken, errors.TokenExpired, errors.TokenReused),
-            errors.LoginSessionEnded,
-            *(errors.TokensDisabled, *START_ERRORS),
-        ),
+        errors=(*serializers.REFRESH_ERRORS, *base.START_ERRORS),
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         data = request.data
@@ -121,15 +104,15 @@ class TokenRefreshView(AuthModesViewMixin, simplejwt.TokenRefreshView):
             if token_cookies.are_enabled() and conf.MODE.allows(Mode.JWT):
                 token_cookies.clear_cookies(response)
             return response
-        return respond_with_tokens(serializer.pair, serializer.validated_data)
+        return base.respond_with_tokens(serializer.pair, serializer.validated_data)
 
 
-@describe(
+@base.describe(
     body=serializers.TokenVerifySerializer,
     answers={200: serializers.EmptySerializer},
     errors=(InvalidToken,),
 )
-class TokenVerifyView(AuthModesViewMixin, simplejwt.TokenVerifyView):
+class TokenVerifyView(base.AuthModesViewMixin, simplejwt.TokenVerifyView):
     """Whether a token of any kind would be accepted now."""
 
     serializer_class = serializers.TokenVerifySerializer
@@ -137,12 +120,12 @@ class TokenVerifyView(AuthModesViewMixin, simplejwt.TokenVerifyView):
     token_field = "token"
 
 
-@describe(
+@base.describe(
     body=serializers.TokenBlacklistSerializer,
     answers={200: serializers.EmptySerializer},
     errors=(InvalidToken,),
 )
-class TokenBlacklistView(AuthModesViewMixin, simplejwt.TokenBlacklistView):
+class TokenBlacklistView(base.AuthModesViewMixin, simplejwt.TokenBlacklistView):
     """End the login session of a refresh token."""
 
     serializer_class = serializers.TokenBlacklistSerializer
@@ -153,15 +136,15 @@ class TokenBlacklistView(AuthModesViewMixin, simplejwt.TokenBlacklistView):
         return validation.is_token_active(self.presented_token(request), RefreshToken)
 
 
-class TokenExchangeView(PublicView):
+class TokenExchangeView(base.PublicView):
     """Turn the one-time code of a browser login into tokens."""
 
     credential_scope = "authmodes_exchange"
 
-    @describe(
+    @base.describe(
         body=serializers.TokenExchangeSerializer,
         answers={200: serializers.TokenAnswerSerializer},
-        errors=(errors.ModeDisabled, errors.InvalidGrant, *START_ERRORS),
+        errors=(errors.ModeDisabled, errors.InvalidGrant, *base.START_ERRORS),
     )
     def post(self, request: Request) -> Response:
         serializers.wanted_mode(Mode.JWT)
@@ -174,10 +157,10 @@ class TokenExchangeView(PublicView):
             raise errors.InvalidGrant
         user, context = redeemed
         pair = mint(starting.start_tokens(request._request, user, context))
-        return respond_to_login(pair, serializers.TokenAnswerSerializer(pair).data)
+        return base.respond_to_login(pair, serializers.TokenAnswerSerializer(pair).data)
 
 
-class TokenRevokeView(PublicView):
+class TokenRevokeView(base.PublicView):
     """RFC 7009: end the login session of a token; to hold it is to be allowed to.
 
     A token that is unknown, or whose login has ended, is answered alike (2.2).
@@ -192,7 +175,7 @@ class TokenRevokeView(PublicView):
         machine_token = machine_tokens.read(self.presented_token(request))
         return machine_token is not None and machine_tokens.validate(machine_token) is not None
 
-    @describe(body={FORM: serializers.TokenHintSerializer}, answers={200: None})
+    @base.describe(body={base.FORM: serializers.TokenHintSerializer}, answers={200: None})
     def post(self, request: Request) -> Response:
         serializer = serializers.TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -214,64 +197,42 @@ class MayIntrospect(BasePermission):
         return bool(request.user) and request.user.has_perm("authmodes.view_loginsession")
 
 
-class TokenIntrospectView(LoginSessionView):
+class TokenIntrospectView(base.LoginSessionView):
     """RFC 7662: what a token says and whether it counts, for callers with the permission."""
 
     permission_classes = (IsAuthenticated, MayIntrospect)
     credential_scope = "authmodes_introspect"
 
-    @describe(
-        body={FORM: serializers.TokenHintSerializer},
+    @base.describe(
+        body={base.FORM: serializers.TokenHintSerializer},
         answers={200: serializers.IntrospectionSerializer},
         errors=(PermissionDenied,),
     )
     def post(self, request: Request) -> Response:
         serializer = serializers.TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        raw_token = serializer.validated_data["token"]
-        identified = validation.identify(raw_token)
-        if identified is None and (machine_token := machine_tokens.read(raw_token)):
-            return _introspect_machine(machine_token)
-        if identified is None or not validation.validate_token_or_end(*identified):
-            # Nothing else, not even why (2.2).
-            return Response({"active": False})
+        said = _introspect(serializer.validated_data["token"])
+        # Nothing else, not even why (2.2).
+        return Response({"active": False} if said is None else {**said, "active": True})
+
+
+def _introspect(raw_token: str) -> dict[str, Any] | None:
+    """What a token says; None if it does not count."""
+    said: dict[str, Any]
+    token: LoginToken | machine_tokens.MachineToken | None
+    if identified := validation.identify(raw_token):
         token, login_session = identified
-        return Response(
-            {
-                **token.payload,
-                "active": True,
-                "sub": token[simple_jwt().USER_ID_CLAIM],
-                "username": login_session.user.get_username(),
-                "token_type": "Bearer",
-                "token_use": token.token_type,
-            }
-        )
-
-
-def _introspect_machine(token: machine_tokens.MachineToken) -> Response:
-    """What the token of a machine client says; there is no user to name."""
-    scopes = machine_tokens.validate(token) if conf.MODE.allows(Mode.JWT) else None
-    if scopes is None:
-        return Response({"active": False})
-    return Response(
-        {
-            **token.payload,
-            "active": True,
-            "scope": " ".join(scopes),
-            "token_type": "Bearer",
-            "token_use": token.token_type,
-        }
-    )
-
-
-class IgnoreAcceptHeader(BaseContentNegotiation):
-    """Answer JSON whatever is accepted: a client may ask for `application/jwk-set+json` only."""
-
-    def select_parser(self, request: Any, parsers: Any) -> Any:
-        return parsers[0]
-
-    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
+        if not validation.validate_token_or_end(token, login_session):
+            return None
+        username = login_session.user.get_username()
+        said = {"sub": token[simple_jwt().USER_ID_CLAIM], "username": username}
+    else:
+        token = machine_tokens.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
+        scopes = machine_tokens.validate(token) if token else None
+        if token is None or scopes is None:
+            return None
+        said = {"scope": " ".join(scopes)}
+    return {**token.payload, **said, "token_type": "Bearer", "token_use": token.token_type}
 
 
 @method_decorator(cache_control(public=True, max_age=JWKS_MAX_AGE), name="dispatch")
@@ -282,11 +243,14 @@ class JwksView(APIView):
     permission_classes = ()
     throttle_classes = ()
     renderer_classes = (JSONRenderer,)
-    content_negotiation_class = IgnoreAcceptHeader
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        # A client may accept `application/jwk-set+json` only.
+        return super().perform_content_negotiation(request, force=True)
 
     def get_exception_handler(self) -> Any:
-        return handle_exception
+        return base.handle_exception
 
-    @describe(answers={200: serializers.JwksSerializer})
+    @base.describe(answers={200: serializers.JwksSerializer})
     def get(self, request: Request) -> Response:
         return Response(keys.jwks())

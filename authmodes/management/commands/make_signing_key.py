@@ -24,10 +24,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--algorithm",
-            default="ES256",
-            choices=ALGORITHMS,
-            help="default: %(default)s",
+            "--algorithm", default="ES256", choices=ALGORITHMS, help="default: %(default)s"
         )
         parser.add_argument("--kid", help="default: the date and a few random characters")
 
