@@ -10,9 +10,10 @@ from allauth.account.adapter import get_adapter
 from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.sessions.backends import db
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import connections, router
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.module_loading import import_string
 from django.utils.version import get_version_tuple
@@ -24,6 +25,8 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from .adapter import AuthModesAdapterMixin
 from .api import serializers, throttling
 from .conf import Mode, Transport, conf, simple_jwt
+from .models import write_database
+from .sessions import store as session_store
 from .tokens import keys
 
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
@@ -335,6 +338,27 @@ def check_subject_collation(
                 "utf8mb4 COLLATE utf8mb4_bin NOT NULL, with the length that the column has.",
                 id="authmodes.W010",
             )
+
+
+@register()
+def check_tables_sit_together(app_configs: Any, **kwargs: Any) -> Messages:
+    """E010: a router parts tables that one transaction writes, or that one query joins."""
+    labels = [settings.AUTH_USER_MODEL, "token_blacklist.OutstandingToken"]
+    models = [*apps.get_app_config("authmodes").get_models()]
+    models += [apps.get_model(label) for label in labels if apps.is_installed(TOKEN_BLACKLIST)]
+    store = session_store.engine()
+    if issubclass(store, db.SessionStore):
+        models.append(store.get_model_class())
+    here = write_database()
+    apart = [model._meta.label for model in models if router.db_for_write(model) != here]
+    if apart:
+        yield Error(
+            f"Login sessions are written to the database {here!r}, but not so "
+            f"{', '.join(sorted(apart))}.",
+            hint="Have DATABASE_ROUTERS keep authmodes, the user model, token_blacklist and "
+            "sessions in one database.",
+            id="authmodes.E010",
+        )
 
 
 @register(Tags.compatibility)

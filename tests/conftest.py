@@ -14,10 +14,12 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.management import create_contenttypes
 from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
+from django.db import router
 from django.db.models.signals import post_migrate
 from django.test import Client  # noqa: F401
 from django.urls import set_urlconf
 
+from authmodes.models import write_database
 from authmodes.tokens import snapshot
 
 from .support.authorization_code import CodeFlow
@@ -41,6 +43,17 @@ from .support.tokens import claims_of  # noqa: F401
 User = get_user_model()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With a router, give each test that has a database all of them."""
+    if not project.DATABASE_ROUTERS:
+        return
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        if marker is not None or "db" in getattr(item, "fixturenames", ()):
+            kwargs = {**(marker.kwargs if marker else {}), "databases": "__all__"}
+            item.add_marker(pytest.mark.django_db(**kwargs), append=False)
+
+
 # -- what would take longer than most tests ------------------------------------------------
 
 
@@ -56,7 +69,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     def put_back(using: str, **kwargs: Any) -> None:
         ContentType.objects.clear_cache()
         for model, rows in kept:
-            model.objects.using(using).bulk_create(rows)
+            if router.allow_migrate_model(using, model):
+                model.objects.using(using).bulk_create(rows)
 
     post_migrate.disconnect(create_contenttypes)
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
@@ -141,8 +155,8 @@ def atomic_requests() -> Iterator[None]:
     """`ATOMIC_REQUESTS = True`; for tests with `transaction=True`."""
     from django.db import connections
 
-    settings_dict = connections.settings["default"]
-    live = connections["default"].settings_dict
+    settings_dict = connections.settings[write_database()]
+    live = connections[write_database()].settings_dict
     before = settings_dict["ATOMIC_REQUESTS"], live["ATOMIC_REQUESTS"]
     settings_dict["ATOMIC_REQUESTS"] = live["ATOMIC_REQUESTS"] = True
     yield

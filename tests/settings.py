@@ -1,6 +1,7 @@
 """A consumer's project, as small as it can be; the tests override what they are about.
 
-`TEST_DATABASE` chooses the database: sqlite (default), postgres or mariadb.
+`TEST_DATABASE` chooses the database: sqlite (default), postgres or mariadb. With `TEST_ROUTER=1`
+a router puts every table there, under another alias than "default".
 """
 
 import atexit
@@ -124,6 +125,17 @@ elif TEST_DATABASE == "sqlite":
     }
 else:
     raise ValueError(f"TEST_DATABASE is sqlite, postgres or mariadb, not {TEST_DATABASE!r}")
+
+if os.environ.get("TEST_ROUTER"):
+    # Everything lives in a second database, and `default` has no tables.
+    DATABASES["logins"] = DATABASES["default"]
+    _empty = Path(tempfile.gettempdir()) / f"authmodes-empty-{os.getpid()}.sqlite3"
+    DATABASES["default"] = {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": _empty,
+        "TEST": {"NAME": _empty, "MIGRATE": False},
+    }
+    DATABASE_ROUTERS = ["tests.support.database.LoginsRouter"]
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 # Clearing the cache empties the database, so each of pytest-xdist's workers has one.

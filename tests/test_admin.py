@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
-from django.db import connection
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
@@ -21,6 +20,7 @@ from authmodes.admin import base, revocation
 from authmodes.models import EndReason, LoginSession
 
 from .support.browser import Browser
+from .support.database import connection
 from .support.logins import PASSWORD, Login, call_with, post_json, refresh
 from .support.staff import CHROME, make_staff, sign_in_to_admin
 

@@ -13,7 +13,7 @@ from django.contrib.auth import login as django_login
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import connections
 from django.http import JsonResponse
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
@@ -26,6 +26,7 @@ from authmodes.registry import adoption
 from authmodes.sessions.state import DATA_KEY, SessionData, load, sid_in
 
 from .support.browser import browser_with
+from .support.database import connection
 from .support.logins import API, PAGE, only_row, sign_in
 from .support.sessions import session_without_row
 from .urls import urlpatterns as project_urlpatterns

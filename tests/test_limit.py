@@ -10,7 +10,7 @@ from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth import login as django_login
 from django.contrib.sessions.models import Session
 from django.core.cache.backends.locmem import LocMemCache
-from django.db import connection, connections
+from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from rest_framework.decorators import api_view, permission_classes
@@ -25,6 +25,7 @@ from authmodes.sessions import state as session_state
 from authmodes.sessions import store as session_store
 
 from .support.browser import Browser
+from .support.database import connection
 from .support.logins import API, PASSWORD, admin_login, html_login, post_json, refresh, social_login
 from .urls import urlpatterns as project_urlpatterns
 

@@ -12,7 +12,6 @@ from django.contrib.auth import login as django_login
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core import mail
-from django.db import connection
 from django.http import HttpRequest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
@@ -25,6 +24,7 @@ from authmodes.signals import login_session_started
 
 from .support.authorization_code import CodeFlow
 from .support.browser import Browser
+from .support.database import connection
 from .support.logins import (
     API,
     PASSWORD,

@@ -13,7 +13,7 @@ from rest_framework_simplejwt import tokens as simplejwt
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from authmodes import registry
-from authmodes.models import LoginSession
+from authmodes.models import LoginSession, write_database
 from authmodes.signals import login_session_ended
 
 from .support.logins import API, Login, call_with, post_json, refresh
@@ -427,9 +427,9 @@ def test_a_receiver_that_fails_does_not_keep_a_login_alive(mode, login):
 
 def test_a_revocation_that_is_rolled_back_is_none(mode, login):
     victim = login(mode)
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         assert registry.revoke(victim.row) is True
-        transaction.set_rollback(True)
+        transaction.set_rollback(True, using=write_database())
     assert victim.get().status_code == 200
 
 

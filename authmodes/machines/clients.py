@@ -16,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import policy
 from ..conf import conf
-from ..models import MachineClient, MachineClientSecret, split_scopes
+from ..models import MachineClient, MachineClientSecret, split_scopes, write_database
 
 logger = logging.getLogger("authmodes")
 # How long the old secrets stay valid by default: a day to deploy the new one.
@@ -34,7 +34,7 @@ def create(
 
     `scopes` are separated by spaces. Raises `ValidationError` for an invalid scope.
     """
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         client = MachineClient.objects.create(
             name=name, scopes=" ".join(split_scopes(scopes)), expires_at=expires_at
         )
@@ -57,7 +57,7 @@ def rotate(client: MachineClient, overlap: timedelta = OVERLAP) -> str | None:
     client was revoked or has expired.
     """
     now = timezone.now()
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         # This update changes nothing. It takes the lock before anything is read (on SQLite too),
         # so a parallel rotation sees this one's secret, and a parallel revocation waits.
         active = MachineClient.objects.filter(_expires_after(now), pk=client.pk, revoked_at=None)

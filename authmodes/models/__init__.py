@@ -11,6 +11,7 @@ from .login_session import (
     client_label,
 )
 from .machine_client import MachineClient, MachineClientSecret, split_scopes
+from .managers import write_database
 
 __all__ = [
     "USER_AGENT_MAX_LENGTH",
@@ -24,4 +25,5 @@ __all__ = [
     "MachineClientSecret",
     "client_label",
     "split_scopes",
+    "write_database",
 ]

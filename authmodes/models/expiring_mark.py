@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import IntegrityError, models, transaction
 from django.utils.translation import gettext_lazy as _
 
-from .managers import PrimaryManager
+from .managers import PrimaryManager, write_database
 
 
 class ExpiringMarkManager(PrimaryManager["ExpiringMark"]):
@@ -18,7 +18,7 @@ class ExpiringMarkManager(PrimaryManager["ExpiringMark"]):
         This is one INSERT, so only one of any number of processes succeeds.
         """
         try:
-            with transaction.atomic():
+            with transaction.atomic(using=write_database()):
                 self.create(digest=_digest(name), expires_at=until)
         except IntegrityError:
             return False

@@ -16,7 +16,7 @@ from django.utils.crypto import constant_time_compare
 
 from .. import policy
 from ..conf import Mode, conf, simple_jwt
-from ..models import LoginSession
+from ..models import LoginSession, write_database
 from ..sessions import StoredKey
 from ..sessions import rotation as session_rotation
 from ..sessions import state as session_state
@@ -53,7 +53,7 @@ def adopt(request: HttpRequest, user: Any) -> bool:
     )
     login_session = new_row(request, user, Mode.SESSION, context)
     try:
-        with transaction.atomic():
+        with transaction.atomic(using=write_database()):
             record_cookie(request, login_session)
     except IntegrityError:
         # A parallel request was first, or `adopt_many`; its row is ours too.
@@ -115,7 +115,7 @@ def adopt_many(sessions: Mapping[StoredKey, Mapping[str, Any]]) -> int:
 
 def _users(ids: set[str]) -> dict[str, Any]:
     known = [pk for text in ids if (pk := _primary_key(text)) is not None]
-    found = get_user_model()._default_manager.filter(pk__in=known)
+    found = get_user_model()._default_manager.using(write_database()).filter(pk__in=known)
     return {get_user_model()._meta.pk.value_to_string(user): user for user in found}
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from .. import policy
 from ..conf import conf
-from ..models import EndReason, LoginSession, LoginSessionQuerySet
+from ..models import EndReason, LoginSession, LoginSessionQuerySet, write_database
 from ..sessions import BrowserKey, StoredKey
 from ..sessions import rotation as session_rotation
 from ..sessions import state as session_state
@@ -123,7 +123,7 @@ def touch_with_session(session: SessionBase, sid: str, ip_address: str | None) -
     """
     modified = session.modified
     # Under the lock of the row, because a save after a rotation would bring the old key back.
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         if touch(sid, ip_address):
             if _has_row(session, sid):
                 _reload_unmodified(session)
@@ -146,7 +146,7 @@ def save_session(session: SessionBase, sid: str, prepare: Prepare | None = None)
     """
     # While the row is locked no request rotates, so nothing is saved under a retired key. By its
     # sid: of many requests at once, each may find that the key has changed.
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         if not _lock(sid):
             raise UpdateError
         if not session.modified or not _has_row(session, sid):
@@ -169,7 +169,7 @@ def rotate_session(session: SessionBase, sid: str, prepare: Prepare | None = Non
     new_stored_key = session_store.stored_key(new_key)
     try:
         # The row is locked from here to the commit, so the others find the old key retired.
-        with transaction.atomic():
+        with transaction.atomic(using=write_database()):
             won = _row_of(session, sid).update(session_key=new_stored_key)
             if won:
                 _reload_unmodified(session)
@@ -243,7 +243,7 @@ def follow_key(session: SessionBase, sid: str, old_key: BrowserKey | None = None
         known = mine.filter(session_key__in=[key, session_store.stored_key(old_key)])
     if known.update(session_key=key, auth_hash=auth_hash):
         return True
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         _lock(sid)
         row = mine.select_related("user").first()
         # A user must not lose the login because a poll was faster than their new password.

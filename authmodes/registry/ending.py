@@ -12,7 +12,14 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
 from .. import signals
-from ..models import AuthorizationCode, EndReason, ExpiringMark, LoginSession, LoginSessionQuerySet
+from ..models import (
+    AuthorizationCode,
+    EndReason,
+    ExpiringMark,
+    LoginSession,
+    LoginSessionQuerySet,
+    write_database,
+)
 from ..sessions import StoredKey
 from ..sessions import state as session_state
 from ..sessions import store as session_store
@@ -121,7 +128,7 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
     """Set `ended_at` and update both mirrors; return the rows that this call ended."""
     mark = {"ended_at": timezone.now(), "end_reason": reason, "ended_by": by}
     rows = LoginSession.objects.filter(pk__in=pks)
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         # Writing first takes the lock (on SQLite, of the database) before anything is read. The
         # timestamp then distinguishes our rows from those that another process ended.
         if not rows.filter(ended_at__isnull=True).update(**mark):
@@ -142,7 +149,7 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
             ignore_conflicts=True,
         )
         # After the commit, which may be the caller's.
-        transaction.on_commit(lambda: _announce(ended, by))
+        transaction.on_commit(lambda: _announce(ended, by), using=write_database())
     _flush_current_session(ended)
     return ended
 

@@ -15,6 +15,7 @@ from ..models import (
     LoginSession,
     MachineClient,
     MachineClientSecret,
+    write_database,
 )
 from .ending import BATCH, end_without_django_session, revoke_all
 
@@ -37,7 +38,7 @@ def prune() -> int:
     ).order_by("pk")
     deleted = 0
     while batch := list(dead.values_list("pk", "refresh_token_id")[:BATCH]):
-        with transaction.atomic():
+        with transaction.atomic(using=write_database()):
             LoginSession.objects.filter(pk__in=[pk for pk, _ in batch]).delete()
             OutstandingToken.objects.filter(pk__in=[pk for _, pk in batch if pk]).delete()
         deleted += len(batch)

@@ -15,7 +15,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import policy, request_client, signals
 from ..conf import Mode, conf, simple_jwt
-from ..models import AuthenticationContext, EndReason, LoginSession
+from ..models import AuthenticationContext, EndReason, LoginSession, write_database
 from ..tokens.jwt import (
     LegacyRefreshToken,
     RefreshToken,
@@ -134,7 +134,7 @@ def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
     blacklisted = BlacklistedToken.objects.filter(token_id=OuterRef("pk"))
     # The first statement locks the row and both are conditional: each rotation changes
     # `previous_jti` and `jti`, so of two at once the second matches nothing.
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         won = (
             LoginSession.objects.active()
             .filter(pk=login_session.pk, previous_jti=login_session.previous_jti)
@@ -151,7 +151,7 @@ def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
             ).update(jti=successor, created_at=now)
         )
         if not won:
-            transaction.set_rollback(True)
+            transaction.set_rollback(True, using=write_database())
             return False
     login_session.previous_jti, login_session.rotated_at = jti, now
     login_session.last_seen_at = now
@@ -185,7 +185,7 @@ def _exchange_legacy(
         return Refusal.TOKEN_NOT_VALID
     # Its `iat` is not the sign-in: simplejwt changes it at each rotation.
     context = AuthenticationContext(authenticated_at=None)
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         if not _blacklist(legacy):
             return Refusal.TOKEN_NOT_VALID
         login_session = start(

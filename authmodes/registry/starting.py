@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.db import connections, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
@@ -14,7 +14,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from .. import policy, request_client, signals
 from ..conf import LimitPolicy, Mode, conf
 from ..exceptions import LimitReached
-from ..models import AuthenticationContext, EndReason, LoginSession
+from ..models import AuthenticationContext, EndReason, LoginSession, write_database
 from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..state import request_state
@@ -102,7 +102,7 @@ def _start(
     session: bool,
     tokens: bool,
 ) -> LoginSession:
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         _serialize_logins(login_session.user)
         for previous in replacing:
             revoke(previous, EndReason.LOGOUT)
@@ -118,7 +118,7 @@ def _start(
             request.session.set_expiry(login_session.expires_at)
         _enforce_limit(login_session)
     request_state(request).login_session = login_session
-    transaction.on_commit(lambda: _announce(login_session, request))
+    transaction.on_commit(lambda: _announce(login_session, request), using=write_database())
     return login_session
 
 
@@ -127,8 +127,9 @@ def _serialize_logins(user: Any) -> None:
 
     SQLite has no row locks and needs none: the first write locks the database.
     """
-    if conf.MAX_LOGIN_SESSIONS is not None and connection.features.has_select_for_update:
-        get_user_model()._base_manager.select_for_update().get(pk=user.pk)
+    using = write_database()
+    if conf.MAX_LOGIN_SESSIONS is not None and connections[using].features.has_select_for_update:
+        get_user_model()._base_manager.using(using).select_for_update().get(pk=user.pk)
 
 
 def _new_family(login_session: LoginSession) -> OutstandingToken:

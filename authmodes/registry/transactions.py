@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from django.db import OperationalError, connection
+from django.db import OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest
 
+from ..models import write_database
 from ..state import request_state
 
 ATTEMPTS = 5
@@ -35,12 +37,19 @@ def defer(request: HttpRequest, write: Callable[[], object]) -> None:
 
 def in_view_transaction() -> bool:
     """Whether we are inside a view of ATOMIC_REQUESTS; ours are not, the project's may be."""
-    return connection.in_atomic_block and has_atomic_requests()
+    return _connection().in_atomic_block and has_atomic_requests()
 
 
 def has_atomic_requests() -> bool:
     """Whether what a view has written may be taken back by the time of the answer."""
-    return bool(connection.settings_dict["ATOMIC_REQUESTS"])
+    return bool(_connection().settings_dict["ATOMIC_REQUESTS"])
+
+
+def outside_view_transactions(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a view outside the transactions that ATOMIC_REQUESTS opens on any database."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(alias)(view)
+    return view
 
 
 def run_deferred(request: HttpRequest) -> None:
@@ -64,11 +73,15 @@ def retry_on_conflict(function: Callable[Parameters, Result]) -> Callable[Parame
             try:
                 return function(*args, **kwargs)
             except OperationalError as error:
-                if connection.in_atomic_block or not _is_conflict(error):
+                if _connection().in_atomic_block or not _is_conflict(error):
                     raise
         return function(*args, **kwargs)
 
     return again
+
+
+def _connection() -> BaseDatabaseWrapper:
+    return connections[write_database()]
 
 
 def _is_conflict(error: OperationalError) -> bool:

@@ -16,6 +16,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ..conf import conf
+from ..models import write_database
 from . import BrowserKey, StoredKey
 from . import state as session_state
 
@@ -122,7 +123,7 @@ def delete(ended: Mapping[str, StoredKey]) -> None:
     throttled touch looks at it again.
     """
     if ended and _delete_from_database(ended.values()):
-        transaction.on_commit(lambda: _bury(ended))
+        transaction.on_commit(lambda: _bury(ended), using=write_database())
 
 
 def has_tombstone(session: SessionBase, sid: str) -> bool:

@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from django.http import Http404, HttpRequest
 
 from ..exceptions import Conflict, ConnectedOther, DisconnectRefused, LoginRefused, UidRequired
+from ..models import write_database
 from . import provider_tokens
 from .allauth_internals import social_flows
 from .provider_tokens import Credential
@@ -33,7 +34,7 @@ def connect(
     with provider_tokens.verified(request, provider, credential) as sociallogin:
         sociallogin.state["process"] = AuthProcess.CONNECT
         try:
-            with transaction.atomic():
+            with transaction.atomic(using=write_database()):
                 _connect(request, user, sociallogin)
         except ImmediateHttpResponse:
             raise LoginRefused from None
@@ -56,7 +57,7 @@ def disconnect(request: HttpRequest, user: Any, provider: Provider, uid: str) ->
     Raises `Http404`, or `BadRequest` if several accounts could be meant or if allauth's rules
     say that the user could not sign in any more.
     """
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         account = _account_to_disconnect(request, user, provider, uid)
         account.delete()
         signals.social_account_removed.send(

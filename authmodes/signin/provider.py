@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
 from ..exceptions import Conflict, LoginRefused, SignupClosed
-from ..models import LoginSession
+from ..models import LoginSession, write_database
 from ..sessions import store as session_store
 from . import provider_tokens, stages
 from .allauth_internals import social_flows
@@ -49,7 +49,7 @@ def _complete(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
     try:
         # A new user is created completely or not at all: a parallel call may have created the
         # same account.
-        with transaction.atomic():
+        with transaction.atomic(using=write_database()):
             flows.login.complete_login(request, sociallogin, raises=True)
         if flows.signup.get_pending_signup(request) is not None:
             stages.sign_up(request, sociallogin, answers)

@@ -20,7 +20,7 @@ from rest_framework.exceptions import ValidationError
 
 from ..conf import Mode
 from ..exceptions import InvalidMfaCode, LoginRefused, StagePending, UserInactive
-from ..models import LoginSession
+from ..models import LoginSession, write_database
 from ..state import request_state
 from .allauth_internals import get_pending_stage, social_flows
 from .flow import throttled
@@ -84,7 +84,7 @@ def sign_up(request: HttpRequest, sociallogin: Any, answers: Answers) -> None:
         raise ValidationError(
             {NAMES.get(name, name): errors for name, errors in form.errors.items()}
         )
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         social_flows().signup.signup_by_form(request, sociallogin, form)
 
 

@@ -15,7 +15,7 @@ from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_pas
 
 from .. import policy
 from ..conf import conf, simple_jwt
-from ..models import LoginSession
+from ..models import LoginSession, write_database
 from . import keys
 
 
@@ -122,7 +122,9 @@ class LegacyRefreshToken(RefreshToken):
         jwt_settings = simple_jwt()
         wanted = {jwt_settings.USER_ID_FIELD: self.payload[jwt_settings.USER_ID_CLAIM]}
         try:
-            return get_user_model()._default_manager.filter(**wanted).first()
+            return (
+                get_user_model()._default_manager.using(write_database()).filter(**wanted).first()
+            )
         except (ValueError, TypeError, ValidationError):
             return None
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
+from django.db import connections
 from django.utils import timezone
 
 from ..conf import conf, simple_jwt
-from ..models import LoginSession
+from ..models import LoginSession, write_database
 from . import keys
 
 logger = logging.getLogger("authmodes")
@@ -71,7 +71,7 @@ class Snapshot:
             while not self._stopping.wait(self._interval()):
                 away = not self._try_poll(away)
         finally:
-            connection.close()
+            connections[write_database()].close()
 
     def _interval(self) -> float:
         try:
@@ -87,7 +87,7 @@ class Snapshot:
         except Exception as error:
             if not was_away:
                 logger.error("cannot read which login sessions ended: %s", error)
-            connection.close()
+            connections[write_database()].close()
             return False
         if was_away:
             logger.warning("reading which login sessions ended again")

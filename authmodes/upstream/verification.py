@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from .. import policy
 from ..exceptions import UpstreamTokenRefused
-from ..models import ExpiringMark
+from ..models import ExpiringMark, write_database
 from ..registry import transactions
 from ..sessions import state as session_state
 from ..tokens.keys import ASYMMETRIC_ALGORITHMS, COMPACT_JWS, MAX_LENGTH
@@ -168,7 +168,7 @@ def act_once(
     After any failure, even of the process, the provider may send the token again.
     """
     name = (kind, issuer.name, message.required_text("jti"))
-    with transaction.atomic():
+    with transaction.atomic(using=write_database()):
         if not ExpiringMark.objects.set_once(*name, until=until):
             raise UpstreamTokenRefused("The token was used before.")
         return act()

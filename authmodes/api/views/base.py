@@ -27,7 +27,7 @@ from ... import registry
 from ...authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
 from ...conf import Mode
 from ...models import EndReason, LoginSession
-from ...registry import validation
+from ...registry import transactions, validation
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, LoginToken, RefreshToken, TokenPair, mint
 from .. import serializers
@@ -120,7 +120,7 @@ class AuthModesViewMixin(View):
 
     # A revocation must survive the error it is answered with, so under ATOMIC_REQUESTS
     # these views stay outside; the registry has transactions of its own.
-    @method_decorator(transaction.non_atomic_requests)
+    @method_decorator(transactions.outside_view_transactions)
     # What Django mails administrators of a 500 has a form's fields in it, and with
     # `include_html` the variables of every function called from here.
     @sensitive_variables()
