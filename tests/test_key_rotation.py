@@ -20,6 +20,7 @@ from rest_framework.permissions import AllowAny
 
 from authmodes import registry
 from authmodes.models import LoginSession
+from authmodes.registry import django_sessions
 from authmodes.sessions import rotation as session_rotation
 from authmodes.sessions import store as session_store
 
@@ -586,6 +587,49 @@ def test_after_a_rotation_that_failed_the_next_one_succeeds(engine, cookie, cloc
     clock.shift(GRACE + timedelta(seconds=1))
     rotate(cookie)
     assert is_signed_in(cookie.browser)
+
+
+def test_a_rotation_that_loses_and_fails_does_not_revive_the_retired_key(
+    engine, cookie, clock, monkeypatch
+):
+    """As where the database aborts the loser: REPEATABLE READ, a deadlock."""
+    old = cookie.browser.session_cookie
+    derive, row_of = session_rotation.derive_successor, django_sessions._row_of
+    winner, is_beaten = browser_with(old), []
+
+    def be_overtaken(key):
+        if not is_beaten:
+            is_beaten.append(True)
+            assert winner.get(PAGE).status_code == 200
+            monkeypatch.setattr(django_sessions, "_row_of", fail)
+        return derive(key)
+
+    def fail(*args):
+        monkeypatch.setattr(django_sessions, "_row_of", row_of)
+        raise OperationalError("could not serialize access due to concurrent update")
+
+    monkeypatch.setattr(session_rotation, "derive_successor", be_overtaken)
+    cookie.browser.raise_request_exception = False
+    cookie.browser.get(PAGE)
+    assert is_beaten
+    assert winner.session_cookie != old
+    clock.shift(GRACE + timedelta(seconds=1))
+    assert not is_signed_in(browser_with(old))
+    assert is_signed_in(winner)
+
+
+@pytest.mark.servers
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_under_repeatable_read_the_losers_of_a_rotation_follow_the_winner(
+    engine, cookie, clock, monkeypatch
+):
+    options = connections["default"].settings_dict["OPTIONS"]
+    monkeypatch.setitem(options, "isolation_level", 3)
+    old = cookie.browser.session_cookie
+    assert at_once(5, lambda _: browser_with(old).get(PAGE).status_code) == [200] * 5
+    clock.shift(GRACE + timedelta(seconds=1))
+    assert not is_signed_in(browser_with(old))
 
 
 @pytest.mark.django_db(transaction=True)

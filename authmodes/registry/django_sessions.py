@@ -23,6 +23,7 @@ from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..state import ATTRIBUTE
 from .ending import revoke, revoke_all
+from .transactions import retry_on_conflict
 from .validation import auth_hashes, validate_or_end
 
 Prepare = Callable[[SessionBase], None]
@@ -138,6 +139,7 @@ def touch_with_session(session: SessionBase, sid: str, ip_address: str | None) -
 # -- saved under the key in force ----------------------------------------------------------
 
 
+@retry_on_conflict
 def save_session(session: SessionBase, sid: str, prepare: Prepare | None = None) -> None:
     """Save what a request did under the key in force, which is then the session's.
 
@@ -164,9 +166,17 @@ def rotate_session(session: SessionBase, sid: str, prepare: Prepare | None = Non
     Of several at once one wins; for the grace, the old key leads the others to the winner's
     session.
     """
+    if not _try_to_rotate(session, sid, prepare):
+        save_session(session, sid, prepare)
+
+
+@retry_on_conflict
+def _try_to_rotate(session: SessionBase, sid: str, prepare: Prepare | None) -> bool:
+    """Make one attempt; return False if a parallel request has changed the key first."""
     old_key = session_store.ensure_key(session)
     new_key, nonce = session_rotation.derive_successor(old_key)
     new_stored_key = session_store.stored_key(new_key)
+    won = 0
     try:
         # The row is locked from here to the commit, so the others find the old key retired.
         with transaction.atomic(using=write_database()):
@@ -182,14 +192,22 @@ def rotate_session(session: SessionBase, sid: str, prepare: Prepare | None = Non
         session_store.delete_now([new_stored_key])
         raise
     except DatabaseError:
-        # The database has taken it back, a store elsewhere has not.
-        with suppress(UpdateError):
-            _write(session)
+        if won:
+            # The database has taken it back, a store elsewhere has not.
+            with suppress(DatabaseError, UpdateError):
+                _take_back(session, sid, new_stored_key)
         raise
     if won:
         session_rotation.switch_key(session, new_key)
-    else:
-        save_session(session, sid, prepare)
+    return bool(won)
+
+
+def _take_back(session: SessionBase, sid: str, new_stored_key: StoredKey) -> None:
+    """Save a session under its old key again, unless that has been retired or ended since."""
+    with transaction.atomic(using=write_database()):
+        if _lock(sid) and _has_row(session, sid):
+            _write(session)
+            session_store.delete_now([new_stored_key])
 
 
 def _lock(sid: str) -> bool:
@@ -226,6 +244,7 @@ def _write(session: SessionBase) -> None:
 # -- under a key that Django or a view has changed -----------------------------------------
 
 
+@retry_on_conflict
 def follow_key(session: SessionBase, sid: str, old_key: BrowserKey | None = None) -> bool:
     """Have the row follow a Django session whose key or password hash has changed.
 
