@@ -13,8 +13,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
 from . import registry, request_client
-from .conf import Mode, conf, simple_jwt
+from .conf import Mode, conf
 from .exceptions import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, UserInactive
+from .models import is_accepted
 from .registry import authentication_context, starting
 from .sessions import store as session_store
 from .signin import allauth_internals, authorization_code, authorization_request, pending
@@ -87,7 +88,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         """Check again what may have changed while the login waited at a stage."""
         if not conf.MODE.allows(requested.mode) and not (requested.to_admin and user.is_staff):
             raise ModeDisabled
-        if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        if not is_accepted(user):
             session_store.discard(request)
             if is_rest:
                 raise UserInactive

@@ -18,7 +18,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from . import policy, registry
 from .conf import Mode
-from .exceptions import LimitReached
+from .exceptions import LimitReached, UserInactive
 from .models import EndReason, LoginSession
 from .registry import django_sessions, ending, starting, validation
 from .sessions import rotation as session_rotation
@@ -52,7 +52,7 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
             starting.start_app(request, user)
         else:
             registry.start(request, user, Mode.SESSION)
-    except LimitReached:
+    except (LimitReached, UserInactive):
         # Django has put the user into the session already, and what answers the error, such as
         # DRF, would have it saved with the answer.
         session_store.discard(request)

@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from .. import request_client
-from ..exceptions import LimitReached
+from ..exceptions import LimitReached, UserInactive
 from ..state import request_state
 from . import response as response_phase
 from . import validation
@@ -52,12 +52,12 @@ class LoginSessionMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """Answer a `login()` over the limit, and an app whose session is gone."""
+        """Answer a `login()` that was refused, and an app whose session is gone."""
         if isinstance(exception, UpdateError) and request_client.is_app_client(request):
             # Headless saves an app's session in its view. To Django's own middleware it is a
             # bad request that the session was deleted meanwhile.
             return HttpResponseBadRequest()
-        if not isinstance(exception, LimitReached):
+        if not isinstance(exception, LimitReached | UserInactive):
             return None
         context = {"code": exception.default_code, "detail": exception.detail}
         return render(request, "authmodes/login_refused.html", context, status=403)

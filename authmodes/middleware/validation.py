@@ -13,6 +13,7 @@ from django.urls import Resolver404, resolve
 from django.utils.functional import SimpleLazyObject
 
 from .. import policy, registry, request_client
+from ..conf import simple_jwt
 from ..models import EndReason, LoginSession
 from ..registry import adoption, django_sessions, transactions
 from ..sessions import state as session_state
@@ -69,7 +70,7 @@ def _validate(request: HttpRequest, user: Any) -> Any:
     stored = session_state.load(session)
     if stored is None and adoption.adopt(request, user):
         stored = session_state.load(session)
-    if stored is not None and _validate_or_end(request, stored):
+    if stored is not None and _validate_or_end(request, user, stored):
         return user
     session.flush()
     # Django caches what it found twice, for sync and for async code; this replaces both.
@@ -92,11 +93,13 @@ def _are_cookies_accepted(request: HttpRequest) -> bool:
     return "admin" in match.app_names
 
 
-def _validate_or_end(request: HttpRequest, stored: SessionData) -> bool:
+def _validate_or_end(request: HttpRequest, user: Any, stored: SessionData) -> bool:
     """Whether the login session still counts; ends it if what the session stores is against it."""
     session, rules, now = request.session, request_settings(request), time.time()
     is_stale = policy.needs_touch(stored.seen_at, rules.touch_after, now)
     reason = _reason_to_reject(request, stored, now, is_stale=is_stale)
+    if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+        reason = EndReason.USER_DISABLED
     if reason is not None:
         ending = LoginSession.objects.filter(sid=stored.sid)
         transactions.write_or_defer(request, partial(registry.revoke_all, ending, reason))

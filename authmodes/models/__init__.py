@@ -12,6 +12,7 @@ from .login_session import (
 )
 from .machine_client import MachineClient, MachineClientSecret, split_scopes
 from .managers import write_database
+from .users import is_accepted
 
 __all__ = [
     "USER_AGENT_MAX_LENGTH",
@@ -24,6 +25,7 @@ __all__ = [
     "MachineClient",
     "MachineClientSecret",
     "client_label",
+    "is_accepted",
     "split_scopes",
     "write_database",
 ]

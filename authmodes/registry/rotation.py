@@ -15,7 +15,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import policy, request_client, signals
 from ..conf import Mode, conf, simple_jwt
-from ..models import AuthenticationContext, EndReason, LoginSession, write_database
+from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted, write_database
 from ..tokens.jwt import (
     LegacyRefreshToken,
     RefreshToken,
@@ -179,7 +179,7 @@ def _exchange_legacy(
 ) -> TokenPair | Refusal:
     """Start a login session for a refresh token from before authmodes, once."""
     user = legacy.find_user()
-    if request is None or user is None or not simple_jwt().USER_AUTHENTICATION_RULE(user):
+    if request is None or user is None or not is_accepted(user):
         return Refusal.TOKEN_NOT_VALID
     if not legacy.is_of_password(user):
         return Refusal.TOKEN_NOT_VALID

@@ -13,8 +13,8 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from .. import policy, request_client, signals
 from ..conf import LimitPolicy, Mode, conf
-from ..exceptions import LimitReached
-from ..models import AuthenticationContext, EndReason, LoginSession, write_database
+from ..exceptions import LimitReached, UserInactive
+from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted, write_database
 from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..state import request_state
@@ -43,8 +43,8 @@ def start(
     is read from the request by default. `not_after` is an aware datetime that limits the
     lifetime. `replacing` are login sessions that end with this one's start.
 
-    Sends `login_session_started` after the commit. Raises `LimitReached`, and then changes
-    nothing.
+    Sends `login_session_started` after the commit. Raises `LimitReached`, or `UserInactive`
+    for a user that the project's rules refuse, and then changes nothing.
     """
     login_session = new_row(
         request, user, mode, authentication_context or read_authentication_context(request, user)
@@ -102,6 +102,8 @@ def _start(
     session: bool,
     tokens: bool,
 ) -> LoginSession:
+    if not is_accepted(login_session.user):
+        raise UserInactive
     with transaction.atomic(using=write_database()):
         _serialize_logins(login_session.user)
         for previous in replacing:

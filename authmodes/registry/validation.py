@@ -24,7 +24,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from .. import policy, request_client
 from ..conf import Mode, conf, simple_jwt
-from ..models import EndReason, LoginSession
+from ..models import EndReason, LoginSession, is_accepted
 from ..sessions import state as session_state
 from ..tokens import cookies as token_cookies
 from ..tokens.jwt import AccessToken, LoginToken, RefreshToken, read_any, refresh_deadline
@@ -105,7 +105,7 @@ def reason_to_end(login_session: LoginSession, now: datetime) -> EndReason | Non
     user = login_session.user
     if login_session.is_blacklisted:
         return EndReason.REVOKED
-    if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+    if not is_accepted(user):
         return EndReason.USER_DISABLED
     if not _same_password(login_session, user):
         return EndReason.PASSWORD_CHANGED
@@ -137,7 +137,7 @@ def end_outdated(user: Any, *, spare: str | None = None) -> None:
     `spare` is the `sid` of the request that changes the password: Django decides about that
     login itself (`update_session_auth_hash`).
     """
-    if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+    if not is_accepted(user):
         revoke_user(user, EndReason.USER_DISABLED)
         return
     outdated = LoginSession.objects.for_user(user).exclude(auth_hash__in=auth_hashes(user))

@@ -16,8 +16,8 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.http import urlencode
 
-from ..conf import conf, simple_jwt
-from ..models import AuthenticationContext, AuthorizationCode
+from ..conf import conf
+from ..models import AuthenticationContext, AuthorizationCode, is_accepted
 from ..registry.authentication_context import read_authentication_context
 from .authorization_request import AuthorizationRequest
 
@@ -68,7 +68,7 @@ def redeem(
     if not constant_time_compare(code_challenge_of(code_verifier), entry.code_challenge):
         return None
     # In these 60 seconds an account may be locked, or its password changed.
-    if not simple_jwt().USER_AUTHENTICATION_RULE(entry.user) or not constant_time_compare(
+    if not is_accepted(entry.user) or not constant_time_compare(
         entry.user.get_session_auth_hash(), entry.auth_hash
     ):
         return None

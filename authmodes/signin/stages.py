@@ -20,7 +20,7 @@ from rest_framework.exceptions import ValidationError
 
 from ..conf import Mode
 from ..exceptions import InvalidMfaCode, LoginRefused, StagePending, UserInactive
-from ..models import LoginSession, write_database
+from ..models import LoginSession, is_accepted, write_database
 from ..state import request_state
 from .allauth_internals import get_pending_stage, social_flows
 from .flow import throttled
@@ -59,7 +59,7 @@ def conclude(request: HttpRequest, user: Any, answers: Answers) -> LoginSession:
     started = request_state(request).login_session
     if started is not None:
         return started
-    if user is not None and not user.is_active:
+    if user is not None and not is_accepted(user):
         raise UserInactive
     raise LoginRefused
 

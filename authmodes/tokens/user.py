@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from ..conf import simple_jwt
+from ..models import is_accepted, write_database
 from ..state import request_state
 from .jwt import AccessToken
 
@@ -53,10 +54,10 @@ class TokenUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at r
 def _load(request: HttpRequest, field: str, user_id: Any) -> Any:
     model = get_user_model()
     try:
-        user = model.objects.get(**{field: user_id})
+        user = model._default_manager.using(write_database()).get(**{field: user_id})
     except (model.DoesNotExist, ValidationError, ValueError, TypeError) as error:
         raise refuse_token(request, _("User not found"), "user_not_found") from error
-    if not simple_jwt().USER_AUTHENTICATION_RULE(user):
+    if not is_accepted(user):
         raise refuse_token(request, _("User is inactive"), "user_inactive")
     return user
 
