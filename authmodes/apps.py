@@ -14,8 +14,9 @@ class AuthModesConfig(AppConfig):
 
         receivers.connect()
         if apps.is_installed("allauth.socialaccount"):
-            from .signin import collation
+            from .signin import collation, social_login
 
             collation.register()
+            social_login.register()
         if apps.is_installed("drf_spectacular"):
             from .api import openapi  # noqa: F401

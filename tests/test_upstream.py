@@ -195,6 +195,35 @@ def test_a_logout_at_the_provider_ends_its_logins_in_both_modes(idp, alice_at_id
     assert set(reasons) == {"upstream_logout"}
 
 
+@pytest.mark.parametrize("sub", ["sub-2", "SUB-1", None])
+def test_a_userinfo_response_about_a_different_subject_signs_nobody_in(idp, alice_at_idp, bob, sub):
+    """OpenID Connect Core, 5.3.2."""
+    SocialAccount.objects.create(user=bob, provider="idp", uid="sub-2")
+    idp.userinfo = {"sub": sub}
+    browser = Browser()
+    response = authorize(idp, browser, "/auth/social/idp/start/?mode=session")
+    assert response.status_code == 401
+    assert browser.get(API).status_code == 401
+    assert not LoginSession.objects.exists()
+
+
+@pytest.mark.parametrize("iat", [MISSING, "1700000000", True, -1, 4_000_000_000])
+def test_an_id_token_without_its_date_does_not_get_past_a_logout(idp, alice_at_idp, iat):
+    idp.claims["iat"] = iat
+    browser = Browser()
+    response = authorize(idp, browser, "/auth/social/idp/start/?mode=session")
+    assert response.status_code == 401
+    assert browser.get(API).status_code == 401
+    assert not LoginSession.objects.exists()
+
+
+def test_a_callback_for_several_audiences_has_to_name_our_client(idp, alice_at_idp):
+    for azp, status in ((MISSING, 401), ("their-client", 401), (CLIENT_ID, 302)):
+        idp.claims |= {"aud": [CLIENT_ID, "their-client"], "azp": azp}
+        response = authorize(idp, Browser(), "/auth/social/idp/start/?mode=session")
+        assert response.status_code == status
+
+
 def test_the_providers_session_is_noted_through_a_second_factor(idp, alice_at_idp):
     code = totp_of(alice_at_idp)
     browser = Browser()

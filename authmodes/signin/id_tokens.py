@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import jwt
@@ -21,6 +21,8 @@ from .allauth_internals import jti_cache_key
 # tokens say in a claim what they are.
 HEADER_TYPES = {"", "jwt", "id_token+jwt"}
 FOREIGN_CLAIM_TYPES = {"bearer", "refresh", "offline", "logout"}
+# The tolerated difference between the clocks of two machines.
+LEEWAY = timedelta(seconds=60)
 
 
 class IdTokenMark(NamedTuple):
@@ -89,14 +91,31 @@ def read(id_token: str) -> tuple[dict[str, Any], datetime]:
     return claims, expires_at
 
 
-def check(claims: dict[str, Any], client_ids: str, nonce: str) -> None:
-    """Compare a verified token with the nonce and the client ids of its client.
+def check_nonce(claims: dict[str, Any], nonce: str) -> None:
+    """Compare the nonce of a token with the one that its client sends.
 
     A client that asked for a nonce must compare it, or it would accept a token that an
     attacker has planted. So a nonce in the token that the client does not send is refused too.
     """
     if (claims.get("nonce") or "") != nonce:
         raise InvalidNonce
+
+
+def check_profile(extra_data: Any, client_ids: str) -> None:
+    """Check the ID token in what allauth keeps of a social login, if there is one.
+
+    allauth verifies it, but checks neither its `iat`, without which a logout at the provider
+    could not be compared with it, nor that the UserInfo response is about the same subject.
+    """
+    claims = _claims_in(extra_data)
+    if claims is None:
+        return
+    if not _has_id_token_claims(claims):
+        raise InvalidProviderToken
+    userinfo = extra_data.get("userinfo")
+    if isinstance(userinfo, dict) and userinfo.get("sub") != claims["sub"]:
+        # OpenID Connect Core, 5.3.2; allauth uses the userinfo's `sub` without comparing.
+        raise InvalidProviderToken
     audience = claims.get("aud")
     # An app of Apple's has several client ids, separated by commas.
     ours = [client_id.strip() for client_id in client_ids.split(",")]
@@ -113,16 +132,41 @@ def clear_allauth_mark(claims: dict[str, Any]) -> None:
     cache.delete(jti_cache_key(claims))
 
 
+def _claims_in(extra_data: Any) -> dict[str, Any] | None:
+    """allauth's OpenID Connect provider keeps the claims apart for a code; others never do."""
+    if not isinstance(extra_data, dict):
+        return None
+    id_token = extra_data.get("id_token")
+    if isinstance(id_token, dict):
+        return id_token
+    return extra_data if {"iss", "aud", "exp"} <= extra_data.keys() else None
+
+
 def _is_id_token(header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    subject = claims.get("sub")
     return (
         str(header.get("alg")) in ASYMMETRIC_ALGORITHMS
         and isinstance(header.get("kid"), str)
         and "crit" not in header
         and str(header.get("typ") or "").lower() in HEADER_TYPES
-        and str(claims.get("typ") or "").lower() not in FOREIGN_CLAIM_TYPES
+        and _has_id_token_claims(claims)
+    )
+
+
+def _has_id_token_claims(claims: dict[str, Any]) -> bool:
+    subject = claims.get("sub")
+    return (
+        str(claims.get("typ") or "").lower() not in FOREIGN_CLAIM_TYPES
         and "events" not in claims
         and isinstance(claims.get("iss"), str)
         and isinstance(subject, str)
         and 0 < len(subject) <= app_settings.UID_MAX_LENGTH
+        and _is_past(claims.get("iat"))
     )
+
+
+def _is_past(moment: Any) -> bool:
+    """Whether a claim is a NumericDate (RFC 7519, 2) that is not ahead of our clock."""
+    if isinstance(moment, bool) or not isinstance(moment, int | float):
+        return False
+    # Not as a datetime, which a huge number cannot become. Refuses NaN as well.
+    return 0 <= moment <= (timezone.now() + LEEWAY).timestamp()

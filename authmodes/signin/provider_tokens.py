@@ -26,10 +26,12 @@ from ..exceptions import (
     InvalidGrant,
     InvalidProviderToken,
     InvalidRedirectURI,
+    ProviderTokenReplayed,
     ProviderUnavailable,
     UnsupportedCredential,
 )
 from . import authorization_code, id_tokens
+from .allauth_internals import email_that_matched
 
 if TYPE_CHECKING:
     from allauth.socialaccount.models import SocialLogin
@@ -99,23 +101,41 @@ def verified(
     """
     _check_kind(provider, credential)
     if credential.kind == "code":
-        yield _tidied(_by_code(request, provider, credential))
+        yield _checked(_by_code(request, provider, credential))
     elif _is_single_use(provider, credential):
         with id_tokens.mark_as_used(credential.id_token) as claims:
             token = _token(provider, id_token=credential.id_token)
             login = _ask(provider, lambda: provider.verify_token(request, token))
             try:
-                id_tokens.check(claims, provider.app.client_id, credential.nonce)
-                yield _tidied(login)
+                id_tokens.check_nonce(claims, credential.nonce)
+                yield _checked(login)
             except BaseException:
                 id_tokens.clear_allauth_mark(claims)
                 raise
     else:
         # Facebook's access token, which may be presented repeatedly, and the dummy's plain JSON.
-        id_tokens.check({}, "", credential.nonce)
+        id_tokens.check_nonce({}, credential.nonce)
         kind = credential.kind
         token = _token(provider, **{kind: getattr(credential, kind)})
-        yield _tidied(_ask(provider, lambda: provider.verify_token(request, token)))
+        yield _checked(_ask(provider, lambda: provider.verify_token(request, token)))
+
+
+def accept(login: "SocialLogin", credential: Credential) -> None:
+    """Apply the rules of `verified` to a credential that allauth has already verified itself.
+
+    It stays used whatever becomes of the login. Raises as `verified` does.
+    """
+    provider: Provider = login.provider
+    _check_kind(provider, credential)
+    mark = mark_of(provider, credential)
+    claims = id_tokens.read(credential.id_token)[0] if mark else {}
+    id_tokens.check_nonce(claims, credential.nonce)
+    if mark and not mark.set_once():
+        raise ProviderTokenReplayed
+    email = email_that_matched(_checked(login))
+    if email and email not in [one.email for one in login.email_addresses if one.verified]:
+        # allauth has found the user by an address whose verification is doubtful.
+        raise InvalidProviderToken
 
 
 def mark_of(provider: Provider, credential: Credential) -> id_tokens.IdTokenMark | None:
@@ -154,12 +174,7 @@ def _by_code(request: HttpRequest, provider: Any, credential: Credential) -> "So
     # allauth ignores the ID tokens of other providers.
     if provider.supports_token_authentication and isinstance(answer.get("id_token"), str):
         claims, _expires_at = id_tokens.read(answer["id_token"])
-    id_tokens.check(claims, provider.app.client_id, credential.nonce)
-    extra = login.account.extra_data
-    userinfo = extra.get("userinfo") if isinstance(extra, dict) else None
-    if claims and isinstance(userinfo, dict) and userinfo.get("sub") != claims["sub"]:
-        # OpenID Connect Core, 5.3.2; allauth uses the userinfo's `sub` without comparing.
-        raise InvalidProviderToken
+    id_tokens.check_nonce(claims, credential.nonce)
     return login
 
 
@@ -222,6 +237,17 @@ def _fault(provider: Provider, error: BaseException) -> APIException:
         logger.warning("Provider %s fails: %s", provider.sub_id, type(cause).__name__)
         return ProviderUnavailable()
     return InvalidProviderToken()
+
+
+def check_claims(login: "SocialLogin") -> None:
+    """Check the claims of a social login, however it came. Raises `AuthenticationFailed`."""
+    client_ids = login.provider.app.client_id if login.provider.uses_apps else ""
+    id_tokens.check_profile(login.account.extra_data, client_ids)
+
+
+def _checked(login: "SocialLogin") -> "SocialLogin":
+    check_claims(login)
+    return _tidied(login)
 
 
 def _tidied(login: "SocialLogin") -> "SocialLogin":

@@ -51,6 +51,7 @@ class OidcProvider:
         self.codes: dict[str, dict[str, Any]] = {}
         # Who is signed in there, and by which of its sessions.
         self.claims: dict[str, Any] = {"sub": "sub-1", "sid": "sid-1"}
+        self.userinfo: dict[str, Any] = {}
 
     def close(self) -> None:
         pass
@@ -71,7 +72,10 @@ class OidcProvider:
             "/.well-known/risc-configuration": self.risc_configuration,
             "/jwks": lambda: {"keys": self.keys},
             "/token": lambda: self.tokens(call.form["code"]),
-            "/userinfo": lambda: {"sub": call.headers["authorization"].split()[-1]},
+            "/userinfo": lambda: {
+                "sub": call.headers["authorization"].split()[-1],
+                **self.userinfo,
+            },
         }
         return (200, answers[call.path]()) if call.path in answers else (404, "")
 
@@ -94,6 +98,7 @@ class OidcProvider:
         claims = self.codes.pop(code)
         now = int(time.time())
         id_token = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, **claims}
+        id_token = {name: value for name, value in id_token.items() if value is not MISSING}
         return {
             "access_token": claims["sub"],
             "token_type": "bearer",

@@ -1,0 +1,57 @@
+"""Holds every social login to one set of rules, whichever of allauth's flows it comes through.
+
+Ours (`social/<provider>/`) are verified by `provider_tokens` before allauth sees them. The
+browser's callback, the endpoint for provider tokens of allauth.headless and Google's button are
+allauth's own, and are checked when allauth sends `pre_social_login`: after it has verified what
+the provider or the client sent, and before it signs anyone in.
+"""
+
+import json
+from typing import Any
+
+from allauth.socialaccount.signals import pre_social_login
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest
+from rest_framework.exceptions import APIException
+
+from .. import request_client
+from . import provider_tokens
+from .provider_tokens import INSPECTS_ACCESS_TOKENS, Credential
+
+# The name of allauth's URL that takes the ID token of Google's button.
+GOOGLE_BUTTON = "google_login_by_token"
+
+
+def register() -> None:
+    pre_social_login.connect(check_social_login, dispatch_uid="authmodes_social_login")
+
+
+def check_social_login(request: HttpRequest, sociallogin: Any, **kwargs: Any) -> None:
+    """Refuse a login whose claims or whose credential `social/<provider>/` would refuse."""
+    try:
+        credential = _presented(request, sociallogin)
+        if credential is None:
+            provider_tokens.check_claims(sociallogin)
+        else:
+            provider_tokens.accept(sociallogin, credential)
+    except APIException as error:
+        if request_client.is_headless(request):
+            # Its endpoint answers this with 400.
+            raise ValidationError(str(error.detail), code=error.default_code) from None
+        # allauth's views answer it with their error page, or send the browser to the frontend.
+        raise PermissionDenied(str(error.detail)) from None
+
+
+def _presented(request: HttpRequest, sociallogin: Any) -> Credential | None:
+    """The credential that a client itself has sent to one of allauth's endpoints."""
+    if request_client.is_headless(request):
+        # The only endpoint of headless that starts a social login; it has parsed the body.
+        token = json.loads(request.body)["token"]
+        sent = {name: token.get(name) or "" for name in ("id_token", "access_token", "nonce")}
+        if sent["access_token"] and sociallogin.provider.id in INSPECTS_ACCESS_TOKENS:
+            # allauth does not look at an ID token beside it.
+            del sent["id_token"]
+        return Credential(**sent)
+    if request.resolver_match and request.resolver_match.url_name == GOOGLE_BUTTON:
+        return Credential(id_token=request.POST.get("credential", ""))
+    return None
