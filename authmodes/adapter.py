@@ -5,20 +5,25 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
-from allauth.account.models import EmailAddress
 from allauth.account.signals import user_logged_in
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from . import registry, request_client
+from . import request_client
 from .conf import Mode, conf
 from .exceptions import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, UserInactive
 from .models import is_accepted
 from .registry import authentication_context, starting
 from .sessions import store as session_store
-from .signin import allauth_internals, authorization_code, authorization_request, pending
+from .signin import (
+    allauth_internals,
+    authorization_code,
+    authorization_request,
+    email_match,
+    pending,
+)
 from .signin.authorization_request import AuthorizationRequest
 from .state import request_state
 from .tokens import cookies as token_cookies
@@ -58,7 +63,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         """Called by allauth when it has recognised the user, before its first stage."""
         sociallogin = (kwargs.get("signal_kwargs") or {}).get("sociallogin")
         if sociallogin is not None:
-            _end_logins_of_unverified_owner(user, sociallogin)
+            email_match.remove_other_ways_in(user, sociallogin)
         authorization_request.store(request, sociallogin.state if sociallogin else {})
         pending.store(request, user)
         authentication_context.store_provider_session(
@@ -156,17 +161,6 @@ class ClientRedirect(HttpResponseRedirect):
     def __init__(self, redirect_to: str) -> None:
         self.allowed_schemes = [urlsplit(redirect_to).scheme]
         super().__init__(redirect_to)
-
-
-def _end_logins_of_unverified_owner(user: Any, sociallogin: Any) -> None:
-    """End the logins of an account whose e-mail address belongs to the user who now signs in.
-
-    The account was created with an address that was never verified. allauth wipes its password
-    (`wipe_password`), but does not know of the logins that exist already.
-    """
-    email = allauth_internals.email_that_matched(sociallogin)
-    if email and not EmailAddress.objects.is_verified(email):
-        registry.revoke_user(user)
 
 
 def _send_user_logged_in(

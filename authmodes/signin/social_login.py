@@ -15,7 +15,8 @@ from django.http import HttpRequest
 from rest_framework.exceptions import APIException
 
 from .. import request_client
-from . import provider_tokens
+from ..state import request_state
+from . import email_match, provider_tokens
 from .provider_tokens import INSPECTS_ACCESS_TOKENS, Credential
 
 # The name of allauth's URL that takes the ID token of Google's button.
@@ -34,7 +35,11 @@ def check_social_login(request: HttpRequest, sociallogin: Any, **kwargs: Any) ->
             provider_tokens.check_claims(sociallogin)
         else:
             provider_tokens.accept(sociallogin, credential)
+        email_match.check(sociallogin)
     except APIException as error:
+        if request_state(request).authorization_request is not None:
+            # A REST view of ours, where DRF answers the exception.
+            raise
         if request_client.is_headless(request):
             # Its endpoint answers this with 400.
             raise ValidationError(str(error.detail), code=error.default_code) from None
