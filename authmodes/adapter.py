@@ -22,6 +22,7 @@ from .signin import (
     authorization_code,
     authorization_request,
     email_match,
+    password,
     pending,
 )
 from .signin.authorization_request import AuthorizationRequest
@@ -58,6 +59,20 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         except ValueError:
             # Python does not parse "http://[::1".
             return False
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        return super().authenticate(request, **password.narrow(credentials))
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """Count wrong passwords by account, however it is named; a private name of allauth's.
+
+        allauth counts by what was typed, so each way to name an account had a count of its own.
+        """
+        account = password.account_of(credentials)
+        if account is not None:
+            # No name of a user has a space.
+            credentials = {"username": f"account {account.pk}"}
+        return super()._get_login_attempts_cache_key(request, **credentials)
 
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
         """Called by allauth when it has recognised the user, before its first stage."""

@@ -7,6 +7,7 @@ they are needed.
 from typing import Any
 
 from allauth.account.internal.stagekit import clear_login, get_pending_stage
+from allauth.account.internal.userkit import get_user_by_username
 from allauth.core.internal.ratelimit import parse_rates
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
@@ -17,6 +18,7 @@ __all__ = [
     "email_that_matched",
     "expect_headless_tokens",
     "get_pending_stage",
+    "get_user_by_username",
     "headless_error",
     "jti_cache_key",
     "parse_rates",

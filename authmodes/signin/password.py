@@ -5,16 +5,21 @@ from typing import Any
 
 from allauth import app_settings as allauth_settings
 from allauth.account import app_settings
+from allauth.account.adapter import get_adapter
+from allauth.account.auth_backends import AuthenticationBackend
 from allauth.account.forms import LoginForm
+from allauth.account.utils import filter_users_by_email
 from allauth.utils import get_form_class
 from django.conf import settings
-from django.core.exceptions import NON_FIELD_ERRORS
+from django.contrib.auth import get_backends, get_user_model
+from django.core.exceptions import NON_FIELD_ERRORS, ObjectDoesNotExist
 from django.http import HttpRequest
 from rest_framework.exceptions import ValidationError
 
 from ..exceptions import NoActiveAccount, PasswordLoginDisabled
 from ..models import LoginSession
 from . import stages
+from .allauth_internals import get_user_by_username
 from .flow import clear_earlier_login, run, throttled
 from .stages import Answers
 
@@ -59,3 +64,51 @@ def _valid_form(request: HttpRequest, data: dict[str, Any]) -> Any:
     if "too_many_login_attempts" in stages.error_codes(form):
         raise throttled("login_failed")
     raise NoActiveAccount
+
+
+def account_of(credentials: dict[str, Any]) -> Any:
+    """The account that may be opened by these credentials, None without one.
+
+    It may be named in several ways: by its e-mail address, in other letters that the backends
+    take for the same, and on MySQL with accents, which Django's own backend does not see.
+    """
+    name = credentials.get("email") or credentials.get("username") or ""
+    # allauth looks up a user name as an address as well.
+    if users := _by_email(name if "@" in name else ""):
+        return min(users, key=lambda user: user.pk)
+    if phone := credentials.get("phone"):
+        return get_adapter().get_user_by_phone(phone)
+    return _by_name(name)
+
+
+def narrow(credentials: dict[str, Any]) -> dict[str, Any]:
+    """Leave the user name out where allauth sends an e-mail address as both.
+
+    Otherwise Django's backend and allauth's would each hash the password, and allauth's twice
+    for an address that is known, so that the time would tell. An account whose user name is the
+    address of a different account still needs it.
+    """
+    email, name = credentials.get("email"), credentials.get("username")
+    if not email or email != name or not _has_allauth_backend():
+        return credentials
+    by_name = _by_name(name)
+    if by_name is not None and by_name not in _by_email(email):
+        return credentials
+    return {key: value for key, value in credentials.items() if key != "username"}
+
+
+def _has_allauth_backend() -> bool:
+    return any(isinstance(backend, AuthenticationBackend) for backend in get_backends())
+
+
+def _by_email(email: str) -> list[Any]:
+    return filter_users_by_email(email, prefer_verified=True) if email else []
+
+
+def _by_name(name: str) -> Any:
+    if not name:
+        return None
+    try:
+        return get_user_model()._default_manager.get_by_natural_key(name)
+    except ObjectDoesNotExist:
+        return get_user_by_username(name) if app_settings.USER_MODEL_USERNAME_FIELD else None
