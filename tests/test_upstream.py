@@ -24,13 +24,14 @@ from rest_framework import throttling
 from authmodes import registry
 from authmodes.models import AuthorizationCode, ExpiringMark, LoginSession
 from authmodes.registry import ending
+from authmodes.signin import issuers, provider_session
 
 from .support.authorization_code import NEXT, challenge_of, redirect_query
 from .support.browser import Browser
 from .support.caches import UNREACHABLE
 from .support.logins import API, PASSWORD, Login, call_with, post_json, refresh
 from .support.mfa import totp_code
-from .support.oidc_server import serve
+from .support.oidc_server import Slowly, serve
 from .support.oidc_upstream import (
     BACKCHANNEL,
     CLIENT_ID,
@@ -900,13 +901,144 @@ def test_a_provider_that_cannot_be_connected_to_is_503(idp, settings, came_by):
     used = came_by()
     made = app(idp, server_url="http://127.0.0.1:9")
     settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [made]}}
-    assert_refused(send(idp.logout_token()), 503)
+    assert_refused(send(idp.logout_token(iss="http://127.0.0.1:9")), 503)
     assert_alive(used)
 
 
 def test_an_incomplete_discovery_document_is_503(idp, came_by):
     idp.metadata["jwks_uri"] = None
     assert_refused(send(idp.logout_token()), 503)
+
+
+@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/jwks"])
+@pytest.mark.parametrize("trouble", ["long", "slow", "slow headers", "redirect", "slow redirect"])
+def test_an_answer_that_has_no_end_is_503_in_bounded_time(idp, came_by, monkeypatch, path, trouble):
+    monkeypatch.setattr(provider_session, "MAX_SECONDS", 0.5)
+    used = came_by()
+    good = json.dumps(idp.configuration() if "well" in path else {"keys": idp.keys})
+    idp.broken[path] = {
+        "long": (200, good + " " * provider_session.MAX_LENGTH),
+        "slow": (200, Slowly(good)),
+        "slow headers": (200, Slowly(good, headers=True)),
+        "redirect": (307, f"{idp.url}/elsewhere"),
+        "slow redirect": (307, Slowly(f"{idp.url}/elsewhere")),
+    }[trouble]
+    began = time.monotonic()
+    assert_refused(send(idp.logout_token()), 503)
+    assert time.monotonic() - began < 3
+    assert "/elsewhere" not in idp.asked
+    assert_alive(used)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("kid", ["key-1", "key-9"])
+def test_many_forged_tokens_at_once_fetch_each_address_once_and_do_not_wait_for_it(
+    idp, came_by, monkeypatch, kid
+):
+    used = came_by()
+    released = threading.Event()
+    asked = idp.configuration
+
+    def slowly():
+        released.wait(10)
+        return asked()
+
+    monkeypatch.setattr(idp, "configuration", slowly)
+    key = ec.generate_private_key(ec.SECP256R1())
+    tokens = [idp.logout_token(key=key, header={"kid": kid}) for _ in range(20)]
+    answered = []
+
+    def deliver(raw):
+        try:
+            answered.append(send(raw).status_code)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=deliver, args=[raw]) for raw in tokens]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        if len(answered) == 19:
+            break
+        time.sleep(0.05)
+    # The one that fetches is the only one that the provider holds.
+    assert answered == [503] * 19
+    released.set()
+    for thread in threads:
+        thread.join()
+    assert set(answered) <= {400, 503}
+    assert sorted(idp.asked) == sorted(WELL_KNOWN)
+    assert_alive(used)
+
+
+def test_a_call_that_comes_while_another_fetches_waits_a_moment_for_it(idp, came_by, monkeypatch):
+    used, gate = came_by(), threading.Barrier(2)
+    asked = idp.configuration
+
+    def slowly():
+        gate.wait(10)
+        time.sleep(0.2)
+        return asked()
+
+    monkeypatch.setattr(idp, "configuration", slowly)
+    document = issuers.Document("idp", CLIENT_ID, f"{idp.url}/.well-known/openid-configuration")
+    thread = threading.Thread(target=issuers._fetch, args=[document])
+    thread.start()
+    gate.wait(10)
+    assert_done(send(idp.logout_token()))
+    thread.join()
+    assert idp.asked.count("/.well-known/openid-configuration") == 1
+    assert_ended(used)
+
+
+@pytest.mark.parametrize("kind", ["logout", "event"])
+def test_a_foreign_issuer_makes_us_fetch_nothing(idp, db, kind):
+    if kind == "logout":
+        assert (
+            assert_refused(send(idp.logout_token(iss="https://evil.example"))) == "invalid_issuer"
+        )
+    else:
+        raw = idp.event_token(SESSIONS_REVOKED, iss="https://evil.example/")
+        assert_event_refused(send_event(raw), "invalid_issuer")
+    assert idp.asked == []
+
+
+def test_metadata_that_names_a_different_issuer_is_503(idp, settings, came_by, clock):
+    """OpenID Connect Discovery, 4.3."""
+    used = came_by()
+    idp.issuer = "https://evil.example"
+    for iss in (idp.url, idp.issuer):
+        assert send(idp.logout_token(iss=iss)).status_code in (400, 503)
+    assert_alive(used)
+    # The project may know better, as where the provider has an address of its own inside.
+    made = app(idp, openid_configuration_overrides={"issuer": idp.issuer})
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [made]}}
+    assert_done(send(idp.logout_token()))
+    assert_ended(used)
+
+
+def test_the_keys_of_one_provider_do_not_mark_the_metadata_of_another_as_down(
+    idp, settings, came_by
+):
+    """A provider says itself where its keys are, and may name an address of another one."""
+    used = came_by()
+    with serve(OidcProvider) as evil:
+        evil.metadata["jwks_uri"] = f"{idp.url}/.well-known/openid-configuration"
+        other = {**app(evil), "provider_id": "evil"}
+        settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app(idp), other]}}
+        assert_refused(send(evil.logout_token(), "/auth/upstream/logout/evil/"), 503)
+    assert_done(send(idp.logout_token()))
+    assert_ended(used)
+
+
+def test_one_jti_may_be_sent_to_each_client_of_an_issuer(idp, settings, came_by):
+    other = {**app(idp), "provider_id": "idp2", "client_id": "two"}
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app(idp), other]}}
+    ours, theirs = came_by(), came_by(provider="idp2")
+    assert_done(send(idp.logout_token(jti="j", aud="two"), "/auth/upstream/logout/idp2/"))
+    assert_ended(theirs)
+    assert_done(send(idp.logout_token(jti="j")))
+    assert_ended(ours)
 
 
 # -- the endpoint --------------------------------------------------------------------------
@@ -1386,7 +1518,10 @@ def test_google_is_asked_where_it_says_and_sends_no_logout_tokens(google, idp, d
         made["settings"].clear()
     monkeypatch.setattr(DefaultSocialAccountAdapter, "get_requests_session", lambda _: Session())
     path = "/auth/upstream/events/google/"
-    assert_event_refused(send_event(idp.event_token(SESSIONS_REVOKED), path), status=503)
+    iss = "https://accounts.google.com/"
+    subject = {"subject_type": "iss-sub", "iss": iss, "sub": "sub-1"}
+    raw = idp.event_token(SESSIONS_REVOKED, iss=iss, subject=subject)
+    assert_event_refused(send_event(raw, path), status=503)
     assert asked == ["https://accounts.google.com/.well-known/risc-configuration"]
     assert_refused(send(idp.logout_token(), "/auth/upstream/logout/google/"), 404)
 

@@ -7,6 +7,7 @@ them (https://developers.google.com/identity/protocols/risc).
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from allauth.socialaccount.providers.base import Provider
@@ -14,9 +15,9 @@ from django.utils import timezone
 
 from .. import policy
 from ..exceptions import UpstreamTokenRefused
+from ..signin import issuers
 from . import ending as upstream_ending
-from . import issuers, verification
-from .issuers import Issuer
+from . import verification
 from .verification import LEEWAY, Message
 
 logger = logging.getLogger("authmodes")
@@ -51,15 +52,12 @@ def receive(providers: Iterable[Provider], raw_token: object) -> int:
     issued_at = message.moment("iat")
     if not policy.is_recent(issued_at, MAX_AGE, timezone.now()):
         raise UpstreamTokenRefused("The token is too old.")
-    issuer = issuers.transmitter_issuer(provider)
     known = ENDS_LOGINS_OF_USER | ENDS_LOGINS_OF_ACCOUNT
     events = message.events()
-    subjects = {
-        kind: _subject(event, message, issuer) for kind, event in events.items() if kind in known
-    }
-    verification.verify(message, issuer)
+    subjects = {kind: _subject(event, message) for kind, event in events.items() if kind in known}
+    verification.verify(message, partial(issuers.transmitter_issuer, provider))
     return verification.act_once(
-        *("security_event", message, issuer, issued_at + MAX_AGE + LEEWAY),
+        *("security_event", message, provider, issued_at + MAX_AGE + LEEWAY),
         lambda: sum(
             _act(provider, kind, event, subjects.get(kind), issued_at)
             for kind, event in events.items()
@@ -67,7 +65,7 @@ def receive(providers: Iterable[Provider], raw_token: object) -> int:
     )
 
 
-def _subject(event: dict[str, Any], message: Message, issuer: Issuer) -> str:
+def _subject(event: dict[str, Any], message: Message) -> str:
     """The `sub` that an event is about, which must be an account of the transmitter's own."""
     # Inside the event, as Google sends it, or beside the events (RFC 9493, 4.1).
     subject = event.get("subject") or message.claims.get("sub_id")
@@ -77,7 +75,7 @@ def _subject(event: dict[str, Any], message: Message, issuer: Issuer) -> str:
     if kind not in SUBJECT_TYPES:
         raise UpstreamTokenRefused("The type of the subject is not supported.")
     # Google writes its issuer with a slash here and without one in ID tokens.
-    if str(subject.get("iss")).rstrip("/") != issuer.name.rstrip("/"):
+    if str(subject.get("iss")).rstrip("/") != str(message.claims.get("iss")).rstrip("/"):
         raise UpstreamTokenRefused("The subject has a different issuer.", "invalid_issuer")
     return verification.plain_text(subject.get("sub"), "sub")
 

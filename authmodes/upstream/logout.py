@@ -1,6 +1,7 @@
 """Logout at a provider: its logout tokens, and the page where a browser signs out there."""
 
 from collections.abc import Iterable
+from functools import partial
 from urllib.parse import urlsplit
 
 from allauth.socialaccount.providers.base import Provider
@@ -9,9 +10,10 @@ from django.utils.http import urlencode
 
 from ..exceptions import ProviderUnavailable, UpstreamTokenRefused
 from ..models import LoginSession
+from ..signin import issuers
 from ..signin import providers as site_providers
 from . import ending as upstream_ending
-from . import issuers, verification
+from . import verification
 from .verification import LEEWAY, Message
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -30,10 +32,9 @@ def log_out(providers: Iterable[Provider], raw_token: object) -> int:
         raise UpstreamTokenRefused("The token is not about a logout.")
     if not message.text("sid") and not message.text("sub"):
         raise UpstreamTokenRefused("Both sid and sub are missing.")
-    issuer = issuers.openid_issuer(provider)
-    verification.verify(message, issuer)
+    verification.verify(message, partial(issuers.openid_issuer, provider))
     return verification.act_once(
-        *("logout_token", message, issuer, expires_at + LEEWAY),
+        *("logout_token", message, provider, expires_at + LEEWAY),
         lambda: _end(provider, message),
     )
 

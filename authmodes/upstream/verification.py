@@ -6,7 +6,6 @@ Nothing that the message says may have an effect until `verify()` has returned.
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import jwt
@@ -19,9 +18,9 @@ from ..exceptions import UpstreamTokenRefused
 from ..models import ExpiringMark, write_database
 from ..registry import transactions
 from ..sessions import state as session_state
+from ..signin import issuers
+from ..signin.issuers import Issuer, KeyRefused
 from ..tokens.keys import ASYMMETRIC_ALGORITHMS, COMPACT_JWS, MAX_LENGTH
-from . import issuers
-from .issuers import Issuer
 
 # The tolerated difference between the clocks of two machines.
 LEEWAY = timedelta(seconds=60)
@@ -123,51 +122,29 @@ def check_claims(message: Message) -> None:
     message.required_text("jti")
 
 
-def verify(message: Message, issuer: Issuer) -> None:
+def verify(message: Message, find_issuer: Callable[[Any], Issuer]) -> Issuer:
     """Check issuer and signature. Raises `UpstreamTokenRefused` or `ProviderUnavailable`."""
-    if message.claims.get("iss") != issuer.name:
-        raise UpstreamTokenRefused("The issuer is wrong.", "invalid_issuer")
-    algorithm = message.header["alg"]
-    if issuer.algorithms is not None and algorithm not in issuer.algorithms:
-        raise UpstreamTokenRefused("The provider does not use this algorithm.", "invalid_key")
-    found = issuers.keys(issuer, partial(_fits, message))
-    # A token that does not name its key can only be verified if one key fits (RFC 7515, 4.1.4).
-    if not found or ("kid" not in message.header and len(found) > 1):
-        raise UpstreamTokenRefused("The key is not known.", "invalid_key")
-    if not any(_is_signed(message, key) for key in found):
-        raise UpstreamTokenRefused("The signature is wrong.", "invalid_key")
-
-
-def _fits(message: Message, key: dict[str, Any]) -> bool:
-    algorithm, kid = message.header["alg"], message.header.get("kid")
-    return (
-        key.get("kty") == ASYMMETRIC_ALGORITHMS[algorithm]
-        and key.get("alg", algorithm) == algorithm
-        and key.get("use", "sig") == "sig"
-        and (kid is None or key.get("kid") == kid)
-    )
-
-
-def _is_signed(message: Message, key: dict[str, Any]) -> bool:
-    algorithm = message.header["alg"]
     try:
-        verifying = jwt.PyJWK(key, algorithm=algorithm).key
-        jwt.PyJWS().decode(message.raw, verifying, algorithms=[algorithm])
-    # A published key may be malformed.
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
-        return False
-    return True
+        issuer = find_issuer(message.claims.get("iss"))
+    except KeyRefused as error:
+        raise UpstreamTokenRefused(str(error), "invalid_issuer") from None
+    try:
+        issuers.check_signature(message.raw, message.header, issuer)
+    except KeyRefused as error:
+        raise UpstreamTokenRefused(str(error), "invalid_key") from None
+    return issuer
 
 
 @transactions.retry_on_conflict
 def act_once(
-    kind: str, message: Message, issuer: Issuer, until: datetime, act: Callable[[], int]
+    kind: str, message: Message, provider: Provider, until: datetime, act: Callable[[], int]
 ) -> int:
     """Mark a verified token as used and call `act`, in one transaction.
 
     After any failure, even of the process, the provider may send the token again.
     """
-    name = (kind, issuer.name, message.required_text("jti"))
+    # By client as well: an issuer may send the same `jti` to each.
+    name = (kind, provider.sub_id, provider.app.client_id, message.required_text("jti"))
     with transaction.atomic(using=write_database()):
         if not ExpiringMark.objects.set_once(*name, until=until):
             raise UpstreamTokenRefused("The token was used before.")

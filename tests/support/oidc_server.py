@@ -2,12 +2,21 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True)
+class Slowly:
+    """A body, or a header before it, that arrives by one byte in a tenth of a second."""
+
+    text: str
+    headers: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,13 +57,28 @@ class Handler(BaseHTTPRequestHandler):
         status, answer = self.server.provider.answer(call)
         self.send_response(status)
         self.send_header("content-type", "application/json")
-        if status == 302:
+        if isinstance(answer, Slowly):
+            self._send_slowly(status, answer)
+            return
+        if status in (302, 307):
             self.send_header("location", answer)
             answer = ""
         text = answer if isinstance(answer, str) else json.dumps(answer)
         self.send_header("content-length", str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
+
+    def _send_slowly(self, status: int, answer: Slowly) -> None:
+        if status == 307:
+            self.send_header("location", answer.text)
+        if answer.headers:
+            self.flush_headers()
+        else:
+            self.end_headers()
+        for character in answer.text:
+            self.wfile.write(b"x: y\r\n" if answer.headers else character.encode())
+            self.wfile.flush()
+            time.sleep(0.1)
 
     do_POST = do_GET
 

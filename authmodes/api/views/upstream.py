@@ -13,9 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ... import exceptions as errors
-from ...signin import providers
+from ...signin import issuers, providers
 from ...upstream import events as security_events
-from ...upstream import issuers
 from ...upstream import logout as upstream_logout
 from .. import serializers
 from .base import FORM, PublicView, describe
