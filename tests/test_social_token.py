@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -190,7 +191,7 @@ BAD = {
     "about an endless subject": {"sub": "x" * 300},
     "not valid yet": {"nbf": 4_000_000_000},
     "of an unknown key": {"headers": {"kid": "two"}},
-    "of no key": {"headers": {"kid": None}},
+    "of a key without a text for a name": {"headers": {"kid": ""}},
     "of another key under a known name": {"signed_by": "two", "headers": {"kid": "one"}},
     "unsigned": {"algorithm": "none"},
     "signed with the public key": {"algorithm": "HS256"},
@@ -339,11 +340,46 @@ def test_a_token_that_allauth_has_seen_elsewhere_stays_used(provider):
 # -- keys and outages ----------------------------------------------------------------------
 
 
-def test_a_key_that_was_rotated_at_the_provider_is_fetched_anew(provider):
+def test_a_key_that_was_rotated_at_the_provider_is_fetched_anew(provider, clock):
     assert present(id_token=provider.id_token()).status_code == 200
     provider.kids[:] = ["two"]
-    assert present(id_token=provider.id_token(signed_by="two")).status_code == 200
+    id_token = provider.id_token(signed_by="two")
+    # The keys were fetched a moment ago, so the client is asked to try again.
+    assert code_of(present(id_token=id_token)) == (503, "provider_unavailable")
+    clock.shift(timedelta(seconds=11))
+    assert present(id_token=id_token).status_code == 200
+    clock.shift(timedelta(seconds=11))
     assert code_of(present(id_token=provider.id_token())) == (401, "invalid_provider_token")
+
+
+@pytest.mark.parametrize("kind", ["id_token", "code"])
+@pytest.mark.parametrize(
+    ("kids", "status"), [(["one"], 200), (["one", "ec-1"], 200), (["one", "two"], 401)]
+)
+def test_a_token_that_names_no_key_is_accepted_where_only_one_fits(kind, kids, status, provider):
+    provider.kids[:] = kids
+    claims = {"headers": {"kid": None}}
+    if kind == "id_token":
+        response = present(id_token=provider.id_token(**claims))
+    else:
+        response = present(**provider.code_credential(**claims))
+    assert response.status_code == status
+
+
+def test_forged_tokens_make_us_fetch_each_document_once(provider):
+    for number in range(20):
+        id_token = provider.id_token(signed_by="two", headers={"kid": "one"}, sub=f"s-{number}")
+        assert present(id_token=id_token).status_code == 401
+    assert sorted(provider.asked) == ["jwks", "openid-configuration"]
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{"aud": "x"}, {"iss": "https://evil.example"}, {"exp": 1_700_000_000}, {"nonce": "n"}],
+)
+def test_a_token_that_is_wrong_at_first_sight_makes_us_fetch_nothing(claims, provider):
+    assert present(id_token=provider.id_token(**claims)).status_code == 401
+    assert provider.asked == []
 
 
 OUTAGES = [
@@ -360,7 +396,7 @@ OUTAGES = [
 
 
 @pytest.mark.parametrize(("kind", "endpoint", "fault"), OUTAGES)
-def test_a_provider_that_is_down_is_503_and_leaves_nothing(kind, endpoint, fault, provider):
+def test_a_provider_that_is_down_is_503_and_leaves_nothing(kind, endpoint, fault, provider, clock):
     credential = {
         "id_token": lambda: {"id_token": provider.id_token()},
         "code": lambda: provider.code_credential(),
@@ -372,13 +408,14 @@ def test_a_provider_that_is_down_is_503_and_leaves_nothing(kind, endpoint, fault
     assert_nothing_was_made()
     provider.faults.clear()
     if kind == "id_token":
-        # Nothing came of it, so it is as good as before.
+        # Nothing came of it, so it is as good as before when the provider is asked again.
+        clock.shift(timedelta(seconds=11))
         assert present(**credential).status_code == 200
 
 
 def test_a_provider_that_is_gone_is_503(mode, provider, settings):
     settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app_of("http://127.0.0.1:9")]}}
-    response = present(mode, id_token=provider.id_token())
+    response = present(mode, id_token=provider.id_token(iss="http://127.0.0.1:9"))
     assert code_of(response) == (503, "provider_unavailable")
     assert_nothing_was_made()
 

@@ -23,6 +23,7 @@ __all__ = [
     "jti_cache_key",
     "parse_rates",
     "social_flows",
+    "verify_jti",
 ]
 
 
@@ -41,6 +42,13 @@ def email_that_matched(sociallogin: Any) -> str | None:
 def jti_cache_key(claims: dict[str, Any]) -> str:
     """The cache key under which allauth keeps the `jti` of an ID token that it has verified."""
     return f"jwt:iss={claims['iss']},jti={claims.get('jti')}"
+
+
+def verify_jti(claims: dict[str, Any]) -> None:
+    """Have allauth keep the `jti` of a verified ID token. Raises `OAuth2Error` for a used one."""
+    from allauth.socialaccount.internal import jwtkit
+
+    jwtkit.verify_jti(claims)
 
 
 def expect_headless_tokens(request: Any) -> None:

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 
 import jwt
 from allauth.socialaccount import app_settings
+from allauth.socialaccount.providers.base import Provider
 from django.core.cache import cache
 from django.utils import timezone
 
+from .. import policy
 from ..exceptions import InvalidNonce, InvalidProviderToken, ProviderTokenReplayed
 from ..models import ExpiringMark
 from ..sessions import state as session_state
 from ..tokens.keys import ASYMMETRIC_ALGORITHMS
+from . import issuers
 from .allauth_internals import jti_cache_key
 
 # Logout tokens and RFC 9068's access tokens have the same issuer and audience. Keycloak's
@@ -116,12 +119,36 @@ def check_profile(extra_data: Any, client_ids: str) -> None:
     if isinstance(userinfo, dict) and userinfo.get("sub") != claims["sub"]:
         # OpenID Connect Core, 5.3.2; allauth uses the userinfo's `sub` without comparing.
         raise InvalidProviderToken
-    audience = claims.get("aud")
+    check_audience(claims, client_ids)
+
+
+def check_audience(claims: dict[str, Any], client_ids: str) -> None:
+    """Check that a token is for one of our clients, and with several audiences only for it."""
+    named = claims.get("aud")
+    audience = named if isinstance(named, list) else [named]
     # An app of Apple's has several client ids, separated by commas.
     ours = [client_id.strip() for client_id in client_ids.split(",")]
-    # OpenID Connect Core, 3.1.3.7: with several audiences, `azp` names the client.
-    if isinstance(audience, list) and len(audience) > 1 and claims.get("azp") not in ours:
+    if not any(client_id in audience for client_id in ours):
         raise InvalidProviderToken
+    # OpenID Connect Core, 3.1.3.7: with several audiences, `azp` names the client.
+    if len(audience) > 1 and claims.get("azp") not in ours:
+        raise InvalidProviderToken
+
+
+def verify(provider: Provider, id_token: str) -> None:
+    """Verify issuer, validity and signature of a token of an OpenID Connect provider.
+
+    allauth would fetch two documents for each token, genuine or not, and needs the `kid`.
+    Raises `AuthenticationFailed` or `ProviderUnavailable`.
+    """
+    claims, expires_at = read(id_token)
+    if policy.is_over(expires_at, timezone.now()) or not _is_past(claims.get("nbf", 0)):
+        raise InvalidProviderToken
+    try:
+        issuer = issuers.openid_issuer(provider, claims["iss"])
+        issuers.check_signature(id_token, jwt.get_unverified_header(id_token), issuer)
+    except issuers.KeyRefused:
+        raise InvalidProviderToken from None
 
 
 def clear_allauth_mark(claims: dict[str, Any]) -> None:
@@ -145,7 +172,7 @@ def _claims_in(extra_data: Any) -> dict[str, Any] | None:
 def _is_id_token(header: dict[str, Any], claims: dict[str, Any]) -> bool:
     return (
         str(header.get("alg")) in ASYMMETRIC_ALGORITHMS
-        and isinstance(header.get("kid"), str)
+        and isinstance(header.get("kid", ""), str)
         and "crit" not in header
         and str(header.get("typ") or "").lower() in HEADER_TYPES
         and _has_id_token_claims(claims)

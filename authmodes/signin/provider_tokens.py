@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import jwt
 from allauth.socialaccount import app_settings
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.base import Provider, ProviderException
@@ -31,7 +32,7 @@ from ..exceptions import (
     UnsupportedCredential,
 )
 from . import authorization_code, id_tokens
-from .allauth_internals import email_that_matched
+from .allauth_internals import email_that_matched, verify_jti
 
 if TYPE_CHECKING:
     from allauth.socialaccount.models import SocialLogin
@@ -104,10 +105,11 @@ def verified(
         yield _checked(_by_code(request, provider, credential))
     elif _is_single_use(provider, credential):
         with id_tokens.mark_as_used(credential.id_token) as claims:
-            token = _token(provider, id_token=credential.id_token)
-            login = _ask(provider, lambda: provider.verify_token(request, token))
+            # What needs no key comes first: a forged token must not make us ask the provider.
+            id_tokens.check_nonce(claims, credential.nonce)
+            id_tokens.check_audience(claims, provider.app.client_id)
+            login = _by_id_token(request, provider, credential.id_token, claims)
             try:
-                id_tokens.check_nonce(claims, credential.nonce)
                 yield _checked(login)
             except BaseException:
                 id_tokens.clear_allauth_mark(claims)
@@ -162,18 +164,43 @@ def _token(provider: Provider, **token: str) -> dict[str, str]:
     return {"client_id": provider.app.client_id, **token} if provider.uses_apps else token
 
 
+def _by_id_token(
+    request: HttpRequest, provider: Provider, id_token: str, claims: dict[str, Any]
+) -> "SocialLogin":
+    if _is_openid(provider):
+        id_tokens.verify(provider, id_token)
+        _ask(provider, lambda: verify_jti(claims))
+        return _ask(provider, lambda: provider.sociallogin_from_response(request, claims))
+    if "kid" not in jwt.get_unverified_header(id_token):
+        # allauth's own providers all name their keys.
+        raise InvalidProviderToken
+    token = _token(provider, id_token=id_token)
+    return _ask(provider, lambda: provider.verify_token(request, token))
+
+
+def _is_openid(provider: Provider) -> bool:
+    """Whether allauth's own code would verify an ID token with the discovery document's keys."""
+    from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
+
+    its_own = getattr(type(provider), "verify_token", None)
+    return its_own is OpenIDConnectProvider.verify_token
+
+
 def _by_code(request: HttpRequest, provider: Any, credential: Credential) -> "SocialLogin":
     """Exchange a code as allauth's callback does, for the client that requested it."""
     if not authorization_code.is_allowed_redirect_uri(credential.redirect_uri):
         raise InvalidRedirectURI
     adapter: OAuth2Adapter = provider.get_oauth2_adapter(request)
-    # `did_fetch_access_token` stays false, so that allauth checks the ID token's signature.
+    # While it is false, allauth checks the ID token's signature.
+    adapter.did_fetch_access_token = _is_openid(provider)
     answer = _ask(provider, lambda: _exchange(adapter, request, provider.app, credential))
     login = _ask(provider, lambda: _login_of(adapter, request, provider.app, answer))
     claims: dict[str, Any] = {}
     # allauth ignores the ID tokens of other providers.
     if provider.supports_token_authentication and isinstance(answer.get("id_token"), str):
         claims, _expires_at = id_tokens.read(answer["id_token"])
+        if _is_openid(provider):
+            id_tokens.verify(provider, answer["id_token"])
     id_tokens.check_nonce(claims, credential.nonce)
     return login
 
