@@ -1,4 +1,4 @@
-"""allauth's account adapter: allauth decides whether a user may sign in, this what it becomes."""
+"""allauth's adapters: allauth decides whether a user may sign in, this what it becomes."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import user_logged_in
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -24,6 +25,7 @@ from .signin import (
     email_match,
     password,
     pending,
+    provider_session,
 )
 from .signin.authorization_request import AuthorizationRequest
 from .state import request_state
@@ -31,14 +33,20 @@ from .tokens import cookies as token_cookies
 from .tokens.jwt import mint
 from .upstream import ending as upstream_ending
 
-__all__ = ["AuthModesAccountAdapter", "AuthModesAdapterMixin"]
+__all__ = [
+    "AuthModesAccountAdapter",
+    "AuthModesAdapterMixin",
+    "AuthModesSocialAccountAdapter",
+    "AuthModesSocialAccountAdapterMixin",
+]
 
 logger = logging.getLogger("authmodes")
 REFUSALS = (LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout)
 if TYPE_CHECKING:
     from allauth.account.adapter import DefaultAccountAdapter as Base
+    from allauth.socialaccount.adapter import DefaultSocialAccountAdapter as SocialBase
 else:
-    Base = object
+    Base = SocialBase = object
 
 
 class AuthModesAdapterMixin(Base):  # type: ignore[misc]
@@ -168,6 +176,21 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
 
 class AuthModesAccountAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):  # type: ignore[misc]
     """`ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"`."""
+
+
+class AuthModesSocialAccountAdapterMixin(SocialBase):  # type: ignore[misc]
+    """Mix into a social adapter of your own, before `DefaultSocialAccountAdapter`."""
+
+    def get_requests_session(self) -> Any:
+        """Called by allauth before each call of a provider, above all with the client's secret."""
+        return provider_session.bound(super().get_requests_session())
+
+
+class AuthModesSocialAccountAdapter(
+    AuthModesSocialAccountAdapterMixin,
+    DefaultSocialAccountAdapter,  # type: ignore[misc]
+):
+    """`SOCIALACCOUNT_ADAPTER = "authmodes.adapter.AuthModesSocialAccountAdapter"`."""
 
 
 class ClientRedirect(HttpResponseRedirect):

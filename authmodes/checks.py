@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import get_adapter
+from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
@@ -22,7 +23,7 @@ from rest_framework.settings import api_settings
 from rest_framework_simplejwt import views as simplejwt_views
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from .adapter import AuthModesAdapterMixin
+from .adapter import AuthModesAdapterMixin, AuthModesSocialAccountAdapterMixin
 from .api import serializers, throttling
 from .conf import Mode, Transport, conf, simple_jwt
 from .models import write_database
@@ -358,6 +359,21 @@ def check_tables_sit_together(app_configs: Any, **kwargs: Any) -> Messages:
             hint="Have DATABASE_ROUTERS keep authmodes, the user model, token_blacklist and "
             "sessions in one database.",
             id="authmodes.E010",
+        )
+
+
+@register(Tags.security)
+def check_social_adapter(app_configs: Any, **kwargs: Any) -> Messages:
+    """W020: allauth follows redirects of a token endpoint, with the client's secret."""
+    if not apps.is_installed("allauth.socialaccount"):
+        return
+    if not isinstance(get_social_adapter(), AuthModesSocialAccountAdapterMixin):
+        yield Warning(
+            "SOCIALACCOUNT_ADAPTER is not an adapter of authmodes, so calls of a provider have "
+            "no bounds and follow redirects.",
+            hint='Set it to "authmodes.adapter.AuthModesSocialAccountAdapter", or put '
+            "authmodes.adapter.AuthModesSocialAccountAdapterMixin before the base of your own.",
+            id="authmodes.W020",
         )
 
 

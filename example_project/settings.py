@@ -198,6 +198,7 @@ LOGIN_REDIRECT_URL = "spa" if AUTHMODES_MODE == "jwt" else "account"
 LOGOUT_REDIRECT_URL = "/"
 
 ACCOUNT_ADAPTER = "authmodes.adapter.AuthModesAccountAdapter"
+SOCIALACCOUNT_ADAPTER = "authmodes.adapter.AuthModesSocialAccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "optional"

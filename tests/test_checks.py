@@ -70,6 +70,11 @@ def test_a_sound_project_has_no_findings():
         ("AUTHMODES_REDIRECT_URIS", "https://spa.example/", "authmodes.E001"),
         ("AUTHMODES_CLAIMS", "nowhere.to_be.found", "authmodes.E001"),
         ("ACCOUNT_ADAPTER", f"{__name__}.ForeignAdapter", "authmodes.E003"),
+        (
+            "SOCIALACCOUNT_ADAPTER",
+            "allauth.socialaccount.adapter.DefaultSocialAccountAdapter",
+            "authmodes.W020",
+        ),
         ("SESSION_ENGINE", "django.contrib.sessions.backends.signed_cookies", "authmodes.E005"),
         ("AUTHMODES_REDIRECT_URIS", [], "authmodes.W001"),
         (

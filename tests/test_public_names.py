@@ -15,6 +15,8 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 PUBLIC = (
     "authmodes.adapter.AuthModesAccountAdapter",
     "authmodes.adapter.AuthModesAdapterMixin",
+    "authmodes.adapter.AuthModesSocialAccountAdapter",
+    "authmodes.adapter.AuthModesSocialAccountAdapterMixin",
     "authmodes.api.serializers.TokenBlacklistSerializer",
     "authmodes.api.serializers.TokenObtainPairSerializer",
     "authmodes.api.serializers.TokenRefreshSerializer",

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -27,6 +28,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes.adapter import AuthModesAccountAdapter
 from authmodes.models import ExpiringMark, LoginSession
+from authmodes.signin import provider_session
 from authmodes.signin.provider_tokens import _tidied
 
 from .support.browser import Browser
@@ -704,6 +706,31 @@ def test_the_id_token_that_comes_for_a_code_is_checked(claims, mode, provider):
 def test_a_code_is_held_against_its_nonce(inside, sent, status, provider):
     response = present(**provider.code_credential(nonce=inside), nonce=sent)
     assert response.status_code == status
+
+
+@pytest.mark.parametrize("entry_point", ["rest", "page"])
+@pytest.mark.parametrize("endpoint", ["token", "userinfo"])
+def test_a_redirect_of_the_provider_is_not_followed(entry_point, endpoint, provider, monkeypatch):
+    """A 307 would carry the code, its verifier and the client's secret to a different host."""
+    monkeypatch.setattr(
+        type(provider), f"_{endpoint}", lambda self, posted: (307, f"{self.url}/elsewhere")
+    )
+    if entry_point == "rest":
+        response = present(**provider.code_credential())
+        assert code_of(response) == (503, "provider_unavailable")
+    else:
+        browser = Browser()
+        state = browser.submit("/auth/social/example/start/?mode=session").url
+        state = parse_qs(urlsplit(state).query)["state"][0]
+        response = browser.get(f"/accounts/oidc/example/login/callback/?code=c&state={state}")
+        assert response.status_code == 401
+    assert "elsewhere" not in provider.asked
+    assert_nothing_was_made()
+
+
+def test_a_response_of_the_token_endpoint_has_bounds(provider):
+    provider.token_changes = {"padding": "x" * provider_session.MAX_LENGTH}
+    assert code_of(present(**provider.code_credential())) == (503, "provider_unavailable")
 
 
 # -- bad input -----------------------------------------------------------------------------

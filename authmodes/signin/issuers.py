@@ -235,8 +235,8 @@ def _await(document: Document, known: Any) -> dict[str, Any]:
 def _download_alone(document: Document, is_complete: Callable[[Any], bool]) -> dict[str, Any]:
     try:
         # allauth's session has a time-out (`SOCIALACCOUNT_REQUESTS_TIMEOUT`).
-        with get_adapter().get_requests_session() as session:
-            response = provider_session.bounded(session.get, document.url)
+        with provider_session.bound(get_adapter().get_requests_session()) as session:
+            response = session.get(document.url)
             response.raise_for_status()
             fetched = response.json()
         if not is_complete(fetched):

@@ -6,29 +6,29 @@ a 307 of a token endpoint would carry the client's secret to a different host.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
 import requests
-from allauth.socialaccount import app_settings
 from urllib3.exceptions import HTTPError
 
 MAX_LENGTH = 512 * 1024
 MAX_SECONDS = 10
 
 
-class BoundedSession(requests.Session):
-    """What `get_requests_session` of allauth's adapter returns, with bounds on each call."""
+def bound(session: requests.Session) -> requests.Session:
+    """Bound every call of a session of allauth's adapter, unless it is bound already."""
+    if getattr(session.request, "func", None) is not _bounded:
+        # As allauth itself sets the time-out.
+        session.request = partial(_bounded, session.request)  # type: ignore[method-assign]
+    return session
 
-    def request(self, *args: Any, **options: Any) -> requests.Response:
-        options.setdefault("timeout", app_settings.REQUESTS_TIMEOUT)
-        return bounded(super().request, *args, **options)
 
-
-def bounded(send: Callable[..., requests.Response], *args: Any, **options: Any) -> Any:
-    """Call a method of a session and read the response. Raises `RequestException`.
+def _bounded(send: Callable[..., requests.Response], *args: Any, **options: Any) -> Any:
+    """Send a request and read the response. Raises `RequestException`.
 
     In a thread, because nothing else bounds the time that the headers of a response take.
     """
