@@ -289,7 +289,7 @@ def test_changed_claims_of_an_access_token_name_this_login_or_are_refused(claims
     payload = {name: value for name, value in {**genuine, **claims}.items() if name not in removed}
     forged = forge(header_of(victim.access), payload)
     accepted = authenticate(forged)
-    assert identify(forged) == accepted or payload.get("token_type") == "refresh"
+    assert identify(forged) == accepted or payload.get("token_type") == RefreshToken.token_type
     if accepted is None:
         return
     assert accepted == victim.sid
@@ -316,7 +316,7 @@ def test_changed_claims_of_a_refresh_token_name_this_login_or_are_refused(claims
     accepted = [token for token in decode(forged) if isinstance(token, RefreshToken)]
     found = identify(forged)
     assert found in (None, victim.sid)
-    if found is None or payload["token_type"] != "refresh":
+    if found is None or payload["token_type"] != RefreshToken.token_type:
         assert isinstance(rotate(forged), rotation.Refusal)
         return
     assert len(accepted) == 1

@@ -9,12 +9,15 @@ from django.core.management import call_command
 from django.test import Client
 from django.test.utils import override_settings
 from django.urls import path
+from rest_framework_simplejwt import serializers as simplejwt_serializers
 from rest_framework_simplejwt import settings as simplejwt_settings
 from rest_framework_simplejwt import views as simplejwt_views
+from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 from rest_framework_simplejwt.utils import get_md5_hash_password
 
+import authmodes.tokens
 from authmodes.models import LoginSession
 
 from .support.logins import PASSWORD, Login, call_with, only_row, post_json, refresh
@@ -56,8 +59,21 @@ def views_of_a_project_that_names_our_serializers():
 
 views = views_of_a_project_that_names_our_serializers()
 
+
+class StockRefreshView(simplejwt_views.TokenViewBase):
+    """A project's, with a throttle or a schema of its own."""
+
+    serializer_class = simplejwt_serializers.TokenRefreshSerializer
+
+
+class StockBlacklistView(simplejwt_views.TokenViewBase):
+    serializer_class = simplejwt_serializers.TokenBlacklistSerializer
+
+
 urlpatterns = [
     *project_urlpatterns,
+    path("stock/refresh/", StockRefreshView.as_view()),
+    path("stock/blacklist/", StockBlacklistView.as_view()),
     path("simplejwt/obtain/", views.TokenObtainPairView.as_view()),
     path("simplejwt/refresh/", views.TokenRefreshView.as_view()),
     path("simplejwt/verify/", views.TokenVerifyView.as_view()),
@@ -415,12 +431,32 @@ def test_the_refresh_alone_finds_out(recipe, login, alice):
     assert (response.status_code, response.json()["code"]) == (401, "login_session_ended")
 
 
-def test_the_recipe_of_simplejwts_own_documentation_for_one_token(login):
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_the_recipe_of_simplejwts_own_documentation_for_one_token(is_rotated, login):
+    """With our class, which is the one that reads our tokens."""
     used = login("jwt")
-    RefreshToken(used.refresh_token).blacklist()
+    raw_token = used.refresh_token
+    if is_rotated:
+        assert used.refresh().status_code == 200
+    authmodes.tokens.RefreshToken(raw_token).blacklist()
     assert used.get().status_code == 401
     assert used.row.ended_at is not None
     assert not OutstandingToken.objects.exclude(token="").exists()
+
+
+@pytest.mark.parametrize("name", ["refresh", "blacklist"])
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_simplejwts_own_serializers_refuse_our_refresh_tokens(name, is_rotated, login):
+    """They would accept a token that was rotated, and issue tokens that no login ends."""
+    used = login("jwt")
+    raw_token = used.refresh_token
+    if is_rotated:
+        assert used.refresh().status_code == 200
+    response = post_json(f"/stock/{name}/", {"refresh": raw_token})
+    assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
+    with pytest.raises(TokenError):
+        RefreshToken(raw_token)
+    assert used.get().status_code == 200
 
 
 # -- flushexpiredtokens --------------------------------------------------------------------

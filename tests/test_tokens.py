@@ -22,6 +22,7 @@ from authmodes.tokens.jwt import AccessToken, RefreshToken, mint, read_token
 from .support.logins import PASSWORD, call_with, post_json, refresh
 from .support.tokens import base64url, claims_of, forge, header_of
 
+OTHER_ISSUERS = ["https://b.example", "", None, "https://a.example/"]
 OTHER_KEY = "another-key-of-the-same-length-0123456789-abcdefghijklmnop"
 
 
@@ -291,18 +292,13 @@ def test_simplejwts_leeway_is_honoured(login, clock):
 
 
 @pytest.mark.parametrize(
-    ("setting", "claim", "good", "bad"),
+    ("kind", "setting", "claim", "good", "bad"),
     [
-        (
-            "ISSUER",
-            "iss",
-            "https://a.example",
-            ["https://b.example", "", None, "https://a.example/"],
-        ),
-        ("AUDIENCE", "aud", "api", ["other", "", None, ["other"], "API"]),
+        ("access", "ISSUER", "iss", "https://a.example", OTHER_ISSUERS),
+        ("refresh", "ISSUER", "iss", "https://a.example", OTHER_ISSUERS),
+        ("access", "AUDIENCE", "aud", "api", ["other", "", None, ["other"], "API"]),
     ],
 )
-@pytest.mark.parametrize("kind", ["access", "refresh"])
 def test_issuer_and_audience_are_issued_and_demanded(kind, setting, claim, good, bad, login):
     before = login("jwt").answer[kind]
     with override_settings(SIMPLE_JWT={setting: good}):
@@ -312,11 +308,49 @@ def test_issuer_and_audience_are_issued_and_demanded(kind, setting, claim, good,
         assert payload[claim] == good
         assert used.get().status_code == 200
         for value in bad:
-            assert_refused(forge({"alg": "HS256"}, {**payload, claim: value}))
+            assert_refused(forge(header_of(raw_token), {**payload, claim: value}))
         without = {name: payload[name] for name in payload if name != claim}
-        assert_refused(forge({"alg": "HS256"}, without))
+        assert_refused(forge(header_of(raw_token), without))
         assert_refused(before)
         assert used.refresh().status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("simple_jwt", "audience"),
+    [
+        ({}, "authmodes/token"),
+        ({"AUDIENCE": "api"}, "authmodes/token"),
+        ({"ISSUER": "https://a.example"}, "https://a.example/token"),
+        ({"ISSUER": "https://a.example/", "AUDIENCE": "api"}, "https://a.example/token"),
+    ],
+)
+def test_a_refresh_token_has_an_audience_that_no_other_service_has(simple_jwt, audience, login):
+    """By a key or a secret that several services share, they would accept it for 30 days."""
+    with override_settings(SIMPLE_JWT=simple_jwt):
+        used = login("jwt")
+        header, payload = header_of(used.refresh_token), claims_of(used.refresh_token)
+        assert payload["aud"] == audience
+        for value in ("api", "", None, [], f"{audience}/"):
+            assert_refused(forge(header, {**payload, "aud": value}))
+        assert_refused(forge(header, {k: v for k, v in payload.items() if k != "aud"}))
+        assert used.refresh().status_code == 200
+
+
+def test_an_access_token_made_of_a_refresh_token_does_not_have_its_audience(login):
+    used = login("jwt")
+    made = RefreshToken(used.refresh_token).access_token
+    assert "aud" not in claims_of(str(made))
+    assert call_with(str(made)).status_code == 200
+
+
+@pytest.mark.parametrize("typ", [None, "", "JWT", "at", "logout+jwt", ["at+jwt"]])
+def test_an_access_token_of_a_different_typ_is_refused(typ, login):
+    """RFC 9068, 4: what was signed with the same key for a different use is none."""
+    used = login("jwt")
+    header = {**header_of(used.access), "typ": typ}
+    assert_refused(forge(header, claims_of(used.access)))
+    del header["typ"]
+    assert_refused(forge(header, claims_of(used.access)))
 
 
 def test_what_django_signs_with_the_same_key_is_no_token(login):
@@ -354,6 +388,7 @@ def test_an_access_token_says_no_more_than_it_must(login, clock):
     assert payload == {
         "token_type": "access",
         "user_id": str(row.user.pk),
+        "sub": str(row.user.pk),
         "sid": used.sid,
         "auth_time": now,
         "iat": now,
@@ -366,7 +401,8 @@ def test_an_access_token_says_no_more_than_it_must(login, clock):
 def test_a_refresh_token_says_no_more_than_it_must(login, clock):
     used = login("jwt")
     payload = claims_of(used.refresh_token)
-    assert set(payload) == {"token_type", "user_id", "sid", "auth_time", "iat", "exp", "jti"}
+    assert set(payload) == {"token_type", "user_id", "sid", "auth_time", "iat", "exp", "jti", "aud"}
+    assert payload["token_type"] == "authmodes_refresh"
     assert header_of(used.refresh_token) == {"alg": "HS256", "typ": "JWT"}
 
 
@@ -400,6 +436,7 @@ def extra_claims(user, login_session):
         # None of these is the project's to say.
         "sid": "mine",
         "user_id": "0",
+        "sub": "0",
         "exp": 1,
         "iat": 1,
         "jti": "mine",
@@ -416,6 +453,7 @@ def test_a_project_adds_claims_to_the_access_token_and_replaces_none(login):
         assert (payload["name"], payload["client"]) == ("alice", "jwt")
         assert (payload["sid"], payload["amr"]) == (used.sid, ["pwd"])
         assert payload["jti"] != "mine"
+        assert payload["sub"] == str(used.row.user_id)
         assert used.get().status_code == 200
         assert "name" not in claims_of(used.refresh_token)
         assert used.refresh().status_code == 200
@@ -503,7 +541,6 @@ def client_of_services(user, login_session):
 def test_the_documented_settings_make_access_tokens_of_rfc_9068(login):
     with override_settings(
         SIMPLE_JWT={
-            "USER_ID_CLAIM": "sub",
             "ISSUER": "https://app.example.com",
             "AUDIENCE": "https://api.example.com",
         },

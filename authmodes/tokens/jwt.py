@@ -18,6 +18,9 @@ from ..conf import conf, simple_jwt
 from ..models import LoginSession, write_database
 from . import keys
 
+# Of refresh tokens, where there is no issuer to name.
+AUDIENCE = "authmodes/token"
+
 
 def simple_jwt_setting(name: str) -> Any:
     """Make a property of a setting that simplejwt's own classes read once, at import."""
@@ -27,10 +30,10 @@ def simple_jwt_setting(name: str) -> Any:
 class RingToken(simplejwt.Token):
     """A token that the key ring signs and verifies."""
 
-    typ = "JWT"
+    typ = keys.UNTYPED
 
     def get_token_backend(self) -> keys.RingBackend:
-        return keys.backend()
+        return keys.backend(self.typ)
 
     def verify(self) -> None:
         super().verify()
@@ -49,9 +52,6 @@ class RingToken(simplejwt.Token):
             return uuid.UUID(self.payload[claim])
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise TokenError(f"Token has no {claim}") from error
-
-    def __str__(self) -> str:
-        return self.get_token_backend().encode(self.payload, self.typ)
 
     # simplejwt's __repr__ is the payload; claims do not belong in logs and traces.
     def __repr__(self) -> str:
@@ -87,10 +87,20 @@ class AccessToken(LoginToken, simplejwt.AccessToken):
 
 
 class RefreshToken(LoginToken, simplejwt.RefreshToken):
-    """simplejwt's refresh token with a `sid`. It is single use: see `registry.rotation`."""
+    """simplejwt's refresh token with a `sid`. It is single use: see `registry.rotation`.
 
+    Its type and its audience are ours alone: simplejwt's own classes would accept a token that
+    was rotated or revoked, and another service would accept it as an access token.
+    """
+
+    token_type = "authmodes_refresh"
+    no_copy_claims = (*simplejwt.RefreshToken.no_copy_claims, "aud")  # type: ignore[assignment]
     access_token_class = AccessToken
     lifetime = simple_jwt_setting("REFRESH_TOKEN_LIFETIME")
+
+    def get_token_backend(self) -> keys.RingBackend:
+        issuer = simple_jwt().ISSUER
+        return keys.backend(self.typ, f"{issuer.rstrip('/')}/token" if issuer else AUDIENCE)
 
     def check_blacklist(self) -> None:
         # Rotation reads the blacklist in the query that loads the login session, and
@@ -105,13 +115,17 @@ class RefreshToken(LoginToken, simplejwt.RefreshToken):
 class LegacyRefreshToken(RefreshToken):
     """A refresh token that simplejwt issued before authmodes was installed.
 
-    It has no `sid`. With `AUTHMODES_ACCEPT_LEGACY_REFRESH`, rotation exchanges it for a login
-    session, once.
+    It has no login session. With `AUTHMODES_ACCEPT_LEGACY_REFRESH`, rotation exchanges it for
+    one, once.
     """
 
+    token_type = simplejwt.RefreshToken.token_type
+
+    def get_token_backend(self) -> keys.RingBackend:
+        return keys.backend()
+
     def check_login_session(self) -> None:
-        if "sid" in self.payload:
-            raise TokenError("Token has a login session")
+        return None
 
     @property
     def expires_at(self) -> datetime:
@@ -208,7 +222,7 @@ def _mint_access(login_session: LoginSession, now: datetime, expires_at: datetim
         # A project adds claims and replaces none.
         token.payload = {**extra(login_session.user, login_session), **token.payload}
     token.payload.update(_shared_claims(login_session, now, expires_at))
-    token.payload["amr"] = login_session.amr.split()
+    token.payload.update(sub=_user_id(login_session), amr=login_session.amr.split())
     return str(token)
 
 

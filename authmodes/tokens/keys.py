@@ -26,6 +26,8 @@ ASYMMETRIC_ALGORITHMS = {
 }
 # No token of ours is as long, and nothing longer is parsed.
 MAX_LENGTH = 16_384
+# What a JWT is called that has no type of its own (RFC 7519, 5.1).
+UNTYPED = "JWT"
 COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
 
@@ -57,22 +59,25 @@ class KeySettings:
 
 
 class RingBackend(TokenBackend):
-    """simplejwt's backend with several keys: the first one signs, all of them verify."""
+    """simplejwt's backend with several keys: the first one signs, all of them verify.
 
-    def __init__(self, ring: tuple[Key, ...], **options: Any) -> None:
+    `typ` is the header of the tokens that it signs, and required of those that it verifies.
+    """
+
+    def __init__(self, ring: tuple[Key, ...], typ: str, **options: Any) -> None:
         first = ring[0]
         # Without keys: simplejwt would prepare them, and these are prepared already.
         super().__init__(first.algorithm, **options)
-        self.ring = ring
+        self.ring, self.typ = ring, typ
 
-    def encode(self, payload: dict[str, Any], typ: str = "JWT") -> str:
+    def encode(self, payload: dict[str, Any]) -> str:
         claims = dict(payload)
         if self.audience is not None:
             claims["aud"] = self.audience
         if self.issuer is not None:
             claims["iss"] = self.issuer
         first = self.ring[0]
-        headers = {"typ": typ} if first.kid is None else {"typ": typ, "kid": first.kid}
+        headers = {"typ": self.typ} if first.kid is None else {"typ": self.typ, "kid": first.kid}
         return jwt.encode(
             claims, first.signing, first.algorithm, headers=headers, json_encoder=self.json_encoder
         )
@@ -96,6 +101,9 @@ class RingBackend(TokenBackend):
         if "crit" in header:
             # A critical extension must be understood, and we support none (RFC 7515, 4.1.11).
             raise jwt.InvalidTokenError("crit")
+        if verify and self.typ not in (UNTYPED, header.get("typ")):
+            # One kind of token must not be accepted as the other (RFC 9068, 4; RFC 8725, 3.11).
+            raise jwt.InvalidTokenError("typ")
         candidates = self._candidates(header)
         if not candidates:
             raise jwt.InvalidKeyError("No key for this token")
@@ -132,12 +140,16 @@ class RingBackend(TokenBackend):
         )
 
 
-def backend() -> RingBackend:
-    """Return the backend for the current settings. Raises `ImproperlyConfigured`."""
+def backend(typ: str = UNTYPED, audience: str | None = None) -> RingBackend:
+    """Return the backend for the current settings. Raises `ImproperlyConfigured`.
+
+    `audience` replaces the one of the settings.
+    """
     jwt_settings = simple_jwt()
     return _backend(
         _ring_settings(),
-        _hashable(jwt_settings.AUDIENCE),
+        typ,
+        audience or _hashable(jwt_settings.AUDIENCE),
         _hashable(jwt_settings.ISSUER),
         jwt_settings.LEEWAY,
         jwt_settings.JSON_ENCODER,
@@ -181,16 +193,16 @@ def _from_entry(entry: Mapping[str, str]) -> KeySettings:
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _backend(
-    ring: tuple[KeySettings, ...], audience: Any, issuer: Any, leeway: Any, encoder: Any
+    ring: tuple[KeySettings, ...], typ: str, audience: Any, issuer: Any, leeway: Any, encoder: Any
 ) -> RingBackend:
-    # Cached because preparing a key parses PEM; the arguments are all it depends on.
     prepared = tuple(_prepare(entry) for entry in ring)
     if prepared[0].signing is None:
         raise ImproperlyConfigured("The first signing key must have a private part or a secret.")
     return RingBackend(
         prepared,
+        typ,
         audience=audience,
         issuer=issuer,
         leeway=leeway,
@@ -198,6 +210,8 @@ def _backend(
     )
 
 
+# Cached because it parses PEM; the entry is all that it depends on.
+@lru_cache(maxsize=32)
 def _prepare(entry: KeySettings) -> Key:
     """Parse a key. simplejwt's list of algorithms excludes "none"."""
     if entry.algorithm not in ALLOWED_ALGORITHMS:

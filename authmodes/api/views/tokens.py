@@ -232,7 +232,8 @@ def _introspect(raw_token: str) -> dict[str, Any] | None:
         if token is None or scopes is None:
             return None
         said = {"scope": " ".join(scopes)}
-    return {**token.payload, **said, "token_type": "Bearer", "token_use": token.token_type}
+    use = "refresh" if isinstance(token, RefreshToken) else token.token_type
+    return {**token.payload, **said, "token_type": "Bearer", "token_use": use}
 
 
 @method_decorator(cache_control(public=True, max_age=JWKS_MAX_AGE), name="dispatch")
