@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
+from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -17,7 +18,7 @@ from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from . import policy, request_client
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
-from .exceptions import REALM
+from .exceptions import REALM, Unavailable
 from .machines import tokens as machine_tokens
 from .machines.tokens import MachineToken
 from .models import LoginSession
@@ -139,7 +140,7 @@ def _authenticate_token(
     if conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.DATABASE:
         user = _validate_by_row(django_request, token, auth)
     else:
-        user = _validate_without_query(request, token)
+        user = _validate_without_query(request, token, auth)
     request_state(django_request).sid = auth.sid
     return user, auth
 
@@ -161,11 +162,17 @@ def _validate_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) 
     return login_session.user
 
 
-def _validate_without_query(request: Request, token: AccessToken) -> TokenUser:
+def _validate_without_query(request: Request, token: AccessToken, auth: LoginAuth) -> Any:
     """Validate a token by this process's snapshot, or by signature and expiry alone."""
     by_snapshot = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.SNAPSHOT
-    if by_snapshot and snapshot.snapshot.has_ended(token.sid):
+    has_ended = snapshot.snapshot.has_ended(token.sid) if by_snapshot else False
+    if has_ended:
         raise refuse_token(request._request, *_ended())
+    if has_ended is None:
+        try:
+            return _validate_by_row(request._request, token, auth)
+        except DatabaseError as error:
+            raise Unavailable from error
     user = TokenUser(request._request, token)
     renderer = getattr(request, "accepted_renderer", None)
     if renderer is not None and renderer.media_type == "text/html":

@@ -186,6 +186,7 @@ class Settings:
     REFRESH_GRACE = Setting(timedelta(seconds=10), _duration)
     ACCESS_TOKEN_CHECK = Setting(AccessTokenCheck.DATABASE, _choice(AccessTokenCheck))
     SNAPSHOT_INTERVAL = Setting(timedelta(seconds=1), _duration)
+    SNAPSHOT_MAX_AGE = Setting(timedelta(seconds=30), _duration)
     ACCEPT_LEGACY_REFRESH = Setting(False, _boolean)
     TOKEN_TRANSPORT = Setting(Transport.BODY, _choice(Transport))
     COOKIE_SAMESITE = Setting("Lax", _same_site)

@@ -278,6 +278,8 @@ class TokenTooLarge(CodedError, code="token_too_large"):
 
 class Unavailable(CodedError):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("The service is not available at the moment.")
+    default_code = "unavailable"
 
 
 class ProviderUnavailable(Unavailable, code="provider_unavailable"):
