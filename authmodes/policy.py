@@ -5,6 +5,8 @@ from typing import TypeVar
 
 # How long a rotated session key still identifies its session, for parallel requests of one page.
 SESSION_KEY_GRACE = timedelta(seconds=10)
+# How far the clocks of two servers may differ.
+CLOCK_SKEW = timedelta(seconds=1)
 
 # A row's datetime, or a Django session's seconds since the epoch: making datetimes of the
 # latter would cost a request more than the decisions.
@@ -61,12 +63,15 @@ def has_begun_by(begun_at: datetime, ended_at: datetime) -> bool:
     return begun_at <= ended_at
 
 
-def is_within_grace(rotated_at: datetime | None, grace: timedelta, now: datetime) -> bool:
-    """Whether the previous refresh token may still be answered with its successor.
+def is_within_grace(rotated_at: Moment | None, grace: timedelta, now: Moment) -> bool:
+    """Whether what was rotated away still leads to its successor.
 
-    A grace of zero is strict: the previous token is reuse at once.
+    A grace of zero is strict: the previous refresh token is reuse at once. A rotation in the
+    future, beyond what the clocks of two servers may differ by, is none.
     """
-    return rotated_at is not None and grace > timedelta(0) and now - rotated_at <= grace
+    if rotated_at is None or grace <= timedelta(0):
+        return False
+    return -CLOCK_SKEW.total_seconds() < _seconds(rotated_at, now) <= grace.total_seconds()
 
 
 def refresh_deadline(

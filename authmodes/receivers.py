@@ -1,7 +1,9 @@
 """What Django, allauth and simplejwt announce, carried to the registry."""
 
 from contextlib import suppress
+from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from allauth.account.signals import authentication_step_completed
 from allauth.core import context
@@ -10,7 +12,7 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.contrib.sessions.backends.base import UpdateError
-from django.db.models.signals import post_save, pre_delete
+from django.db.models.signals import post_save, pre_delete, pre_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
@@ -19,19 +21,23 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from . import policy, registry
 from .conf import Mode
 from .exceptions import LimitReached, UserInactive
-from .models import EndReason, LoginSession
-from .registry import django_sessions, ending, starting, validation
+from .models import EndReason, LoginSession, is_accepted
+from .registry import django_sessions, ending, starting, transactions, validation
 from .sessions import rotation as session_rotation
 from .sessions import state as session_state
 from .sessions import store as session_store
 from .signin import pending
 from .state import request_state
 
+# Users by `id()`, between the two signals of the save that changes their password.
+has_new_password: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
 
 def connect() -> None:
     """Connect what depends on the project's models and apps; called once, from `apps.py`."""
     # Signals name the class that was saved, which may be a proxy of the user model.
     for user in (model for model in apps.get_models() if issubclass(model, get_user_model())):
+        pre_save.connect(note_new_password, user)
         post_save.connect(end_logins_of_changed_user, user)
         pre_delete.connect(end_logins_of_deleted_user, user)
     if apps.is_installed("allauth.mfa"):
@@ -100,17 +106,37 @@ def end_blacklisted_login(instance: BlacklistedToken, **kwargs: Any) -> None:
         validation.revoke_by_raw_token(instance.token)
 
 
+def note_new_password(
+    instance: Any, update_fields: frozenset[str] | None, using: str, **kwargs: Any
+) -> None:
+    """Note that a save is about to change the password."""
+    has_new_password.pop(id(instance), None)
+    if instance.pk is None or (update_fields is not None and "password" not in update_fields):
+        return
+    stored = get_user_model()._base_manager.using(using).filter(pk=instance.pk)
+    if any(known != instance.password for known in stored.values_list("password", flat=True)):
+        has_new_password[id(instance)] = instance
+
+
 def end_logins_of_changed_user(
     instance: Any, created: bool, update_fields: frozenset[str] | None, **kwargs: Any
 ) -> None:
     """End what a new password or a locked account makes worthless.
 
-    Each request would find out by itself, and does after a `QuerySet.update()`, which
-    sends no signal; this is so that lists and the admin tell the truth at once.
+    Each request would be refused anyway, and is after a `QuerySet.update()`, which sends no
+    signal; this is so that lists and the admin tell the truth at once.
     """
+    is_new_password = has_new_password.pop(id(instance), None) is not None
     if created or (update_fields is not None and not {"password", "is_active"} & update_fields):
         return
-    validation.end_outdated(instance, spare=session_state.current_sid(context.request))
+    if not is_accepted(instance):
+        registry.revoke_user(instance, EndReason.USER_DISABLED)
+    elif is_new_password:
+        request = context.request
+        spare = session_state.current_sid(request)
+        validation.end_outdated(instance, spare=spare)
+        if spare is not None:
+            transactions.defer(request, partial(django_sessions.end_spared, request, spare))
 
 
 def end_logins_of_deleted_user(instance: Any, **kwargs: Any) -> None:

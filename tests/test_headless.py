@@ -217,6 +217,46 @@ def test_a_login_by_code_ends_in_one_row(alice, settings):
     assert app.statuses() == ALIVE
 
 
+def new_password(user):
+    user.set_password("another horse, another staple")
+    user.save()
+
+
+def lock_for_a_moment(user):
+    for is_active in (False, True):
+        user.is_active = is_active
+        user.save()
+
+
+@pytest.mark.parametrize("end", [registry.revoke_user, new_password, lock_for_a_moment])
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_a_login_by_a_mailed_code_ends_with_all_logins_of_its_user(end, is_ended, alice, settings):
+    settings.ACCOUNT_LOGIN_BY_CODE_ENABLED = True
+    settings.ROOT_URLCONF = Routes()
+    if not is_ended:
+        end(alice)
+    app = App()
+    assert app.post("auth/code/request", {"email": "alice@example.com"}).status_code == 401
+    if is_ended:
+        end(alice)
+    answer = app.post("auth/code/confirm", {"code": code_in_mail()})
+    assert answer.status_code == (403 if is_ended else 200), answer.content
+    assert LoginSession.objects.active().exists() is not is_ended
+    if is_ended:
+        assert "login_outdated" in answer.content.decode()
+
+
+def test_a_password_ends_no_wait_for_a_code_in_the_same_browser(alice, settings):
+    """A login that does not use the code has not waited for it."""
+    settings.ACCOUNT_LOGIN_BY_CODE_ENABLED = True
+    settings.ROOT_URLCONF = Routes()
+    app = App()
+    assert app.post("auth/code/request", {"email": "alice@example.com"}).status_code == 401
+    registry.revoke_user(alice)
+    answer = app.post("auth/login", {"username": "alice", "password": PASSWORD})
+    assert answer.status_code == 200, answer.content
+
+
 def provider_token(**data: Any) -> dict[str, Any]:
     token = {"client_id": "", "id_token": json.dumps({"id": int(UID), **data})}
     return {"provider": "dummy", "process": "login", "token": token}

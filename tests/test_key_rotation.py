@@ -299,6 +299,16 @@ def test_the_old_key_is_served_within_the_grace_and_dead_after_it(engine, cookie
     assert only_row().ended_at is None
 
 
+def test_a_key_that_was_retired_in_the_future_leads_nowhere(engine, cookie, clock):
+    """The clock was wrong when it was retired, or is wrong now."""
+    old = cookie.browser.session_cookie
+    clock.shift(timedelta(hours=1))
+    cookie.get()
+    clock.shift(-timedelta(hours=1))
+    assert browser_with(old).get(API).status_code == 401
+    assert cookie.get().status_code == 200
+
+
 def test_the_old_key_finds_its_way_over_several_changes(engine, cookie):
     old = cookie.browser.session_cookie
     for _ in range(3):

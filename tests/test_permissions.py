@@ -5,10 +5,12 @@ from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.models import SocialAccount
 from django.core.management import call_command
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
+from django.utils import timezone
 from rest_framework.authentication import BasicAuthentication, SessionAuthentication
 from rest_framework.decorators import api_view, authentication_classes, permission_classes
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
@@ -21,7 +23,17 @@ from authmodes.permissions import RecentLogin, recent_login
 from authmodes.sessions import store as session_store
 
 from .support.browser import Browser, browser_with
-from .support.logins import PASSWORD, UID, call_with, html_login, only_row, refresh, social_login
+from .support.logins import (
+    PASSWORD,
+    UID,
+    Login,
+    call_with,
+    html_login,
+    only_row,
+    refresh,
+    social_login,
+)
+from .support.mfa import SECRET, totp_code
 from .support.sessions import session_without_row
 from .support.tokens import claims_of
 from .urls import urlpatterns as project_urlpatterns
@@ -296,6 +308,46 @@ def test_a_refresh_token_from_before_authmodes_is_no_proof(alice, settings):
     assert claims_of(answer["access"])["auth_time"] == 0
     assert call_with(answer["access"], SENSITIVE_API).status_code == 401
     assert call_with(answer["access"]).status_code == 200
+
+
+def social_answer(provider, alice, mode, **claims):
+    SocialAccount.objects.create(user=alice, provider="example", uid="subject-1")
+    browser = Browser()
+    body = {"mode": mode, "id_token": provider.id_token(**claims)}
+    response = browser.send_json("/auth/social/example/", body)
+    assert response.status_code == 200, response.content
+    return Login(mode, browser, response.json())
+
+
+@pytest.mark.parametrize(
+    ("ago", "is_recent"),
+    [(None, True), (timedelta(minutes=4), True), (timedelta(minutes=6), False), (FIVE * -9, True)],
+)
+def test_a_sign_in_is_as_recent_as_the_provider_says(ago, is_recent, mode, provider, alice):
+    """Single sign-on says that a user is signed in there, perhaps for days (`auth_time`)."""
+    claims = {} if ago is None else {"auth_time": int((timezone.now() - ago).timestamp())}
+    used = social_answer(provider, alice, mode, **claims)
+    assert used.get(SENSITIVE_API).status_code == (200 if is_recent else 401)
+    assert used.get().status_code == 200
+    assert used.row.auth_time <= timezone.now().timestamp()
+
+
+@pytest.mark.parametrize("auth_time", ["x", None, -1, [], 10**20])
+def test_an_auth_time_that_is_none_is_passed_over(auth_time, mode, provider, alice):
+    used = social_answer(provider, alice, mode, auth_time=auth_time)
+    assert used.get(SENSITIVE_API).status_code == 200
+
+
+def test_a_second_factor_after_single_sign_on_is_recent(provider, alice, mode):
+    TOTP.activate(alice, SECRET)
+    SocialAccount.objects.create(user=alice, provider="example", uid="subject-1")
+    auth_time = int((timezone.now() - timedelta(days=9)).timestamp())
+    id_token = provider.id_token(auth_time=auth_time)
+    body = {"mode": mode, "id_token": id_token, "mfa_code": totp_code()}
+    browser = Browser()
+    answer = browser.send_json("/auth/social/example/", body)
+    assert answer.status_code == 200, answer.content
+    assert Login(mode, browser, answer.json()).get(SENSITIVE_API).status_code == 200
 
 
 def test_an_anonymous_call_is_asked_to_sign_in_in_the_usual_way(db):

@@ -107,6 +107,16 @@ def test_the_grace_is_counted_from_the_rotation_and_zero_is_strict(rotated_befor
     assert policy.is_within_grace(NOW - rotated_before, grace, NOW) is within
 
 
+@pytest.mark.parametrize(
+    ("ahead", "within"), [(SECOND / 2, True), (SECOND, False), (5 * SECOND, False)]
+)
+def test_a_rotation_in_the_future_gives_no_grace(ahead, within):
+    """Beyond what the clocks of two servers differ by."""
+    assert policy.is_within_grace(NOW + ahead, 10 * SECOND, NOW) is within
+    seconds = ahead.total_seconds()
+    assert policy.is_within_grace(seconds, 10 * SECOND, 0.0) is within
+
+
 def test_there_is_no_grace_before_the_first_rotation():
     assert policy.is_within_grace(None, 10 * SECOND, NOW) is False
 

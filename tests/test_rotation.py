@@ -439,3 +439,12 @@ def test_pruning_ends_a_login_whose_refresh_token_was_not_used_in_time(login, cl
     clock.shift(timedelta(days=1, seconds=1))
     registry.prune()
     assert used.row.end_reason == "expired"
+
+
+def test_a_rotation_in_the_future_gives_no_grace(login):
+    """A clock that was set back must not extend the grace."""
+    used = login("jwt")
+    first = used.refresh_token
+    assert used.refresh().status_code == 200
+    LoginSession.objects.update(rotated_at=timezone.now() + timedelta(hours=1))
+    assert refresh(first).json()["code"] == "token_reused"

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import override_settings
 from django.urls import path
 from rest_framework_simplejwt import serializers as simplejwt_serializers
@@ -18,6 +18,8 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 from rest_framework_simplejwt.utils import get_md5_hash_password
 
 import authmodes.tokens
+from authmodes import registry
+from authmodes.admin.revocation import revoke_users
 from authmodes.models import LoginSession
 
 from .support.logins import PASSWORD, Login, call_with, only_row, post_json, refresh
@@ -366,6 +368,72 @@ def test_a_client_that_signs_out_with_its_legacy_token_is_signed_out(legacy):
 def test_a_legacy_token_can_still_be_blacklisted(path_, legacy):
     post_json(path_, {"refresh": str(legacy)})
     assert refresh(str(legacy)).status_code == 401
+
+
+def new_password(user):
+    user.set_password("another horse, another staple")
+    user.save()
+
+
+def unusable_password(user):
+    user.set_unusable_password()
+    user.save()
+
+
+def end_all(user):
+    used = Login("jwt", None, post_json("/auth/token/", CREDENTIALS).json())
+    url = "/auth/sessions/?all=1"
+    assert Client().delete(url, headers=used.headers()).status_code == 200
+
+
+def end_others(user):
+    used = Login("jwt", None, post_json("/auth/token/", CREDENTIALS).json())
+    assert Client().delete("/auth/sessions/", headers=used.headers()).status_code == 200
+
+
+def lock_for_a_moment(user):
+    for is_active in (False, True):
+        user.is_active = is_active
+        user.save()
+
+
+def revoke_in_the_admin(user):
+    post_json("/auth/token/", CREDENTIALS)
+    request = RequestFactory().post("/")
+    request.user = get_user_model().objects.create_superuser("chief", "c@example.com", PASSWORD)
+    revoke_users(request, [user.pk])
+
+
+ENDINGS = [
+    registry.revoke_user,
+    new_password,
+    unusable_password,
+    end_all,
+    end_others,
+    lock_for_a_moment,
+    revoke_in_the_admin,
+]
+
+
+@legacy_accepted()
+@pytest.mark.parametrize("is_recorded", [True, False])
+@pytest.mark.parametrize("end", ENDINGS)
+def test_legacy_tokens_end_with_all_logins_of_their_user(end, is_recorded, routes, legacy, alice):
+    """Without simplejwt's blacklist app there is no row that could be blacklisted."""
+    theirs = RefreshToken.for_user(get_user_model().objects.create_user("carol"))
+    if not is_recorded:
+        OutstandingToken.objects.all().delete()
+    end(alice)
+    response = post_json(routes["refresh"], {"refresh": str(legacy)})
+    assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
+    assert post_json(routes["refresh"], {"refresh": str(theirs)}).status_code == 200
+
+
+@legacy_accepted()
+def test_a_legacy_token_survives_a_change_that_ends_no_login(legacy, alice):
+    alice.first_name = "Alice"
+    alice.save()
+    assert refresh(str(legacy)).status_code == 200
 
 
 # -- the tutorials' recipes ----------------------------------------------------------------

@@ -485,6 +485,34 @@ def test_a_rotated_secret_key_without_a_fallback_refuses_all(mode, login):
         assert used.get().status_code == 401
 
 
+def test_a_secret_key_that_a_host_does_not_know_refuses_a_token_and_ends_no_login(login, alice):
+    """SECRET_KEY is rotated host by host, and tokens have keys of their own."""
+    ring = [{"kid": "k1", "algorithm": "HS256", "secret": "s" * 64}]
+    with override_settings(AUTHMODES_SIGNING_KEYS=ring):
+        used = login("jwt")
+        with override_settings(SECRET_KEY=OTHER_KEY):
+            assert used.get().status_code == 401
+            assert refresh(used.refresh_token).status_code == 401
+            for raw_token in (used.access, used.refresh_token):
+                body = {"token": raw_token}
+                assert post_json("/auth/token/verify/", body).status_code == 401
+            # Whatever is saved there, unless it is a password.
+            alice.first_name = "Alice"
+            alice.save()
+        assert used.row.ended_at is None
+        assert used.get().status_code == 200
+        assert used.refresh().status_code == 200
+
+
+def test_a_new_password_in_a_bulk_update_refuses_a_token(login, alice):
+    """Nothing tells of the update, and its hash looks as one of a different SECRET_KEY."""
+    used = login("jwt")
+    get_user_model().objects.filter(pk=alice.pk).update(password="another one")
+    assert used.get().status_code == 401
+    assert refresh(used.refresh_token).status_code == 401
+    assert used.row.ended_at is None
+
+
 def test_a_cookie_seen_under_the_fallback_survives_its_removal(login):
     """Django's own behaviour, which the row has to follow."""
     old = django_settings.SECRET_KEY

@@ -136,6 +136,7 @@ def revoke_users(request: HttpRequest, user_ids: list[Any]) -> int:
     for start in range(0, len(user_ids), BATCH):
         batch = user_ids[start : start + BATCH]
         total += _revoke_all(request, user__in=batch)
+        ending.cancel_pending(*batch)
         users = get_user_model()._base_manager.filter(pk__in=batch)
         _log(request, users, gettext("All login sessions revoked."))
     return total

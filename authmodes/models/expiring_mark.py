@@ -24,14 +24,16 @@ class ExpiringMarkManager(PrimaryManager["ExpiringMark"]):
             return False
         return True
 
-    def extend(self, *name: str, until: datetime) -> None:
-        """Set a mark, or move its expiry to a later moment; the order of calls is irrelevant.
+    def extend(self, *names: tuple[str, ...], until: datetime) -> None:
+        """Set marks, or move their expiry to a later moment; the order of calls is irrelevant.
 
         Nothing is deleted: on MariaDB, two transactions that delete and insert the same name
         deadlock.
         """
-        if not self.named(*name).filter(expires_at__lte=until).update(expires_at=until):
-            self.set_once(*name, until=until)
+        marks = [ExpiringMark(digest=_digest(name), expires_at=until) for name in names]
+        known = self.filter(digest__in=[mark.digest for mark in marks], expires_at__lte=until)
+        if known.update(expires_at=until) < len(marks):
+            self.bulk_create(marks, ignore_conflicts=True)
 
     def latest_expiry(self, *names: tuple[str, ...]) -> datetime | None:
         """Return the latest expiry among the marks of these names; None if none is set."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from allauth.account.authentication import get_authentication_records
 from django.http import HttpRequest
+from django.utils import timezone
 
 from ..models import AuthenticationContext
 from ..sessions import state as session_state
@@ -21,6 +22,7 @@ AMR = {
 PROVIDER_SID_KEY = "_authmodes_provider_sid"
 PROVIDER_SID_MAX_LENGTH = 255
 PROVIDER_IAT_KEY = "_authmodes_provider_iat"
+PROVIDER_AUTH_TIME_KEY = "_authmodes_provider_auth_time"
 YEAR_3000 = 32_503_680_000
 
 
@@ -41,6 +43,7 @@ def read_authentication_context(request: HttpRequest, user: Any) -> Authenticati
         provider_uid=social.get("uid", ""),
         provider_sid=provider_sid(request) if social else "",
         amr=" ".join(dict.fromkeys(amr)),
+        authenticated_at=_limited(request, records[-1], timezone.now()),
     )
 
 
@@ -56,23 +59,37 @@ def latest_social_record(records: list[dict[str, Any]]) -> dict[str, Any] | None
 def last_authenticated_at(request: HttpRequest, user: Any) -> datetime | None:
     """Return when the user last authenticated, by allauth's records; None without records."""
     records = get_authentication_records(request, user)
-    return max((session_state.to_datetime(record["at"]) for record in records), default=None)
+    moments = (_limited(request, each, session_state.to_datetime(each["at"])) for each in records)
+    return max(moments, default=None)
+
+
+def _limited(request: HttpRequest, record: dict[str, Any], moment: datetime) -> datetime:
+    """Limit the moment of a record by the provider's `auth_time`.
+
+    Single sign-on may prove no more than that a user authenticated there days ago.
+    """
+    auth_time = request.session.get(PROVIDER_AUTH_TIME_KEY)
+    if record["method"] != "socialaccount" or auth_time is None:
+        return moment
+    return min(moment, session_state.to_datetime(auth_time))
 
 
 def store_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> None:
-    """Store `sid` and `iat` of a social login's ID token in the Django session.
+    """Store `sid`, `iat` and `auth_time` of a social login's ID token in the Django session.
 
     `extra_data` is that of allauth's `SocialAccount`, empty for a login without a provider.
     """
-    for key in (PROVIDER_SID_KEY, PROVIDER_IAT_KEY):
+    for key in (PROVIDER_SID_KEY, PROVIDER_IAT_KEY, PROVIDER_AUTH_TIME_KEY):
         request.session.pop(key, None)
     id_token = extra_data.get("id_token")
     claims = id_token if isinstance(id_token, dict) else extra_data
-    sid, iat = claims.get("sid"), claims.get("iat")
+    sid = claims.get("sid")
     if isinstance(sid, str) and 0 < len(sid) <= PROVIDER_SID_MAX_LENGTH:
         request.session[PROVIDER_SID_KEY] = sid
-    if isinstance(iat, int | float) and 0 <= iat < YEAR_3000:
-        request.session[PROVIDER_IAT_KEY] = iat
+    for key, claim in ((PROVIDER_IAT_KEY, "iat"), (PROVIDER_AUTH_TIME_KEY, "auth_time")):
+        moment = claims.get(claim)
+        if isinstance(moment, int | float) and 0 <= moment < YEAR_3000:
+            request.session[key] = moment
 
 
 def provider_sid(request: HttpRequest) -> str:

@@ -12,6 +12,7 @@ from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.db import DatabaseError, transaction
 from django.db.models import F, Q
+from django.http import HttpRequest
 from django.utils import timezone
 
 from .. import policy
@@ -24,7 +25,7 @@ from ..sessions import store as session_store
 from ..state import ATTRIBUTE
 from .ending import revoke, revoke_all
 from .transactions import retry_on_conflict
-from .validation import auth_hashes, validate_or_end
+from .validation import auth_hashes, is_password_known, validate_or_end
 
 Prepare = Callable[[SessionBase], None]
 
@@ -334,6 +335,21 @@ def end_if_refused(session: SessionBase) -> None:
     key = session_state.key_of(session)
     for login_session in _open_with_key(key) if key is not None else ():
         validate_or_end(login_session)
+
+
+def end_spared(request: HttpRequest, sid: str) -> None:
+    """End the login that has changed its user's password, unless Django was told to keep it."""
+    row = LoginSession.objects.for_credential().filter(sid=sid, ended_at=None).first()
+    if row is None or is_password_known(row):
+        return
+    stored = session_state.load(request.session)
+    if stored is None or stored.sid != sid or not _has_current_hash(request.session, row):
+        revoke(row, EndReason.PASSWORD_CHANGED)
+
+
+def _has_current_hash(session: SessionBase, row: LoginSession) -> bool:
+    """Whether `update_session_auth_hash` was called; the row follows with the answer."""
+    return session.get(HASH_SESSION_KEY, "") in auth_hashes(row.user)
 
 
 def _open_with_key(session_key: BrowserKey) -> LoginSessionQuerySet:

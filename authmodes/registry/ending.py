@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from allauth.account import app_settings
 from allauth.core import context
 from django.db import transaction
 from django.utils import timezone
@@ -27,6 +26,9 @@ from .transactions import retry_on_conflict
 
 logger = logging.getLogger("authmodes")
 BATCH = 500
+ENDED_USER = "ended_user"
+# As long as any refresh token from before authmodes: simplejwt sets no limit.
+MARK_LIFETIME = timedelta(days=3650)
 # These also cancel the user's authorization codes.
 DELIBERATE = {
     EndReason.REVOKED,
@@ -55,24 +57,28 @@ def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -
 
     Arguments as for `revoke`. Returns the number of login sessions that this call ended.
     """
-    _cancel_pending(user)
+    cancel_pending(user.pk)
     return revoke_all(LoginSession.objects.for_user(user), reason, by=by)
 
 
 def revoke_others(user: Any, *, spare: str | None) -> int:
     """End all login sessions of a user except the one with the `sid` to spare, for the user."""
-    _cancel_pending(user)
+    cancel_pending(user.pk)
     others = LoginSession.objects.for_user(user)
     if spare is not None:
         others = others.exclude(sid=spare)
     return revoke_all(others, EndReason.REVOKED_BY_USER, by=user)
 
 
-def _cancel_pending(user: Any) -> None:
-    """Cancel what has no row yet: authorization codes, and logins that wait at a stage."""
-    cancel_authorization_codes(user=user)
-    until = timezone.now() + timedelta(seconds=app_settings.LOGIN_TIMEOUT)
-    ExpiringMark.objects.extend("ended_user", str(user.pk), until=until)
+def cancel_pending(*user_ids: Any) -> None:
+    """Cancel what has no row yet.
+
+    Authorization codes, logins that wait at a stage or for a mailed code, and refresh tokens
+    from before authmodes.
+    """
+    cancel_authorization_codes(user__in=user_ids)
+    names = [(ENDED_USER, str(user_id)) for user_id in user_ids]
+    ExpiringMark.objects.extend(*names, until=timezone.now() + MARK_LIFETIME)
 
 
 def cancel_authorization_codes(**lookups: Any) -> None:
@@ -80,13 +86,10 @@ def cancel_authorization_codes(**lookups: Any) -> None:
     AuthorizationCode.objects.filter(**lookups).delete()
 
 
-def latest_revocation_of(user: Any) -> str:
-    """Return a text that changes when all logins of a user are ended; "" if that is long ago.
-
-    It is kept for as long as a login may wait at a stage (`ACCOUNT_LOGIN_TIMEOUT`).
-    """
-    until = ExpiringMark.objects.latest_expiry(("ended_user", str(user.pk)))
-    return until.isoformat() if until else ""
+def latest_revocation_of(user: Any) -> datetime | None:
+    """Return when all logins of a user were last ended; None if they never were."""
+    until = ExpiringMark.objects.latest_expiry((ENDED_USER, str(user.pk)))
+    return until - MARK_LIFETIME if until else None
 
 
 def revoke_all(

@@ -26,7 +26,7 @@ from ..tokens.jwt import (
     read_token,
     refresh_deadline,
 )
-from .ending import revoke
+from .ending import latest_revocation_of, revoke
 from .starting import start
 from .transactions import retry_on_conflict, write_or_defer
 from .validation import find_login_session, identify, validate_or_end
@@ -181,7 +181,7 @@ def _exchange_legacy(
     user = legacy.find_user()
     if request is None or user is None or not is_accepted(user):
         return Refusal.TOKEN_NOT_VALID
-    if not legacy.is_of_password(user):
+    if not legacy.is_of_password(user) or latest_revocation_of(user) is not None:
         return Refusal.TOKEN_NOT_VALID
     # Its `iat` is not the sign-in: simplejwt changes it at each rotation.
     context = AuthenticationContext(authenticated_at=None)

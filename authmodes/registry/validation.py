@@ -28,7 +28,7 @@ from ..models import EndReason, LoginSession, is_accepted
 from ..sessions import state as session_state
 from ..tokens import cookies as token_cookies
 from ..tokens.jwt import AccessToken, LoginToken, RefreshToken, read_any, refresh_deadline
-from .ending import revoke, revoke_all, revoke_user
+from .ending import cancel_pending, revoke, revoke_all
 from .transactions import write_or_defer
 
 
@@ -85,6 +85,10 @@ def validate_or_end(login_session: LoginSession, request: HttpRequest | None = N
     if login_session.ended_at is not None:
         return False
     reason = reason_to_end(login_session, timezone.now())
+    if reason is None and not is_password_known(login_session):
+        # Not ended: a SECRET_KEY that this process does not have yet looks the same as a new
+        # password, whose `save()` ends the login.
+        return False
     if reason is None and request is not None and _violates_binding(request, login_session):
         reason = EndReason.REVOKED
     if reason is None:
@@ -102,13 +106,10 @@ def reason_to_end(login_session: LoginSession, now: datetime) -> EndReason | Non
     Needs a row of `for_credential()`. This is for tokens. Django checks the user of a cookie
     itself, and the times of a cookie login are in its Django session.
     """
-    user = login_session.user
     if login_session.is_blacklisted:
         return EndReason.REVOKED
-    if not is_accepted(user):
+    if not is_accepted(login_session.user):
         return EndReason.USER_DISABLED
-    if not _same_password(login_session, user):
-        return EndReason.PASSWORD_CHANGED
     if policy.is_over(login_session.expires_at, now):
         return EndReason.EXPIRED
     if policy.is_idle(login_session.last_seen_at, conf.IDLE_TIMEOUT, now):
@@ -121,9 +122,10 @@ def _violates_binding(request: HttpRequest, login_session: LoginSession) -> bool
     return request_client.violates_binding(request, login_session.ip_address, agent)
 
 
-def _same_password(login_session: LoginSession, user: AbstractBaseUser) -> bool:
-    stored = login_session.auth_hash
-    return any(constant_time_compare(stored, candidate) for candidate in auth_hashes(user))
+def is_password_known(login_session: LoginSession) -> bool:
+    """Whether the login began with the user's password, by a SECRET_KEY that is known here."""
+    stored, known = login_session.auth_hash, auth_hashes(login_session.user)
+    return any(constant_time_compare(stored, candidate) for candidate in known)
 
 
 def auth_hashes(user: AbstractBaseUser) -> list[str]:
@@ -132,14 +134,12 @@ def auth_hashes(user: AbstractBaseUser) -> list[str]:
 
 
 def end_outdated(user: Any, *, spare: str | None = None) -> None:
-    """End the logins that a changed user is no longer accepted with, except the `spare` one.
+    """End the logins with the password before this one, except the `spare` one.
 
     `spare` is the `sid` of the request that changes the password: Django decides about that
     login itself (`update_session_auth_hash`).
     """
-    if not is_accepted(user):
-        revoke_user(user, EndReason.USER_DISABLED)
-        return
+    cancel_pending(user.pk)
     outdated = LoginSession.objects.for_user(user).exclude(auth_hash__in=auth_hashes(user))
     if spare is not None:
         outdated = outdated.exclude(sid=spare)

@@ -165,4 +165,4 @@ def _successor_key(session_key: BrowserKey, nonce: str) -> BrowserKey:
 
 
 def _is_grace_over(retired_at: float, now: float) -> bool:
-    return now - retired_at > policy.SESSION_KEY_GRACE.total_seconds()
+    return not policy.is_within_grace(retired_at, policy.SESSION_KEY_GRACE, now)

@@ -6,7 +6,7 @@ they are needed.
 
 from typing import Any
 
-from allauth.account.internal.stagekit import clear_login, get_pending_stage
+from allauth.account.internal.stagekit import clear_login, get_pending_stage, unstash_login
 from allauth.account.internal.userkit import get_user_by_username
 from allauth.core.internal.ratelimit import parse_rates
 from django.contrib.auth.models import AnonymousUser
@@ -23,6 +23,7 @@ __all__ = [
     "jti_cache_key",
     "parse_rates",
     "social_flows",
+    "unstash_login",
     "verify_jti",
 ]
 

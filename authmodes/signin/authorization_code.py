@@ -19,6 +19,7 @@ from django.utils.http import urlencode
 from ..conf import conf
 from ..models import AuthenticationContext, AuthorizationCode, is_accepted
 from ..registry.authentication_context import read_authentication_context
+from ..registry.validation import auth_hashes
 from .authorization_request import AuthorizationRequest
 
 LIFETIME = timedelta(seconds=60)
@@ -68,8 +69,8 @@ def redeem(
     if not constant_time_compare(code_challenge_of(code_verifier), entry.code_challenge):
         return None
     # In these 60 seconds an account may be locked, or its password changed.
-    if not is_accepted(entry.user) or not constant_time_compare(
-        entry.user.get_session_auth_hash(), entry.auth_hash
+    if not is_accepted(entry.user) or not any(
+        constant_time_compare(entry.auth_hash, known) for known in auth_hashes(entry.user)
     ):
         return None
     return entry.user, entry.authentication_context

@@ -1,28 +1,56 @@
-"""Refuses a login that waited at one of allauth's stages while its user's logins were ended.
+"""Refuses a login that waited for a stage or a code while its user's logins were ended.
 
 Such a login has no row yet that could be ended, so it is validated once more when it is done.
 """
 
+from datetime import datetime
 from typing import Any
 
+from allauth.account.authentication import get_authentication_records
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
+from .. import policy
 from ..exceptions import LoginOutdated
 from ..registry import ending, validation
+from ..sessions import state as session_state
 from ..state import request_state
+from . import allauth_internals
 
 SESSION_KEY = "_authmodes_pending"
 
 
 def store(request: HttpRequest, user: Any) -> None:
     """Keep what `validate` compares: the password hash, as Django does, and the latest ending."""
+    ended = ending.latest_revocation_of(user)
+    began_at = _code_requested_at(request, user)
+    if began_at is not None and ended is not None and policy.has_begun_by(began_at, ended):
+        # Ended while the user looked for the code, which `validate` is to find.
+        is_begun, ended = False, None
+    else:
+        is_begun = True
     request.session[SESSION_KEY] = {
         "user": str(user.pk),
         "auth_hash": user.get_session_auth_hash(),
-        "ended": ending.latest_revocation_of(user),
+        "ended": _as_text(ended),
     }
-    request_state(request).has_begun_login = True
+    request_state(request).has_begun_login = is_begun
+
+
+def _code_requested_at(request: HttpRequest, user: Any) -> datetime | None:
+    """Return when a login by a mailed code was requested; None for any other login.
+
+    allauth recognises the user before it sends the code, but begins the login afterwards.
+    """
+    records = get_authentication_records(request, user)
+    if not records or records[-1]["method"] != "code":
+        return None
+    login = allauth_internals.unstash_login(request, peek=True)
+    return session_state.to_datetime(login.initiated_at) if login else None
+
+
+def _as_text(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""
 
 
 def renew(request: HttpRequest | None, user: Any) -> None:
@@ -46,5 +74,5 @@ def validate(request: HttpRequest, user: Any) -> None:
     if not any(constant_time_compare(stored["auth_hash"], known) for known in hashes):
         raise LoginOutdated
     # The mark of an ending expires; its absence does not mean that a new ending happened.
-    if ending.latest_revocation_of(user) not in ("", stored["ended"]):
+    if _as_text(ending.latest_revocation_of(user)) not in ("", stored["ended"]):
         raise LoginOutdated

@@ -132,7 +132,8 @@ def _set_marks(provider: Provider, names: Names, issued_at: datetime) -> None:
     moments = {ENDED: timezone.now(), ISSUED: issued_at.replace(microsecond=0)}
     for name in names:
         for kind, moment in moments.items():
-            ExpiringMark.objects.extend(kind, provider.sub_id, *name, until=moment + MARK_LIFETIME)
+            until = moment + MARK_LIFETIME
+            ExpiringMark.objects.extend((kind, provider.sub_id, *name), until=until)
 
 
 def _latest(kind: str, provider: str, names: Names) -> datetime | None:
