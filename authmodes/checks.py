@@ -1,6 +1,8 @@
 """The system checks, in the order of their ids; `docs/checks.md` lists them."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import timedelta
 from functools import wraps
 from importlib.metadata import version
 from typing import Any
@@ -11,6 +13,7 @@ from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends import db
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
@@ -20,12 +23,14 @@ from django.utils.module_loading import import_string
 from django.utils.version import get_version_tuple
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.settings import api_settings
+from rest_framework_simplejwt import serializers as simplejwt_serializers
 from rest_framework_simplejwt import views as simplejwt_views
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from .adapter import AuthModesAdapterMixin, AuthModesSocialAccountAdapterMixin
 from .api import serializers, throttling
-from .conf import Mode, Transport, conf, simple_jwt
+from .authentication import AuthModesAuthentication
+from .conf import AccessTokenCheck, Mode, Transport, conf, simple_jwt
 from .models import write_database
 from .sessions import store as session_store
 from .tokens import keys
@@ -33,6 +38,25 @@ from .tokens import keys
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
 AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
 TOKEN_BLACKLIST = "rest_framework_simplejwt.token_blacklist"
+# By the class that holds the setting's value.
+SERIALIZER_SETTINGS: dict[Any, str] = {
+    simplejwt_views.TokenObtainPairView: "TOKEN_OBTAIN_SERIALIZER",
+    simplejwt_views.TokenRefreshView: "TOKEN_REFRESH_SERIALIZER",
+    simplejwt_views.TokenBlacklistView: "TOKEN_BLACKLIST_SERIALIZER",
+}
+THEIRS = (
+    simplejwt_serializers.TokenObtainSerializer,
+    simplejwt_serializers.TokenRefreshSerializer,
+    simplejwt_serializers.TokenRefreshSlidingSerializer,
+    simplejwt_serializers.TokenBlacklistSerializer,
+)
+OURS = (
+    serializers.TokenObtainPairSerializer,
+    serializers.TokenRefreshSerializer,
+    serializers.TokenBlacklistSerializer,
+)
+DJ_REST_AUTH_VIEWS = {"LoginView", "RegisterView"}
+TENANT_PACKAGES = {"django_tenants", "tenant_schemas", "django_pgschemas"}
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 SOCIAL_ACCOUNTS = "socialaccount_socialaccount"
 # Collations with other endings take "A" for "a", or "á" for "a".
@@ -120,43 +144,85 @@ def check_session_engine(app_configs: Any, **kwargs: Any) -> Messages:
 
 @register(Tags.urls)
 def check_simplejwt_routes(app_configs: Any, **kwargs: Any) -> Messages:
-    """E006: simplejwt's own views accept rotated tokens and issue tokens without a login session.
+    """E006: other views issue tokens without a login session, and refuse ours.
 
-    They are safe where `SIMPLE_JWT` names our serializers.
+    Those of simplejwt, made from them, or of dj-rest-auth. They are safe with our serializers.
     """
-    named: dict[Any, tuple[str, type]] = {
-        simplejwt_views.TokenObtainPairView: (
-            simple_jwt().TOKEN_OBTAIN_SERIALIZER,
-            serializers.TokenObtainPairSerializer,
-        ),
-        simplejwt_views.TokenRefreshView: (
-            simple_jwt().TOKEN_REFRESH_SERIALIZER,
-            serializers.TokenRefreshSerializer,
-        ),
-    }
-    for view in _views(get_resolver().url_patterns):
-        if view in named and not _is_subclass(*named[view]):
+    for callback in _callbacks(get_resolver().url_patterns):
+        view, serializer = _view_of(callback), _serializer_of(callback)
+        is_foreign = _is_made_from(serializer, THEIRS) and not _is_made_from(serializer, OURS)
+        if is_foreign or _issues_tokens_of_dj_rest_auth(view):
             yield Error(
-                f"simplejwt's own {view.__name__} is routed beside authmodes.",
-                hint="Route authmodes.urls instead, or name our serializers in SIMPLE_JWT.",
+                f"{view.__module__}.{view.__name__} is routed, and does not use login sessions.",
+                hint="Route authmodes.urls instead, or name our serializers in SIMPLE_JWT or in "
+                "the view.",
                 id="authmodes.E006",
             )
 
 
-def _views(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[Any]:
+def _callbacks(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[Any]:
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
-            yield from _views(pattern.url_patterns)
+            yield from _callbacks(pattern.url_patterns)
         else:
-            view_class = getattr(pattern.callback, "view_class", None)
-            yield getattr(pattern.callback, "cls", view_class)
+            yield pattern.callback
 
 
-def _is_subclass(path: str, parent: type) -> bool:
+def _view_of(callback: Any) -> Any:
+    return getattr(callback, "cls", None) or getattr(callback, "view_class", None)
+
+
+def _serializer_of(callback: Any) -> Any:
+    """Return the serializer class that a routed view uses; None if it has none."""
+    view, kwargs = _view_of(callback), getattr(callback, "initkwargs", {})
+    base = simplejwt_views.TokenViewBase
+    is_simplejwts = _is_made_from(view, base)
+    if is_simplejwts and view.get_serializer_class is not base.get_serializer_class:
+        # It may need a request.
+        with suppress(Exception):
+            return view(**kwargs).get_serializer_class()
+    named = kwargs.get("serializer_class") or getattr(view, "serializer_class", None)
+    if named is not None or not is_simplejwts:
+        return named
+    # simplejwt reads the setting at import, into the class that is found here.
+    owner = next(each for each in view.__mro__ if "_serializer_class" in vars(each))
+    setting = SERIALIZER_SETTINGS.get(owner)
     try:
-        return issubclass(import_string(path), parent)
+        path = getattr(simple_jwt(), setting) if setting else owner._serializer_class
+        return import_string(path)
     except ImportError:
+        # What is not there is not ours.
+        return simplejwt_serializers.TokenObtainPairSerializer
+
+
+def _is_made_from(found: Any, parents: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, parents)
+
+
+def _issues_tokens_of_dj_rest_auth(view: Any) -> bool:
+    if not (getattr(settings, "REST_AUTH", None) or {}).get("USE_JWT"):
         return False
+    return any(
+        each.__module__.startswith("dj_rest_auth.") and each.__name__ in DJ_REST_AUTH_VIEWS
+        for each in getattr(view, "__mro__", ())
+    )
+
+
+@register(Tags.security)
+def check_obtain_serializer(app_configs: Any, **kwargs: Any) -> Messages:
+    """W011: authmodes does not call `get_token()`, so the claims it adds are missing."""
+    found = [_serializer_of(callback) for callback in _callbacks(get_resolver().url_patterns)]
+    with suppress(ImportError):
+        found.append(import_string(simple_jwt().TOKEN_OBTAIN_SERIALIZER))
+    theirs: Any = simplejwt_serializers.TokenObtainSerializer
+    for serializer in dict.fromkeys(each for each in found if _is_made_from(each, theirs)):
+        if getattr(serializer.get_token, "__func__", None) is not theirs.get_token.__func__:
+            yield Warning(
+                f"{serializer.__module__}.{serializer.__name__} overrides get_token(), which has "
+                "no effect.",
+                hint="Return the claims from the function that AUTHMODES_CLAIMS names.",
+                id="authmodes.W011",
+            )
 
 
 @register(Tags.security)
@@ -166,6 +232,39 @@ def check_token_type_claim(app_configs: Any, **kwargs: Any) -> Messages:
         yield Error(
             "SIMPLE_JWT switches TOKEN_TYPE_CLAIM or JTI_CLAIM off; authmodes needs both.",
             id="authmodes.E007",
+        )
+
+
+@register(Tags.security)
+@unless_misconfigured
+def check_tenants(app_configs: Any, **kwargs: Any) -> Messages:
+    """E011: without a look at the row, a token of one tenant opens the others as well.
+
+    The user of the same id in a different schema; and the snapshot reads one schema only.
+    """
+    if conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.DATABASE:
+        return
+    engines = [database.get("ENGINE") for database in settings.DATABASES.values()]
+    named = [*settings.INSTALLED_APPS, *settings.MIDDLEWARE, *settings.DATABASE_ROUTERS, *engines]
+    packages = {str(name).partition(".")[0] for name in named}
+    if packages & TENANT_PACKAGES or hasattr(settings, "TENANT_MODEL"):
+        yield Error(
+            "AUTHMODES_ACCESS_TOKEN_CHECK does not look at the login session, and tenants have "
+            "schemas of their own.",
+            hint='Set it to "database".',
+            id="authmodes.E011",
+        )
+
+
+@register(Tags.models)
+def check_user_id_field(app_configs: Any, **kwargs: Any) -> Messages:
+    """E012: simplejwt finds the user of a token by this field."""
+    name = simple_jwt().USER_ID_FIELD
+    fields = get_user_model()._meta.concrete_fields
+    if name not in {"pk", *(field.name for field in fields), *(field.attname for field in fields)}:
+        yield Error(
+            f"SIMPLE_JWT names {name!r} as USER_ID_FIELD, which the user model does not have.",
+            id="authmodes.E012",
         )
 
 
@@ -224,10 +323,22 @@ def check_authentication_classes(app_configs: Any, **kwargs: Any) -> Messages:
             yield Warning(
                 f"{found.__module__}.{found.__name__} is a default authentication class and "
                 "ignores login sessions.",
-                hint='Name only "authmodes.authentication.AuthModesAuthentication" in '
+                hint='Name "authmodes.authentication.AuthModesAuthentication" in its place, in '
                 'REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"]; DRF has others by default.',
                 id="authmodes.W003",
             )
+
+
+@register(Tags.security)
+def check_authentication_order(app_configs: Any, **kwargs: Any) -> Messages:
+    """W014: DRF takes the status and the challenge of a 401 from the first class."""
+    classes: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+    if classes and not issubclass(classes[0], AuthModesAuthentication):
+        yield Warning(
+            "DEFAULT_AUTHENTICATION_CLASSES does not begin with AuthModesAuthentication.",
+            hint='Put "authmodes.authentication.AuthModesAuthentication" first.',
+            id="authmodes.W014",
+        )
 
 
 @register(Tags.security, deploy=True)
@@ -363,6 +474,18 @@ def check_tables_sit_together(app_configs: Any, **kwargs: Any) -> Messages:
 
 
 @register(Tags.security)
+def check_session_cookie_samesite(app_configs: Any, **kwargs: Any) -> Messages:
+    """W012: the browser comes back from a provider without its session, and nothing matches."""
+    is_strict = str(settings.SESSION_COOKIE_SAMESITE).lower() == "strict"
+    if is_strict and apps.is_installed("allauth.socialaccount"):
+        yield Warning(
+            'SESSION_COOKIE_SAMESITE is "Strict", so no sign-in at a provider can be finished.',
+            hint='Set it to "Lax".',
+            id="authmodes.W012",
+        )
+
+
+@register(Tags.security)
 def check_social_adapter(app_configs: Any, **kwargs: Any) -> Messages:
     """W020: allauth follows redirects of a token endpoint, with the client's secret."""
     if not apps.is_installed("allauth.socialaccount"):
@@ -375,6 +498,24 @@ def check_social_adapter(app_configs: Any, **kwargs: Any) -> Messages:
             "authmodes.adapter.AuthModesSocialAccountAdapterMixin before the base of your own.",
             id="authmodes.W020",
         )
+
+
+@register(Tags.security)
+@unless_misconfigured
+def check_lifetimes(app_configs: Any, **kwargs: Any) -> Messages:
+    """W013: a login ends earlier than a setting of Django or simplejwt says."""
+    cookie_age = timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    unused = simple_jwt().REFRESH_TOKEN_LIFETIME
+    for mode, name, lifetime in (
+        (Mode.SESSION, "SESSION_COOKIE_AGE", cookie_age),
+        (Mode.JWT, 'SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"]', unused),
+    ):
+        if conf.MODE.allows(mode) and lifetime > conf.ABSOLUTE_LIFETIME:
+            yield Warning(
+                f"{name} is longer than AUTHMODES_ABSOLUTE_LIFETIME, which ends the login.",
+                hint="Raise AUTHMODES_ABSOLUTE_LIFETIME, or lower the other one.",
+                id="authmodes.W013",
+            )
 
 
 @register(Tags.compatibility)

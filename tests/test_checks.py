@@ -1,6 +1,8 @@
 """Each misconfiguration has its check, and a sound project has none."""
 
 import io
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from allauth.account.adapter import DefaultAccountAdapter
@@ -13,16 +15,23 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
 from django.urls import clear_url_caches, path
+from django.views.decorators.cache import never_cache
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.decorators import api_view
+from rest_framework.generics import GenericAPIView
+from rest_framework_simplejwt import serializers as simplejwt_serializers
 from rest_framework_simplejwt import views as simplejwt
 
 from authmodes import checks as checks_module
 from authmodes.adapter import AuthModesAdapterMixin
 from authmodes.api import serializers
+from authmodes.authentication import AuthModesAuthentication
 from authmodes.checks import check_headless_strategy
 from authmodes.strategy import AuthModesTokenStrategy
 
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
+BASIC = "rest_framework.authentication.BasicAuthentication"
+OURS = "authmodes.authentication.AuthModesAuthentication"
 HEADLESS = "allauth.headless.tokens.strategies"
 
 
@@ -40,6 +49,10 @@ class MixedAdapter(AuthModesAdapterMixin, DefaultAccountAdapter):
 
 class OwnSessionAuthentication(SessionAuthentication):
     """A subclass that is no better than what it is made from."""
+
+
+class OwnAuthentication(AuthModesAuthentication):
+    """A subclass of ours."""
 
 
 class OwnObtainSerializer(serializers.TokenObtainPairSerializer):
@@ -94,6 +107,15 @@ def test_a_sound_project_has_no_findings():
             "authmodes.W003",
         ),
         ("SIMPLE_JWT", {"TOKEN_TYPE_CLAIM": None}, "authmodes.E007"),
+        ("SESSION_COOKIE_SAMESITE", "Strict", "authmodes.W012"),
+        ("SESSION_COOKIE_AGE", 31 * 86400, "authmodes.W013"),
+        ("SIMPLE_JWT", {"REFRESH_TOKEN_LIFETIME": timedelta(days=31)}, "authmodes.W013"),
+        ("AUTHMODES_ABSOLUTE_LIFETIME", timedelta(days=7), "authmodes.W013"),
+        (
+            "REST_FRAMEWORK",
+            {"DEFAULT_AUTHENTICATION_CLASSES": [BASIC, OURS]},
+            "authmodes.W014",
+        ),
         ("REST_FRAMEWORK", {"DEFAULT_THROTTLE_RATES": {"authmodes": "5"}}, "authmodes.E009"),
         ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.sessions.SessionTokenStrategy", "authmodes.W008"),
         ("HEADLESS_TOKEN_STRATEGY", f"{HEADLESS}.jwt.JWTTokenStrategy", "authmodes.W008"),
@@ -167,7 +189,8 @@ class Routes:
     """A URLconf that also routes simplejwt's own refresh view."""
 
     def __init__(self, view):
-        self.urlpatterns = [path("token/refresh/", view.as_view())]
+        callback = view.as_view() if isinstance(view, type) else view
+        self.urlpatterns = [path("token/refresh/", callback)]
 
 
 @pytest.mark.parametrize("view", [simplejwt.TokenRefreshView, simplejwt.TokenObtainPairView])
@@ -176,6 +199,187 @@ def test_simplejwts_own_view_beside_ours_is_an_error(view):
         clear_url_caches()
         assert "authmodes.E006" in found()
     clear_url_caches()
+
+
+class OwnRefreshView(simplejwt.TokenRefreshView):
+    """A project's, with a throttle or a schema of its own."""
+
+
+class OwnMethodView(simplejwt.TokenRefreshView):
+    def get_serializer_class(self):
+        return serializers.TokenRefreshSerializer
+
+
+class OwnMethodOfARequestView(simplejwt.TokenRefreshView):
+    def get_serializer_class(self):
+        return self.request.version and super().get_serializer_class()
+
+
+class OwnBlacklistView(simplejwt.TokenBlacklistView):
+    pass
+
+
+class OwnGenericView(GenericAPIView):
+    serializer_class = simplejwt_serializers.TokenRefreshSerializer
+
+
+class CookieRefreshSerializer(simplejwt_serializers.TokenRefreshSerializer):
+    """As in dj-rest-auth, whose refresh view is a subclass too."""
+
+
+class ViewWithASettingOfItsOwn(simplejwt.TokenViewBase):
+    _serializer_class = "rest_framework_simplejwt.serializers.TokenObtainPairSerializer"
+
+
+@api_view(["GET"])
+def a_function(request):
+    raise NotImplementedError
+
+
+def found_with(callback):
+    with override_settings(ROOT_URLCONF=Routes(callback)):
+        clear_url_caches()
+        try:
+            return found()
+        finally:
+            clear_url_caches()
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        OwnRefreshView.as_view(),
+        never_cache(OwnRefreshView.as_view()),
+        OwnBlacklistView.as_view(),
+        OwnMethodOfARequestView.as_view(),
+        OwnGenericView.as_view(),
+        ViewWithASettingOfItsOwn.as_view(),
+        simplejwt.TokenObtainSlidingView.as_view(),
+        simplejwt.TokenRefreshSlidingView.as_view(),
+        simplejwt.TokenRefreshView.as_view(serializer_class=CookieRefreshSerializer),
+        GenericAPIView.as_view(serializer_class=CookieRefreshSerializer),
+    ],
+)
+def test_a_view_that_works_as_simplejwts_is_an_error(callback):
+    assert "authmodes.E006" in found_with(callback)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        OwnRefreshView.as_view(serializer_class=serializers.TokenRefreshSerializer),
+        OwnBlacklistView.as_view(serializer_class=serializers.TokenBlacklistSerializer),
+        GenericAPIView.as_view(serializer_class=OwnObtainSerializer),
+        OwnMethodView.as_view(),
+        simplejwt.TokenVerifyView.as_view(),
+        GenericAPIView.as_view(),
+        a_function,
+    ],
+)
+def test_a_view_with_our_serializers_or_none_of_simplejwts_is_accepted(callback):
+    assert "authmodes.E006" not in found_with(callback)
+
+
+@pytest.mark.parametrize("name", ["LoginView", "RegisterView"])
+@pytest.mark.parametrize("use_jwt", [True, False])
+def test_the_views_of_dj_rest_auth_that_issue_tokens_are_an_error(name, use_jwt):
+    theirs = type(name, (GenericAPIView,), {"__module__": "dj_rest_auth.views"})
+    social = type("SocialLoginView", (theirs,), {"__module__": "project.views"})
+    with override_settings(REST_AUTH={"USE_JWT": use_jwt}):
+        for view in (theirs, social):
+            assert ("authmodes.E006" in found_with(view.as_view())) is use_jwt
+
+
+class ClaimsSerializer(simplejwt_serializers.TokenObtainPairSerializer):
+    @classmethod
+    def get_token(cls, user):
+        return super().get_token(user)
+
+
+class OwnClaimsSerializer(serializers.TokenObtainPairSerializer):
+    @classmethod
+    def get_token(cls, user):
+        return super().get_token(user)
+
+
+@pytest.mark.parametrize("name", ["ClaimsSerializer", "OwnClaimsSerializer"])
+def test_an_overridden_get_token_is_told_of(name):
+    with override_settings(SIMPLE_JWT={"TOKEN_OBTAIN_SERIALIZER": f"{__name__}.{name}"}):
+        assert "authmodes.W011" in found()
+    routed = simplejwt.TokenObtainPairView.as_view(serializer_class=globals()[name])
+    assert "authmodes.W011" in found_with(routed)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"INSTALLED_APPS": [*settings.INSTALLED_APPS, "django_tenants"]},
+        {"INSTALLED_APPS": [*settings.INSTALLED_APPS, "tenant_schemas"]},
+        {"DATABASE_ROUTERS": ["django_tenants.routers.TenantSyncRouter"]},
+        {"MIDDLEWARE": ["django_tenants.middleware.TenantMainMiddleware"]},
+        {"DATABASES": {"default": {"ENGINE": "django_tenants.postgresql_backend"}}},
+        {"TENANT_MODEL": "customers.Client"},
+    ],
+)
+@pytest.mark.parametrize("check", ["database", "snapshot", "none"])
+def test_tenants_with_schemas_of_their_own_need_the_row(check, changed):
+    # The apps are not installed here, so the check is asked directly.
+    names = {f"{name}": value for name, value in changed.items() if name != "TENANT_MODEL"}
+    project = SimpleNamespace(
+        **{
+            "INSTALLED_APPS": settings.INSTALLED_APPS,
+            "MIDDLEWARE": settings.MIDDLEWARE,
+            "DATABASE_ROUTERS": [],
+            "DATABASES": settings.DATABASES,
+            **names,
+        }
+    )
+    if "TENANT_MODEL" in changed:
+        project.TENANT_MODEL = changed["TENANT_MODEL"]
+    with (
+        override_settings(AUTHMODES_ACCESS_TOKEN_CHECK=check),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(checks_module, "settings", project)
+        ids = [error.id for error in checks_module.check_tenants(None)]
+    assert ids == ([] if check == "database" else ["authmodes.E011"])
+
+
+def test_one_schema_may_do_without_the_row():
+    with override_settings(AUTHMODES_ACCESS_TOKEN_CHECK="snapshot"):
+        assert found() == set()
+
+
+@pytest.mark.parametrize("name", ["id", "pk", "email"])
+def test_a_field_of_the_user_model_may_name_the_user(name):
+    with override_settings(SIMPLE_JWT={"USER_ID_FIELD": name}):
+        assert "authmodes.E012" not in found()
+
+
+@pytest.mark.parametrize("name", ["uuid", "login_sessions", "get_username", "", None])
+def test_a_name_that_is_no_field_of_the_user_model_is_an_error(name):
+    with override_settings(SIMPLE_JWT={"USER_ID_FIELD": name}):
+        assert "authmodes.E012" in found()
+
+
+def test_a_strict_session_cookie_is_no_matter_without_social_login():
+    remaining = [app for app in settings.INSTALLED_APPS if "socialaccount" not in app]
+    with override_settings(SESSION_COOKIE_SAMESITE="Strict", INSTALLED_APPS=remaining):
+        assert list(checks_module.check_session_cookie_samesite(None)) == []
+
+
+def test_a_lifetime_of_a_mode_that_is_off_is_no_matter():
+    with override_settings(AUTHMODES_MODE="jwt", SESSION_COOKIE_AGE=10**8):
+        assert "authmodes.W013" not in found()
+    long = {"REFRESH_TOKEN_LIFETIME": timedelta(days=31)}
+    with override_settings(AUTHMODES_MODE="session", SIMPLE_JWT=long):
+        assert "authmodes.W013" not in found()
+
+
+def test_a_class_made_from_ours_may_come_first():
+    classes = [f"{__name__}.OwnAuthentication", BASIC]
+    with override_settings(REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": classes}):
+        assert "authmodes.W014" not in found()
 
 
 def test_simplejwts_view_with_a_serializer_made_from_ours_is_accepted():
