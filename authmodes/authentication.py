@@ -79,10 +79,13 @@ class AuthModesAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[Any, LoginAuth] | None:
+        vary = request_state(request._request).vary
+        vary.add(simple_jwt().AUTH_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").title())
         header = self.bearer_token(request)
         if header is not None:
             # A machine client's token is accepted in the header only.
             return _authenticate_token(request, header, AccessToken, MachineToken)
+        vary.add("Cookie")
         in_cookies = request_settings(request._request).tokens_in_cookies
         cookie = token_cookies.access_token(request._request) if in_cookies else None
         if cookie is None:

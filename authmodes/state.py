@@ -41,6 +41,8 @@ class RequestState:
     # What the adapter answers a sign-in with.
     redirect_url: str | None = None
     token_pair: "TokenPair | None" = None
+    # Headers that the answer depends on and that Django does not know of, for `Vary`.
+    vary: set[str] = field(default_factory=set)
     # What the challenge of a 401 or 403 says.
     has_bad_token: bool = False
     challenge: str | None = None

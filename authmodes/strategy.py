@@ -38,6 +38,12 @@ __all__ = ["AuthModesTokenStrategy"]
 class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
     """`HEADLESS_TOKEN_STRATEGY = "authmodes.strategy.AuthModesTokenStrategy"`."""
 
+    def get_session_token(self, request: HttpRequest) -> str | None:
+        """The session token that a request presents; its answer depends on that header."""
+        request_state(request).vary.add("X-Session-Token")
+        session_token: str | None = super().get_session_token(request)
+        return session_token
+
     def create_session_token(self, request: HttpRequest) -> str:
         """Give the request's session to an app, and bring the row's session key up to date."""
         session = request.session

@@ -12,6 +12,7 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
 
 from .. import request_client
 from ..exceptions import LimitReached, UserInactive
@@ -37,14 +38,14 @@ class LoginSessionMiddleware:
         if self.is_async:
             return self._respond_async(request)
         response = self.get_response(request)
-        _challenge(request, response)
+        _add_headers(request, response)
         if response_phase.has_work(request):
             response_phase.finish(request, response)
         return response
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
         response = await self.get_response(request)
-        _challenge(request, response)
+        _add_headers(request, response)
         if response_phase.has_work(request):
             await sync_to_async(response_phase.finish)(request, response)
         return response
@@ -63,8 +64,10 @@ class LoginSessionMiddleware:
         return render(request, "authmodes/login_refused.html", context, status=403)
 
 
-def _challenge(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Say with a 403 which scope was missing, where a permission has noted it."""
-    challenge = request_state(request).challenge
-    if challenge is not None and response.status_code == 403:
-        response.setdefault("WWW-Authenticate", challenge)
+def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Say what the answer depends on, and with a 403 which scope a permission has missed."""
+    state = request_state(request)
+    if state.vary:
+        patch_vary_headers(response, sorted(state.vary))
+    if state.challenge is not None and response.status_code == 403:
+        response.setdefault("WWW-Authenticate", state.challenge)
