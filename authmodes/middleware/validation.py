@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.middleware import get_user
 from django.contrib.auth.models import AnonymousUser
@@ -20,10 +21,12 @@ from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..sessions.state import SessionData
 from ..state import request_settings, request_state
+from ..tokens import cookies as token_cookies
 
 
 def validate_on_access(request: HttpRequest) -> None:
     """Have the session follow rotations, and the user validated when a view asks for it."""
+    _ignore_planted_cookies(request)
     if "\x00" in (request.session.session_key or ""):
         # Not a key of ours, and PostgreSQL would answer the query for it with an error.
         request.session = session_store.engine()()
@@ -41,6 +44,21 @@ def validate_on_access(request: HttpRequest) -> None:
 
     request.user = SimpleLazyObject(user)  # type: ignore[assignment]
     request.auser = auser
+
+
+def _ignore_planted_cookies(request: HttpRequest) -> None:
+    """Have Django read `__Host-` cookies by their exact names, as the token cookies are read."""
+    for name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME):
+        if not name.startswith("__Host-") or name not in request.COOKIES:
+            continue
+        value = token_cookies.read_exact(request, name)
+        if value == request.COOKIES[name]:
+            continue
+        request.COOKIES.pop(name)
+        if value is not None:
+            request.COOKIES[name] = value
+        if name == settings.SESSION_COOKIE_NAME:
+            request.session = session_store.engine()(value)
 
 
 def _validate_once(request: HttpRequest, user: Any) -> Any:

@@ -60,8 +60,23 @@ def are_sent(request: HttpRequest) -> bool:
 
 
 def access_token(request: HttpRequest) -> str | None:
-    return request.COOKIES.get(conf.ACCESS_COOKIE_NAME) or None
+    return read_exact(request, conf.ACCESS_COOKIE_NAME)
 
 
 def refresh_token(request: HttpRequest) -> str | None:
-    return request.COOKIES.get(conf.REFRESH_COOKIE_NAME) or None
+    return read_exact(request, conf.REFRESH_COOKIE_NAME)
+
+
+def read_exact(request: HttpRequest, name: str) -> str | None:
+    """The value of the one cookie of exactly this name; None if there are two values.
+
+    Django strips all Unicode whitespace from a name and lets the last cookie win, while a
+    browser lets a sibling subdomain set a cookie that is named `__Host-` after such a space.
+    """
+    header = request.META.get("HTTP_COOKIE")
+    if not header:
+        # `COOKIES` of a request made by hand.
+        return request.COOKIES.get(name) or None
+    pairs = (part.partition("=") for part in header.split(";"))
+    values = {value.strip(" \t") for key, _, value in pairs if key.strip(" \t") == name}
+    return (values.pop() or None) if len(values) == 1 else None
