@@ -151,7 +151,6 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             session_store.discard(request)
         elif token_cookies.are_enabled():
             state.token_pair = mint(starting.start_tokens(request, user))
-            session_store.discard(request)
             request.user = user
         else:
             raise ImmediateHttpResponse(_refuse(request, "nowhere_to_send_tokens"))

@@ -28,6 +28,7 @@ from .sessions import state as session_state
 from .sessions import store as session_store
 from .signin import pending
 from .state import request_state
+from .tokens import cookies as token_cookies
 
 # Users by `id()`, between the two signals of the save that changes their password.
 has_new_password: WeakValueDictionary[int, Any] = WeakValueDictionary()
@@ -66,12 +67,20 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
 
 
 @receiver(user_logged_out)
-def end_cookie_login(request: HttpRequest | None, **kwargs: Any) -> None:
-    """End the row of a `logout()`; the signal comes before Django flushes the session."""
-    session = getattr(request, "session", None)
+def end_logins_of_request(request: HttpRequest | None, **kwargs: Any) -> None:
+    """End all logins that a `logout()` came with, by Django session, header or token cookie.
+
+    The signal comes before Django flushes the session.
+    """
+    if request is None:
+        return
+    session, state = getattr(request, "session", None), request_state(request)
     stored = session_state.load(session) if session is not None else None
-    if stored is not None:
-        registry.revoke_all(LoginSession.objects.filter(sid=stored.sid), EndReason.LOGOUT)
+    sids = {state.sid or "", stored.sid if stored is not None else ""} - {""}
+    sids.update(str(each.sid) for each in validation.logins_of_token_cookies(request))
+    if sids:
+        registry.revoke_all(LoginSession.objects.filter(sid__in=sids), EndReason.LOGOUT)
+    state.clears_token_cookies = token_cookies.are_enabled()
 
 
 @receiver(authentication_step_completed)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
 from .conf import RequestSettings
@@ -41,6 +42,10 @@ class RequestState:
     # What the adapter answers a sign-in with.
     redirect_url: str | None = None
     token_pair: "TokenPair | None" = None
+    # The session of the browser's cookie, while a login for tokens works in one of its own.
+    browser_session: SessionBase | None = None
+    # The logins of the token cookies that came along have ended.
+    clears_token_cookies: bool = False
     # Headers that the answer depends on and that Django does not know of, for `Vary`.
     vary: set[str] = field(default_factory=set)
     # What the challenge of a 401 or 403 says.
@@ -53,7 +58,8 @@ def request_state(request: HttpRequest) -> RequestState:
     state: RequestState | None = getattr(request, ATTRIBUTE, None)
     if state is None:
         state = RequestState()
-        setattr(request, ATTRIBUTE, state)
+        # Not on the request that DRF wraps around it.
+        setattr(getattr(request, "_request", request), ATTRIBUTE, state)
     return state
 
 

@@ -15,8 +15,10 @@ from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
 from .. import request_client
+from ..conf import conf
 from ..exceptions import LimitReached, UserInactive
 from ..state import request_state
+from ..tokens import cookies as token_cookies
 from . import response as response_phase
 from . import validation
 
@@ -65,9 +67,15 @@ class LoginSessionMiddleware:
 
 
 def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Say what the answer depends on, and with a 403 which scope a permission has missed."""
+    """Say what the answer depends on, and take back the cookies of logins that have ended.
+
+    With a 403, say which scope a permission has missed.
+    """
     state = request_state(request)
     if state.vary:
         patch_vary_headers(response, sorted(state.vary))
+    # Unless a login of this request has set them anew.
+    if state.clears_token_cookies and conf.ACCESS_COOKIE_NAME not in response.cookies:
+        token_cookies.clear_cookies(response)
     if state.challenge is not None and response.status_code == 403:
         response.setdefault("WWW-Authenticate", state.challenge)

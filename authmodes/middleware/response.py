@@ -20,7 +20,7 @@ def has_work(request: HttpRequest) -> bool:
     session, known = request.session, session_state.of(request.session)
     return bool(
         request_state(request).deferred_writes
-        or known.is_discarded
+        or known.remains is not None
         or known.deferred_updates
         or session.modified
         or (settings.SESSION_SAVE_EVERY_REQUEST and not session.is_empty())
@@ -34,7 +34,9 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
     transactions.run_deferred(request)
     if response.status_code >= 500:
         _end_lost_login(request)
-    if session_state.of(request.session).is_discarded or _is_login_undone(request):
+    if (remains := session_state.of(request.session).remains) is not None:
+        session_store.reduce_to(request.session, remains)
+    elif _is_login_undone(request):
         request.session.flush()
     if _has_key_changed(request.session):
         _follow_key(request)

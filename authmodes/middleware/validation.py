@@ -10,13 +10,13 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.middleware import get_user
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, ResolverMatch, resolve
 from django.utils.functional import SimpleLazyObject
 
 from .. import policy, registry, request_client
 from ..conf import simple_jwt
 from ..models import EndReason, LoginSession
-from ..registry import adoption, django_sessions, transactions
+from ..registry import adoption, django_sessions, transactions, validation
 from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..sessions.state import SessionData
@@ -70,8 +70,20 @@ def _validate_once(request: HttpRequest, user: Any) -> Any:
     resolved, validated = state.validated_user
     if resolved is not user:
         validated = _validate(request, user)
+        if not validated.is_authenticated:
+            validated = _user_to_sign_out(request) or validated
         state.validated_user = (user, validated)
     return validated
+
+
+def _user_to_sign_out(request: HttpRequest) -> Any:
+    """On allauth's logout page the user of the token cookies, or it would sign nobody out."""
+    if not token_cookies.are_enabled() or not token_cookies.are_sent(request):
+        return None
+    match = _resolve(request)
+    if match is None or match.url_name != "account_logout":
+        return None
+    return next((each.user for each in validation.logins_of_token_cookies(request)), None)
 
 
 def _validate(request: HttpRequest, user: Any) -> Any:
@@ -102,13 +114,17 @@ def _are_cookies_accepted(request: HttpRequest) -> bool:
     # The session token of an app is not a cookie; the strategy has checked its login's mode.
     if request_settings(request).allows_cookies or request_client.is_app_client(request):
         return True
+    match = _resolve(request)
+    return match is not None and "admin" in match.app_names
+
+
+def _resolve(request: HttpRequest) -> ResolverMatch | None:
     try:
-        match = request.resolver_match or resolve(
+        return request.resolver_match or resolve(
             request.path_info, getattr(request, "urlconf", None)
         )
     except Resolver404:
-        return False
-    return "admin" in match.app_names
+        return None
 
 
 def _validate_or_end(request: HttpRequest, user: Any, stored: SessionData) -> bool:

@@ -258,6 +258,7 @@ class Migration(migrations.Migration):
                             ("logout", "logged out"),
                             ("revoked", "revoked"),
                             ("revoked_by_user", "revoked by the user"),
+                            ("replaced", "replaced by another login"),
                             ("reuse", "refresh token reused"),
                             ("expired", "expired"),
                             ("limit", "limit of login sessions"),

@@ -41,6 +41,7 @@ class EndReason(models.TextChoices):
     LOGOUT = "logout", _("logged out")
     REVOKED = "revoked", _("revoked")
     REVOKED_BY_USER = "revoked_by_user", _("revoked by the user")
+    REPLACED = "replaced", _("replaced by another login")
     REUSE = "reuse", _("refresh token reused")
     EXPIRED = "expired", _("expired")
     LIMIT = "limit", _("limit of login sessions")

@@ -278,6 +278,16 @@ def follow_key(session: SessionBase, sid: str, old_key: BrowserKey | None = None
         return bool(mine.update(session_key=key, auth_hash=auth_hash))
 
 
+def logins_of(session: SessionBase) -> LoginSessionQuerySet:
+    """The login of a Django session; one without a `sid` may have been adopted by a command."""
+    stored, key = session_state.load(session), session_state.key_of(session)
+    if stored is not None:
+        return LoginSession.objects.filter(sid=stored.sid)
+    if key is None:
+        return LoginSession.objects.none()
+    return LoginSession.objects.filter(session_key=session_store.stored_key(key))
+
+
 def find_sid(session: SessionBase) -> str | None:
     """The login, ended or not, whose row has the key that a Django session was loaded by.
 

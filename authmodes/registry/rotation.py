@@ -27,7 +27,7 @@ from ..tokens.jwt import (
     refresh_deadline,
 )
 from .ending import latest_revocation_of, revoke
-from .starting import start
+from .starting import start_tokens
 from .transactions import retry_on_conflict, write_or_defer
 from .validation import find_login_session, identify, validate_or_end
 
@@ -188,9 +188,7 @@ def _exchange_legacy(
     with transaction.atomic(using=write_database()):
         if not _blacklist(legacy):
             return Refusal.TOKEN_NOT_VALID
-        login_session = start(
-            request, user, Mode.JWT, authentication_context=context, not_after=legacy.expires_at
-        )
+        login_session = start_tokens(request, user, context, legacy.expires_at)
     return mint(login_session)
 
 

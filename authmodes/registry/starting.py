@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth import get_user_model
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import connections, transaction
 from django.http import HttpRequest
+from django.middleware.csrf import rotate_token
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
@@ -18,8 +20,9 @@ from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted
 from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..state import request_state
+from ..tokens import cookies as token_cookies
 from ..tokens.jwt import new_jti
-from . import notifications
+from . import django_sessions, notifications
 from .authentication_context import read_authentication_context
 from .ending import end_without_django_session, revoke, revoke_all
 from .validation import logins_of_token_cookies
@@ -51,17 +54,70 @@ def start(
     )
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
-    by_session = mode == Mode.SESSION
-    return _start(request, login_session, replacing, session=by_session, tokens=not by_session)
+    if mode == Mode.SESSION:
+        return _start_by_cookie(request, login_session, replacing)
+    _start(request, login_session, replacing, session=False, tokens=True)
+    return login_session
 
 
 def start_tokens(
-    request: HttpRequest, user: Any, authentication_context: AuthenticationContext | None = None
+    request: HttpRequest,
+    user: Any,
+    authentication_context: AuthenticationContext | None = None,
+    not_after: datetime | None = None,
 ) -> LoginSession:
-    """Start a login for tokens; it replaces those of the token cookies (ASVS V7.2.4)."""
-    replacing = logins_of_token_cookies(request)
-    context = authentication_context
-    return start(request, user, Mode.JWT, authentication_context=context, replacing=replacing)
+    """Start a login for tokens. With the cookie transport it replaces the browser's others.
+
+    What the Django session has that is not authentication moves on under a new key (ASVS V7.2.4).
+    """
+    replacing: list[LoginSession] = []
+    session = remains = None
+    if token_cookies.are_enabled():
+        replacing += logins_of_token_cookies(request)
+        session = _session_to_leave(request, user)
+        # Before the login ends, which deletes its session.
+        if session is not None:
+            replacing += django_sessions.logins_of(session)
+            remains = session_store.anonymous_data(session, user)
+    login_session = start(
+        *(request, user, Mode.JWT),
+        authentication_context=authentication_context,
+        not_after=not_after,
+        replacing=replacing,
+    )
+    if session is not None and remains is not None:
+        session_store.reduce_to(session, remains)
+    if token_cookies.are_enabled():
+        rotate_token(request)
+    return login_session
+
+
+def _session_to_leave(request: HttpRequest, user: Any) -> SessionBase | None:
+    """The browser's Django session, unless it opens only the admin, for the same user."""
+    session = request_state(request).browser_session or request.session
+    opens_only_admin = not conf.MODE.allows(Mode.SESSION)
+    if session.is_empty() or (
+        opens_only_admin and session.get(SESSION_KEY) == user._meta.pk.value_to_string(user)
+    ):
+        return None
+    return session
+
+
+def _start_by_cookie(
+    request: HttpRequest, login_session: LoginSession, replacing: Iterable[LoginSession]
+) -> LoginSession:
+    """Start a login of a Django session; it replaces those of the browser's token cookies."""
+    found = logins_of_token_cookies(request)
+    # A cookie that opens only the admin leaves the tokens of the same user.
+    kept = [
+        each
+        for each in found
+        if not conf.MODE.allows(Mode.SESSION) and each.user_id == login_session.user_id
+    ]
+    replaced = [*replacing, *(each for each in found if each not in kept)]
+    _start(request, login_session, replaced, session=True, tokens=False)
+    request_state(request).clears_token_cookies = token_cookies.are_enabled() and not kept
+    return login_session
 
 
 def start_app(request: HttpRequest, user: Any) -> LoginSession:
@@ -107,7 +163,8 @@ def _start(
     with transaction.atomic(using=write_database()):
         _serialize_logins(login_session.user)
         for previous in replacing:
-            revoke(previous, EndReason.LOGOUT)
+            is_same_kind = previous.mode == login_session.mode
+            revoke(previous, EndReason.LOGOUT if is_same_kind else EndReason.REPLACED)
         if tokens:
             login_session.refresh_token = _new_family(login_session)
         if session:

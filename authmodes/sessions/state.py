@@ -53,8 +53,8 @@ class SessionState:
     used_retired_key: bool = False
     # The middleware has saved it, so to save it again unmodified would add nothing.
     is_saved: bool = False
-    # The middleware is to leave nothing of it behind.
-    is_discarded: bool = False
+    # All that the middleware is to leave of it, if it was discarded.
+    remains: dict[str, Any] | None = None
     # The key that the row is known to have.
     registered_key: BrowserKey | None = None
     # Changes to the stored data that are saved with the answer.

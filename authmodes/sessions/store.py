@@ -1,12 +1,16 @@
 """Django sessions in their store, whatever the engine: keys, deletion, apps."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.messages.storage import default_storage
 from django.contrib.sessions.backends import cache, cached_db, db
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import caches
@@ -17,11 +21,17 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..models import write_database
+from ..state import request_state
 from . import BrowserKey, StoredKey
 from . import state as session_state
 
 # Marks the session of an app of allauth.headless, which no cookie opens.
 APP_KEY = "_authmodes_app"
+# Of Django, authmodes and allauth.
+AUTHENTICATION_KEYS = (
+    *("_auth", "_session_expiry", "_password_reset", "account_", "mfa."),
+    "socialaccount_sociallogin",
+)
 PROBE = "authmodes.probe"
 TOMBSTONE = "authmodes.ended."
 TOMBSTONE_MARGIN = timedelta(minutes=1)
@@ -70,9 +80,55 @@ def discard(request: HttpRequest) -> None:
     allauth's login form, for one, sets an expiry after the login; the middleware then
     flushes the session once more.
     """
-    request.session.flush()
     # On the session, not the request: a REST login has a session of its own to be discarded.
-    session_state.of(request.session).is_discarded = True
+    reduce_to(request.session, {})
+
+
+def reduce_to(session: SessionBase, remains: dict[str, Any]) -> None:
+    """Leave no more of a session than `remains`, under a new key, whatever is added later."""
+    session.flush()
+    if remains:
+        session.update(remains)
+    session_state.of(session).remains = remains
+
+
+def anonymous_data(session: SessionBase, user: Any) -> dict[str, Any]:
+    """What of a session is not authentication, such as a cart; nothing of a different user's."""
+    if session.get(SESSION_KEY) not in (None, user._meta.pk.value_to_string(user)):
+        return {}
+    return {
+        name: value
+        for name, value in session.items()
+        # allauth leaves an empty dict of the flows that are under way.
+        if value != {} and not name.startswith(AUTHENTICATION_KEYS)
+    }
+
+
+@contextmanager
+def detached(request: Any) -> Iterator[None]:
+    """Have allauth, or a receiver, work in a session that is thrown away afterwards.
+
+    A login for tokens neither sees nor changes the cookie login of the same browser, and its
+    response sets no session cookie and no cookie of Django's messages.
+    """
+    state = request_state(request)
+    replaced = {name: vars(request).get(name) for name in ("session", "user", "_messages")}
+    browser_session = state.browser_session
+    state.browser_session = browser_session or replaced["session"]
+    request.session, request.user = engine()(), AnonymousUser()
+    if replaced["_messages"] is not None:
+        request._messages = default_storage(request)
+    try:
+        yield
+    finally:
+        if request.session.session_key:
+            request.session.flush()
+        state.browser_session = browser_session
+        for name, value in replaced.items():
+            if value is not None:
+                setattr(request, name, value)
+            else:
+                vars(request).pop(name, None)
 
 
 def suppress_cookie(request: HttpRequest) -> None:

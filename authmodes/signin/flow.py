@@ -10,8 +10,6 @@ from allauth.account import app_settings
 from allauth.account.adapter import get_adapter
 from allauth.core import ratelimit
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser
-from django.contrib.messages.storage import default_storage
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, get_urlconf, include, path, reverse, set_urlconf
@@ -33,7 +31,10 @@ def run(request: HttpRequest, mode: str) -> Iterator[AuthorizationRequest]:
     requested = AuthorizationRequest(mode)
     request_state(request).authorization_request = requested
     _count_attempt(request)
-    with _allauth_urls(request), _detached_session(request) if mode == Mode.JWT else nullcontext():
+    with (
+        _allauth_urls(request),
+        session_store.detached(request) if mode == Mode.JWT else nullcontext(),
+    ):
         yield requested
 
 
@@ -84,25 +85,3 @@ def _allauth_urls(request: HttpRequest) -> Iterator[None]:
 @functools.lru_cache(maxsize=8)
 def _with_allauth_urls(urlconf: Any) -> Any:
     return path("", include(urlconf)), path("", include("allauth.urls"))
-
-
-@contextmanager
-def _detached_session(request: Any) -> Iterator[None]:
-    """Let allauth work in a session that is thrown away afterwards.
-
-    A login for tokens neither sees nor changes the cookie login of the same browser, and its
-    response sets no session cookie and no cookie of Django's messages.
-    """
-    session, user = request.session, request.user
-    messages = getattr(request, "_messages", None)
-    request.session, request.user = session_store.engine()(), AnonymousUser()
-    if messages is not None:
-        request._messages = default_storage(request)
-    try:
-        yield
-    finally:
-        if request.session.session_key:
-            request.session.flush()
-        request.session, request.user = session, user
-        if messages is not None:
-            request._messages = messages

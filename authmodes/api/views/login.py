@@ -133,7 +133,9 @@ class LogoutView(base.PublicView):
                 response = self._respond(request, _end_login(authenticator.authenticate(request)))
             except AuthenticationFailed as error:
                 response = self.handle_exception(error)
-            token_cookies.clear_cookies(response)
+            # Those of a different login may have come along.
+            if not validation.logins_of_token_cookies(request._request):
+                token_cookies.clear_cookies(response)
             return response
         # The cookies that come along with a token in the body may be another user's.
         identified = self.identify_presented(request)
