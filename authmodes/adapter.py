@@ -146,9 +146,11 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             raise ModeDisabled
         elif is_rest:
             starting.start_tokens(request, user)
+            request.user = user
         elif requested.wants_code:
             state.redirect_url = authorization_code.issue(request, user, requested)
             session_store.discard(request)
+            request.user = user
         elif token_cookies.are_enabled():
             state.token_pair = mint(starting.start_tokens(request, user))
             request.user = user

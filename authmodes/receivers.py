@@ -9,7 +9,7 @@ from allauth.account.signals import authentication_step_completed
 from allauth.core import context
 from allauth.socialaccount.signals import social_account_added, social_account_removed
 from django.apps import apps
-from django.contrib.auth import get_user_model
+from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.contrib.sessions.backends.base import UpdateError
 from django.db.models.signals import post_save, pre_delete, pre_save
@@ -53,6 +53,9 @@ def connect() -> None:
 def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     """Start a login session for every `login()`: allauth's, the admin's and the project's own."""
     if request is None or not hasattr(request, "session"):
+        return
+    if SESSION_KEY not in request.session:
+        # A login for tokens, which Django is told of as well.
         return
     try:
         if request_state(request).adds_tokens:

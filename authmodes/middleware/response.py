@@ -3,6 +3,7 @@
 import time
 
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -38,6 +39,7 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
         session_store.reduce_to(request.session, remains)
     elif _is_login_undone(request):
         request.session.flush()
+    _follow_password(request)
     if _has_key_changed(request.session):
         _follow_key(request)
     elif session_state.of(request.session).loaded_key is None:
@@ -65,6 +67,26 @@ def _is_login_undone(request: HttpRequest) -> bool:
         return False
     stored, sid = session_state.load(request.session), str(login_session.sid)
     return stored is not None and stored.sid == sid and not django_sessions.is_active(sid)
+
+
+def _follow_password(request: HttpRequest) -> None:
+    """Keep a token login whose view has called `update_session_auth_hash()`, as a cookie login.
+
+    Django has then put the hash into a Django session, which this login does not have.
+    """
+    session, sid = request.session, request_state(request).sid
+    if sid is None or not session.modified:
+        return
+    auth_hash = session.get(HASH_SESSION_KEY)
+    if not auth_hash or auth_hash == (session_state.of(session).loaded_data or {}).get(
+        HASH_SESSION_KEY
+    ):
+        return
+    django_sessions.follow_password(sid, auth_hash)
+    if SESSION_KEY not in session:
+        del session[HASH_SESSION_KEY]
+        if not session.keys():
+            session.flush()
 
 
 def _has_key_changed(session: SessionBase) -> bool:

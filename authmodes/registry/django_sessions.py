@@ -288,6 +288,13 @@ def logins_of(session: SessionBase) -> LoginSessionQuerySet:
     return LoginSession.objects.filter(session_key=session_store.stored_key(key))
 
 
+def follow_password(sid: str, auth_hash: str) -> None:
+    """Have a login session follow a changed password, unless that change was rolled back."""
+    row = LoginSession.objects.for_credential().filter(sid=sid).first()
+    if row is not None and auth_hash in auth_hashes(row.user):
+        LoginSession.objects.active().filter(pk=row.pk).update(auth_hash=auth_hash)
+
+
 def find_sid(session: SessionBase) -> str | None:
     """The login, ended or not, whose row has the key that a Django session was loaded by.
 

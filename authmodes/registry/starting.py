@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import connections, transaction
 from django.http import HttpRequest
@@ -46,7 +47,8 @@ def start(
     is read from the request by default. `not_after` is an aware datetime that limits the
     lifetime. `replacing` are login sessions that end with this one's start.
 
-    Sends `login_session_started` after the commit. Raises `LimitReached`, or `UserInactive`
+    Sends `login_session_started` after the commit. For a "jwt" login, sends Django's
+    `user_logged_in`, as `login()` does for the other. Raises `LimitReached`, or `UserInactive`
     for a user that the project's rules refuse, and then changes nothing.
     """
     login_session = new_row(
@@ -57,6 +59,9 @@ def start(
     if mode == Mode.SESSION:
         return _start_by_cookie(request, login_session, replacing)
     _start(request, login_session, replacing, session=False, tokens=True)
+    # The exchange of a legacy token is no sign-in.
+    if login_session.authenticated_at is not None:
+        _tell_django(request, user)
     return login_session
 
 
@@ -118,6 +123,15 @@ def _start_by_cookie(
     _start(request, login_session, replaced, session=True, tokens=False)
     request_state(request).clears_token_cookies = token_cookies.are_enabled() and not kept
     return login_session
+
+
+def _tell_django(request: Any, user: Any) -> None:
+    """Send Django's `user_logged_in`; a Django session that only a receiver makes is dropped."""
+    # DRF's request has a user of its own.
+    request = getattr(request, "_request", request)
+    with session_store.detached(request):
+        request.user = user
+        user_logged_in.send(sender=user.__class__, request=request, user=user)
 
 
 def start_app(request: HttpRequest, user: Any) -> LoginSession:
