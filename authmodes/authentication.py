@@ -10,6 +10,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
 from rest_framework import HTTP_HEADER_ENCODING
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.permissions import SAFE_METHODS
@@ -78,6 +79,8 @@ class AuthModesAuthentication(BaseAuthentication):
     a cookie. Both cookies enforce CSRF on unsafe methods.
     """
 
+    # Django's error reports show the variables of every function called from here.
+    @sensitive_variables()
     def authenticate(self, request: Request) -> tuple[Any, LoginAuth] | None:
         vary = request_state(request._request).vary
         vary.add(simple_jwt().AUTH_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").title())

@@ -1,11 +1,13 @@
 """What we know about the current request: one typed object, `request.authmodes`."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
+from django.views import debug
 
 from .conf import RequestSettings
 from .models import LoginSession
@@ -69,3 +71,29 @@ def request_settings(request: HttpRequest) -> RequestSettings:
     if state.settings is None:
         state.settings = RequestSettings.read()
     return state.settings
+
+
+def hide_variables(request: HttpRequest) -> None:
+    """Have Django's error report of this request show no variables and no form fields.
+
+    For functions that are not ours and have a credential from us or for us in a variable.
+    """
+    base: Any = type(debug.get_default_exception_reporter_filter())
+    reporter_filter = _hiding(base)()
+    getattr(request, "_request", request).exception_reporter_filter = reporter_filter
+
+
+@functools.lru_cache(maxsize=4)
+def _hiding(base: Any) -> Any:
+    def hide(self: Any, request: HttpRequest, tb_frame: Any) -> Any:
+        if not self.is_active(request):
+            return base.get_traceback_frame_variables(self, request, tb_frame)
+        return [(name, self.cleansed_substitute) for name in tb_frame.f_locals]
+
+    def hide_form(self: Any, request: HttpRequest) -> Any:
+        if not self.is_active(request):
+            return base.get_post_parameters(self, request)
+        return dict.fromkeys(request.POST, self.cleansed_substitute)
+
+    hiding = {"get_traceback_frame_variables": hide, "get_post_parameters": hide_form}
+    return type(base.__name__, (base,), hiding)

@@ -18,6 +18,7 @@ from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from django.views.decorators.debug import sensitive_variables
 
 from . import policy, registry, request_client
 from .conf import Mode, conf
@@ -29,7 +30,7 @@ from .sessions import rotation as session_rotation
 from .sessions import state as session_state
 from .sessions import store as session_store
 from .sessions.state import SessionData
-from .state import request_state
+from .state import hide_variables, request_state
 from .tokens.jwt import mint
 
 __all__ = ["AuthModesTokenStrategy"]
@@ -41,9 +42,11 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
     def get_session_token(self, request: HttpRequest) -> str | None:
         """The session token that a request presents; its answer depends on that header."""
         request_state(request).vary.add("X-Session-Token")
+        hide_variables(request)
         session_token: str | None = super().get_session_token(request)
         return session_token
 
+    @sensitive_variables()
     def create_session_token(self, request: HttpRequest) -> str:
         """Give the request's session to an app, and bring the row's session key up to date."""
         session = request.session
@@ -61,6 +64,7 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
             return presented
         return presented if _decrypt(presented) == key else _encrypt(key)
 
+    @sensitive_variables()
     def lookup_session(self, session_token: str) -> SessionBase | None:
         """The Django session of a session token, None if it has none or its login has ended."""
         session = _find_session(session_token)
@@ -81,6 +85,7 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
         session_state.register_key(session)
         return session
 
+    @sensitive_variables()
     def create_access_token_payload(self, request: HttpRequest) -> dict[str, Any] | None:
         """Both tokens of the login that this request has made, None if it is not for tokens."""
         login_session = request_state(request).login_session

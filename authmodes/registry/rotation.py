@@ -10,12 +10,14 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from .. import policy, request_client, signals
 from ..conf import Mode, conf, simple_jwt
 from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted, write_database
+from ..state import hide_variables
 from ..tokens.jwt import (
     LegacyRefreshToken,
     RefreshToken,
@@ -50,6 +52,7 @@ class Refusal(enum.Enum):
         return self.value
 
 
+@sensitive_variables()
 def rotate(raw_token: str, request: HttpRequest | None = None) -> TokenPair | Refusal:
     """Exchange a refresh token for a new pair.
 
@@ -57,6 +60,8 @@ def rotate(raw_token: str, request: HttpRequest | None = None) -> TokenPair | Re
     (RFC 9700, 4.14.2). The exception is the previous token within the grace: its client lost
     our answer, and is given the same successor.
     """
+    if request is not None:
+        hide_variables(request)
     # Return, don't raise: DRF rolls back on exceptions under ATOMIC_REQUESTS,
     # which would undo the revocation.
     try:

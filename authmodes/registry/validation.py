@@ -20,6 +20,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
+from django.views.decorators.debug import sensitive_variables
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from .. import policy, request_client
@@ -41,6 +42,7 @@ def find_login_session(token: LoginToken) -> LoginSession | None:
     return found if found is not None and token.is_of(found) else None
 
 
+@sensitive_variables()
 def identify(raw_token: Any, *kinds: type[LoginToken]) -> tuple[LoginToken, LoginSession] | None:
     """Verify a token of one of these kinds (by default, of either) and load its login session."""
     token = read_any(raw_token, *(kinds or (AccessToken, RefreshToken)))
@@ -54,12 +56,14 @@ def is_token_active(raw_token: Any, *kinds: type[LoginToken]) -> bool:
     return identified is not None and identified[1].ended_at is None
 
 
+@sensitive_variables()
 def logins_of_token_cookies(request: HttpRequest) -> list[LoginSession]:
     """Return the login sessions, not ended, whose tokens are in the request's cookies."""
     if not token_cookies.are_enabled():
         return []
     tokens = (token_cookies.access_token(request), token_cookies.refresh_token(request))
-    identified = (identify(raw_token) for raw_token in tokens if raw_token)
+    # A list: Django does not find the decorator from within a generator.
+    identified = [identify(raw_token) for raw_token in tokens if raw_token]
     logins = (found[1] for found in identified if found is not None)
     return list(dict.fromkeys(each for each in logins if each.ended_at is None))
 
