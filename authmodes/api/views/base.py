@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import django
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponseBase
@@ -11,6 +13,7 @@ from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.clickjacking import xframe_options_deny
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from rest_framework import exceptions
 from rest_framework.exceptions import ParseError
@@ -88,6 +91,17 @@ def describe(**described: Any) -> Callable[[Described], Described]:
         return described_by
 
     return attach
+
+
+def never_framed(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Forbid other sites to frame a page, which could have its buttons clicked unseen."""
+    view = xframe_options_deny(view)
+    if django.VERSION < (6,):
+        return view
+    from django.views.decorators.csp import csp_override
+
+    # It replaces the project's policy, which is sent by Django's middleware, if at all.
+    return csp_override({**settings.SECURE_CSP, "frame-ancestors": ["'none'"]})(view)
 
 
 class BoundedJSONParser(JSONParser):

@@ -73,7 +73,7 @@ class SessionDetailView(base.LoginSessionView):
         return Response(status=204)
 
 
-@method_decorator([never_cache, login_required], name="dispatch")
+@method_decorator([base.never_framed, never_cache, login_required], name="dispatch")
 class SessionManageView(View):
     """List the user's login sessions; end one, all others, or all. Works without JavaScript."""
 

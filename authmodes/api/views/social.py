@@ -7,6 +7,7 @@ from allauth.socialaccount import app_settings
 from allauth.socialaccount.providers.base import AuthProcess
 from django.http import HttpResponseBase
 from django.shortcuts import render
+from django.utils.decorators import method_decorator
 from requests import RequestException
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.permissions import BasePermission, IsAuthenticated
@@ -33,6 +34,7 @@ from .base import (
     PublicView,
     describe,
     login_auth,
+    never_framed,
     read_sign_in,
     respond_to_sign_in,
     reverse_here,
@@ -86,6 +88,7 @@ class RefusalPageRenderer(TemplateHTMLRenderer):
     exception_template_names = ["authmodes/login_refused.html"]
 
 
+@method_decorator(never_framed, name="dispatch")
 class SocialStartView(PublicView):
     """Redirect a browser to a provider.
 
