@@ -560,7 +560,8 @@ def test_simplejwts_key_pair_is_named_by_its_thumbprint(login, simplejwts_pair):
 
 def test_a_token_of_simplejwts_pair_without_a_kid_is_still_accepted(login, simplejwts_pair):
     used = login("jwt")
-    unnamed = pyjwt.encode(claims_of(used.access), simplejwts_pair["private_key"], "RS256")
+    key, typ = simplejwts_pair["private_key"], {"typ": "at+jwt"}
+    unnamed = pyjwt.encode(claims_of(used.access), key, "RS256", headers=typ)
     assert "kid" not in header_of(unnamed)
     assert call_with(unnamed).status_code == 200
 
