@@ -992,6 +992,28 @@ def test_a_call_that_comes_while_another_fetches_waits_a_moment_for_it(idp, came
 
 
 @pytest.mark.parametrize("kind", ["logout", "event"])
+def test_a_token_that_ends_a_login_is_never_refused_by_a_count(idp, came_by, settings, kind):
+    settings.REST_FRAMEWORK = {
+        **settings.REST_FRAMEWORK,
+        "DEFAULT_THROTTLE_RATES": {"authmodes_upstream": "2/min"},
+    }
+    deliver, make = {
+        "logout": (send, idp.logout_token),
+        "event": (send_event, lambda **changed: idp.event_token(SESSIONS_REVOKED, **changed)),
+    }[kind]
+    forged = make(key=ec.generate_private_key(ec.SECP256R1()))
+    assert [deliver(forged).status_code for _ in range(4)] == [400, 400, 429, 429]
+    used, raw = came_by(), make()
+    assert deliver(raw).status_code in (200, 202)
+    assert_ended(used)
+    # The same again ends nothing.
+    assert deliver(raw).status_code == 429
+    assert deliver("nonsense").status_code == 429
+    if kind == "event":
+        assert send_event(idp.event_token(f"{RISC}verification", {"state": "s"})).status_code == 429
+
+
+@pytest.mark.parametrize("kind", ["logout", "event"])
 def test_a_foreign_issuer_makes_us_fetch_nothing(idp, db, kind):
     if kind == "logout":
         assert (

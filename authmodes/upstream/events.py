@@ -37,6 +37,7 @@ ENDS_LOGINS_OF_ACCOUNT = {
     f"{SCHEMA}risc/event-type/account-purged",
     f"{SCHEMA}caep/event-type/session-revoked",
 }
+KIND = "security_event"
 SUBJECT_TYPES = {"iss_sub", "id_token_claims"}
 
 
@@ -45,24 +46,38 @@ def receive(providers: Iterable[Provider], raw_token: object) -> int:
 
     Raises `UpstreamTokenRefused` or `ProviderUnavailable`; then nothing has ended.
     """
+    provider, message, subjects = _verified(providers, raw_token)
+    issued_at = message.moment("iat")
+    return verification.act_once(
+        *(KIND, message, provider, issued_at + MAX_AGE + LEEWAY),
+        lambda: sum(
+            _act(provider, kind, event, subjects.get(kind), issued_at)
+            for kind, event in message.events().items()
+        ),
+    )
+
+
+def would_end(providers: Iterable[Provider], raw_token: object) -> bool:
+    """Whether a token is genuine, not used yet, and about an account; raises as `receive`."""
+    provider, message, subjects = _verified(providers, raw_token)
+    return bool(subjects) and not verification.is_used(KIND, message, provider)
+
+
+def _verified(
+    providers: Iterable[Provider], raw_token: object
+) -> tuple[Provider, Message, dict[str, str]]:
+    """The message, and the `sub` of each event in it that ends logins."""
     # Google sends no `typ` of its own for these tokens.
     message = verification.read(raw_token, {"secevent+jwt", "jwt", None})
     provider = verification.addressee(message, providers)
     verification.check_claims(message)
-    issued_at = message.moment("iat")
-    if not policy.is_recent(issued_at, MAX_AGE, timezone.now()):
+    if not policy.is_recent(message.moment("iat"), MAX_AGE, timezone.now()):
         raise UpstreamTokenRefused("The token is too old.")
     known = ENDS_LOGINS_OF_USER | ENDS_LOGINS_OF_ACCOUNT
     events = message.events()
     subjects = {kind: _subject(event, message) for kind, event in events.items() if kind in known}
     verification.verify(message, partial(issuers.transmitter_issuer, provider))
-    return verification.act_once(
-        *("security_event", message, provider, issued_at + MAX_AGE + LEEWAY),
-        lambda: sum(
-            _act(provider, kind, event, subjects.get(kind), issued_at)
-            for kind, event in events.items()
-        ),
-    )
+    return provider, message, subjects
 
 
 def _subject(event: dict[str, Any], message: Message) -> str:

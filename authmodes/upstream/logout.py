@@ -17,6 +17,7 @@ from . import verification
 from .verification import LEEWAY, Message
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
+KIND = "logout_token"
 
 
 def log_out(providers: Iterable[Provider], raw_token: object) -> int:
@@ -24,19 +25,28 @@ def log_out(providers: Iterable[Provider], raw_token: object) -> int:
 
     Raises `UpstreamTokenRefused` or `ProviderUnavailable`; then nothing has ended.
     """
+    provider, message = _verified(providers, raw_token)
+    until = message.moment("exp") + LEEWAY
+    return verification.act_once(KIND, message, provider, until, lambda: _end(provider, message))
+
+
+def would_log_out(providers: Iterable[Provider], raw_token: object) -> bool:
+    """Whether a logout token is genuine and not used yet; raises what `log_out` does."""
+    provider, message = _verified(providers, raw_token)
+    return not verification.is_used(KIND, message, provider)
+
+
+def _verified(providers: Iterable[Provider], raw_token: object) -> tuple[Provider, Message]:
     message = verification.read(raw_token, {"logout+jwt"})
     provider = verification.addressee(message, providers)
-    expires_at = message.moment("exp")
+    message.moment("exp")
     verification.check_claims(message)
     if EVENT not in message.events():
         raise UpstreamTokenRefused("The token is not about a logout.")
     if not message.text("sid") and not message.text("sub"):
         raise UpstreamTokenRefused("Both sid and sub are missing.")
     verification.verify(message, partial(issuers.openid_issuer, provider))
-    return verification.act_once(
-        *("logout_token", message, provider, expires_at + LEEWAY),
-        lambda: _end(provider, message),
-    )
+    return provider, message
 
 
 def _end(provider: Provider, message: Message) -> int:

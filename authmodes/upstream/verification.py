@@ -143,9 +143,18 @@ def act_once(
 
     After any failure, even of the process, the provider may send the token again.
     """
-    # By client as well: an issuer may send the same `jti` to each.
-    name = (kind, provider.sub_id, provider.app.client_id, message.required_text("jti"))
+    name = _mark_name(kind, message, provider)
     with transaction.atomic(using=write_database()):
         if not ExpiringMark.objects.set_once(*name, until=until):
             raise UpstreamTokenRefused("The token was used before.")
         return act()
+
+
+def is_used(kind: str, message: Message, provider: Provider) -> bool:
+    name = _mark_name(kind, message, provider)
+    return ExpiringMark.objects.latest_expiry(name) is not None
+
+
+def _mark_name(kind: str, message: Message, provider: Provider) -> tuple[str, ...]:
+    # By client as well: an issuer may send the same `jti` to each.
+    return (kind, provider.sub_id, provider.app.client_id, message.required_text("jti"))

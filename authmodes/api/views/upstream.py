@@ -6,7 +6,7 @@ from typing import Any
 from allauth.socialaccount.providers.base import Provider
 from django.core.exceptions import SuspiciousOperation
 from django.http import Http404
-from rest_framework.exceptions import NotFound, ParseError
+from rest_framework.exceptions import APIException, NotFound, ParseError
 from rest_framework.parsers import BaseParser, FormParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -67,6 +67,19 @@ class UpstreamView(PublicView):
             raise ParseError("The body is too long.")
         super().initial(request, *args, **kwargs)
 
+    def ends_a_login(self, request: Request) -> bool:
+        """Verify the token before a call over the count is refused: strangers may use it up."""
+        try:
+            return self.would_end(request)
+        except errors.ProviderUnavailable:
+            # The call is answered with 503, and the provider may send it again.
+            return True
+        except (APIException, Http404):
+            return False
+
+    def would_end(self, request: Request) -> bool:
+        raise NotImplementedError
+
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
         # Providers rarely report the errors that they receive.
@@ -84,10 +97,16 @@ class UpstreamLogoutView(UpstreamView):
         body={FORM: serializers.LogoutTokenSerializer}, answers={200: None}, errors=PUSH_ERRORS
     )
     def post(self, request: Request, provider: str) -> Response:
-        found = issuers.openid_providers(providers.named(request._request, provider))
-        form: Any = request.data
-        upstream_logout.log_out(_or_404(found), form.get("logout_token"))
+        upstream_logout.log_out(*self._presented(request))
         return Response()
+
+    def would_end(self, request: Request) -> bool:
+        return upstream_logout.would_log_out(*self._presented(request))
+
+    def _presented(self, request: Request) -> tuple[list[Provider], Any]:
+        named = providers.named(request._request, self.kwargs["provider"])
+        form: Any = request.data
+        return _or_404(issuers.openid_providers(named)), form.get("logout_token")
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
@@ -105,9 +124,15 @@ class UpstreamEventsView(UpstreamView):
 
     @describe(body={SecurityEventParser.media_type: str}, answers={202: None}, errors=PUSH_ERRORS)
     def post(self, request: Request, provider: str) -> Response:
-        found = issuers.transmitters(providers.named(request._request, provider))
-        security_events.receive(_or_404(found), request.data)
+        security_events.receive(*self._presented(request))
         return Response(status=202)
+
+    def would_end(self, request: Request) -> bool:
+        return security_events.would_end(*self._presented(request))
+
+    def _presented(self, request: Request) -> tuple[list[Provider], Any]:
+        named = providers.named(request._request, self.kwargs["provider"])
+        return _or_404(issuers.transmitters(named)), request.data
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
