@@ -1,9 +1,12 @@
 """Wrong passwords are counted by account, and take the same time whatever was named."""
 
+import re
+
 import pytest
 from allauth.account.models import EmailAddress
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import MD5PasswordHasher
+from django.core import mail
 from django.db import connection
 from django.test import override_settings
 
@@ -106,3 +109,16 @@ def test_without_allauths_backend_an_address_is_still_a_user_name(mode, db, sett
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     User.objects.create_user("a@example.com", "a@example.com", PASSWORD)
     assert rest("a@example.com", PASSWORD, mode).status_code == 200
+
+
+@LIMITED
+def test_a_new_password_lifts_the_count_of_every_name(mode, alice):
+    for _attempt in range(3):
+        rest("alice", WRONG, mode)
+    assert rest("alice@example.com", PASSWORD, mode).status_code == 429
+    browser = Browser()
+    browser.submit("/accounts/password/reset/", {"email": alice.email})
+    (link,) = re.findall(r"/accounts/password/reset/key/\S+", mail.outbox[0].body)
+    page = browser.get(link)
+    browser.submit(page.url, {"password1": "a horse of iron", "password2": "a horse of iron"})
+    assert rest("alice", "a horse of iron", mode).status_code == 200
