@@ -6,7 +6,6 @@ from functools import cached_property, partial
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
-from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -19,10 +18,10 @@ from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from . import policy, request_client
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
-from .exceptions import REALM, Unavailable
+from .exceptions import REALM
 from .machines import tokens as machine_tokens
 from .machines.tokens import MachineToken
-from .models import LoginSession
+from .models import LoginSession, unavailable_as_503
 from .registry import django_sessions, transactions, validation
 from .sessions import state as session_state
 from .state import request_settings, request_state
@@ -79,6 +78,7 @@ class AuthModesAuthentication(BaseAuthentication):
     a cookie. Both cookies enforce CSRF on unsafe methods.
     """
 
+    @unavailable_as_503()
     # Django's error reports show the variables of every function called from here.
     @sensitive_variables()
     def authenticate(self, request: Request) -> tuple[Any, LoginAuth] | None:
@@ -161,7 +161,8 @@ def _validate_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) 
     if policy.needs_touch(
         login_session.last_seen_at, request_settings(request).touch_after, timezone.now()
     ):
-        transactions.write_or_defer(
+        # After the view: here it would lock the row for as long as the view takes.
+        transactions.defer(
             request, partial(django_sessions.touch, auth.sid, request_client.ip_address(request))
         )
     auth.login_session = login_session
@@ -175,10 +176,8 @@ def _validate_without_query(request: Request, token: AccessToken, auth: LoginAut
     if has_ended:
         raise refuse_token(request._request, *_ended())
     if has_ended is None:
-        try:
-            return _validate_by_row(request._request, token, auth)
-        except DatabaseError as error:
-            raise Unavailable from error
+        # The snapshot is too old to be believed.
+        return _validate_by_row(request._request, token, auth)
     user = TokenUser(request._request, token)
     renderer = getattr(request, "accepted_renderer", None)
     if renderer is not None and renderer.media_type == "text/html":

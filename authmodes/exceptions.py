@@ -278,8 +278,14 @@ class TokenTooLarge(CodedError, code="token_too_large"):
 
 class Unavailable(CodedError):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _("The service is not available at the moment.")
-    default_code = "unavailable"
+
+
+class ServiceUnavailable(CodeInDetail, Unavailable, code="unavailable"):
+    """The database is away or only reads, or so is the store of the Django sessions."""
+
+    default_detail = _("The service is not available at the moment. Try again.")
+    # DRF's handler makes `Retry-After` of it: seconds.
+    wait = 5
 
 
 class ProviderUnavailable(Unavailable, code="provider_unavailable"):

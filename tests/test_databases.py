@@ -8,15 +8,18 @@ from datetime import timedelta
 
 import pytest
 from django.core.checks import run_checks
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
 from authmodes import registry, signals
+from authmodes.machines import clients as machine_clients
 from authmodes.models import LoginSession
-from authmodes.registry import rotation
+from authmodes.registry import rotation, transactions
 
-from .support.database import LoginsRouter
-from .support.logins import refresh, sign_in
+from .support.browser import Browser
+from .support.database import LoginsRouter, connection
+from .support.logins import API, PAGE, post_json, refresh, sign_in
+from .support.sessions import at_once
 
 ROUTED = pytest.mark.django_db(transaction=True, databases=["default", "logins"])
 
@@ -107,3 +110,106 @@ def test_tables_that_a_router_parts_are_reported(settings):
     settings.DATABASE_ROUTERS = [ApartRouter()]
     (message,) = [each for each in run_checks() if each.id == "authmodes.E010"]
     assert message.msg.endswith("but not so auth.User.")
+
+
+# -- away, read-only, locked -----------------------------------------------------------------
+
+
+def only_reads(execute, sql, *args):
+    if sql.startswith(("INSERT", "UPDATE", "DELETE")):
+        raise OperationalError("cannot execute in a read-only transaction")
+    return execute(sql, *args)
+
+
+def is_away(execute, sql, *args):
+    raise OperationalError("the connection is closed")
+
+
+@pytest.mark.parametrize("rotates", [False, True])
+def test_a_request_is_answered_by_a_database_that_only_reads(
+    mode, rotates, login, clock, settings, caplog
+):
+    if rotates:
+        settings.AUTHMODES_ROTATE_SESSION_AFTER = timedelta(minutes=1)
+    used = login(mode)
+    seen_at = used.row.last_seen_at
+    clock.shift(timedelta(minutes=2))
+    with connection.execute_wrapper(only_reads):
+        assert [used.get().status_code for _ in range(2)] == [200, 200]
+    assert used.row.last_seen_at == seen_at
+    assert used.get().status_code == 200
+    assert used.row.last_seen_at > seen_at
+
+
+def test_skipped_writes_are_counted_in_the_log(login, clock, caplog, monkeypatch):
+    monkeypatch.setattr(transactions, "logged_at", -transactions.LOG_INTERVAL)
+    used = login("jwt")
+    clock.shift(timedelta(minutes=2))
+    with connection.execute_wrapper(only_reads):
+        used.get()
+        used.get()
+    assert caplog.text.count("writes were skipped") == 1
+    assert transactions.skipped == 1
+
+
+def test_the_look_at_the_row_refuses_what_ended_on_a_database_that_only_reads(mode, login, clock):
+    used = login(mode)
+    LoginSession.objects.update(ended_at=timezone.now())
+    clock.shift(timedelta(minutes=2))
+    with connection.execute_wrapper(only_reads):
+        used.browser.raise_request_exception = False
+        assert used.get().status_code in (401, 503)
+
+
+def test_a_machine_client_is_given_a_token_by_a_database_that_only_reads(db):
+    client, secret = machine_clients.create("Nightly", "reports:read")
+    body = {"grant_type": "client_credentials", "client_id": client.client_id}
+    with connection.execute_wrapper(only_reads):
+        response = post_json("/auth/token/", {**body, "client_secret": secret})
+    assert response.status_code == 200
+
+
+def assert_unavailable(response):
+    assert response.status_code == 503
+    assert response.json()["code"] == "unavailable"
+    assert response.json()["detail"]
+    assert int(response["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("path", [API, "/auth/user/", "/auth/sessions/"])
+def test_a_request_is_503_while_the_database_is_away(path, mode, login):
+    used = login(mode)
+    headers = used.headers()
+    with connection.execute_wrapper(is_away):
+        assert_unavailable(used.browser.get(path, headers=headers))
+    assert used.get(path).status_code == 200
+
+
+def test_a_page_is_503_while_the_database_is_away(login):
+    used = login("session")
+    with connection.execute_wrapper(is_away):
+        assert_unavailable(used.browser.get(PAGE))
+    assert used.browser.get(PAGE).status_code == 200
+
+
+@pytest.mark.parametrize("fault", [is_away, only_reads])
+def test_signing_in_and_refreshing_are_503_meanwhile(fault, mode, login):
+    used = login("jwt")
+    browser = Browser()
+    browser.csrf()
+    with connection.execute_wrapper(fault):
+        assert_unavailable(sign_in(mode, browser))
+        assert_unavailable(refresh(used.refresh_token))
+    assert used.refresh().status_code == 200
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite locks no rows")
+def test_a_request_does_not_wait_for_a_locked_row(mode, login, clock):
+    used = login(mode)
+    clock.shift(timedelta(minutes=2))
+    with transaction.atomic(using=connection.alias):
+        LoginSession.objects.select_for_update().get()
+        (status,) = at_once(1, lambda _: used.get().status_code)
+    assert status == 200

@@ -17,6 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 from .. import policy
 from ..conf import conf
 from ..models import MachineClient, MachineClientSecret, split_scopes, write_database
+from ..registry.transactions import write_if_possible
 
 logger = logging.getLogger("authmodes")
 # How long the old secrets stay valid by default: a day to deploy the new one.
@@ -116,7 +117,7 @@ def authenticate(
         return None
     now, last = timezone.now(), found.client.last_used_at
     if last is None or policy.needs_touch(last, conf.TOUCH_INTERVAL, now):
-        MachineClient.objects.filter(pk=found.client.pk).update(last_used_at=now)
+        write_if_possible(MachineClient.objects.filter(pk=found.client.pk), last_used_at=now)
     return found
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib.sessions.backends.base import UpdateError
-from django.http import HttpRequest, HttpResponseBadRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
 from .. import request_client
 from ..conf import conf
-from ..exceptions import LimitReached, UserInactive
+from ..exceptions import LimitReached, ServiceUnavailable, UserInactive
 from ..state import request_state
 from ..tokens import cookies as token_cookies
 from . import response as response_phase
@@ -41,29 +41,42 @@ class LoginSessionMiddleware:
             return self._respond_async(request)
         response = self.get_response(request)
         _add_headers(request, response)
-        if response_phase.has_work(request):
-            response_phase.finish(request, response)
-        return response
+        return _finish(request, response) if response_phase.has_work(request) else response
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
         response = await self.get_response(request)
         _add_headers(request, response)
         if response_phase.has_work(request):
-            await sync_to_async(response_phase.finish)(request, response)
+            return await sync_to_async(_finish)(request, response)
         return response
 
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """Answer a `login()` that was refused, and an app whose session is gone."""
+        """Answer a `login()` that was refused, an app whose session is gone, a database away."""
         if isinstance(exception, UpdateError) and request_client.is_app_client(request):
             # Headless saves an app's session in its view. To Django's own middleware it is a
             # bad request that the session was deleted meanwhile.
             return HttpResponseBadRequest()
+        if isinstance(exception, ServiceUnavailable):
+            return _unavailable(exception)
         if not isinstance(exception, LimitReached | UserInactive):
             return None
         context = {"code": exception.default_code, "detail": exception.detail}
         return render(request, "authmodes/login_refused.html", context, status=403)
+
+
+def _finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    try:
+        response_phase.finish(request, response)
+    except ServiceUnavailable as error:
+        return _unavailable(error)
+    return response
+
+
+def _unavailable(error: ServiceUnavailable) -> HttpResponse:
+    headers = {"Retry-After": str(error.wait), "Cache-Control": "no-store"}
+    return JsonResponse(error.detail, status=error.status_code, headers=headers)
 
 
 def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -1,6 +1,7 @@
 """What becomes of a Django session when its view is done: followed, rotated, capped, sent."""
 
 import time
+from contextlib import nullcontext
 
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
@@ -9,7 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .. import policy, registry, request_client
-from ..models import EndReason
+from ..models import EndReason, unavailable_as_503
 from ..registry import django_sessions, transactions
 from ..sessions import state as session_state
 from ..sessions import store as session_store
@@ -30,6 +31,7 @@ def has_work(request: HttpRequest) -> bool:
     )
 
 
+@unavailable_as_503()
 def finish(request: HttpRequest, response: HttpResponseBase) -> None:
     """Bring row, store and cookie into step; what Django saves itself is only prepared."""
     transactions.run_deferred(request)
@@ -151,13 +153,15 @@ def _save(request: HttpRequest, response: HttpResponseBase) -> None:
     # To a late request as well: the answer that carried the key may have been lost, as when the
     # user clicks on before a page has loaded.
     sends_cookie = is_late or will_save or is_due or "renewed_at" in changes
+    # A renewal or rotation that cannot be had is skipped; what the view has written is not.
     try:
         if sends_cookie:
             if "seen_at" in changes:
                 django_sessions.touch(stored.sid, address)
             save = django_sessions.rotate_session if is_due else django_sessions.save_session
-            save(session, stored.sid, _prepare)
-            _send_cookie(response, session)
+            with nullcontext() if will_save else transactions.as_bookkeeping():
+                save(session, stored.sid, _prepare)
+                _send_cookie(response, session)
         elif changes:
             django_sessions.touch_with_session(session, stored.sid, address)
     except UpdateError:

@@ -15,7 +15,7 @@ from django.utils.functional import SimpleLazyObject
 
 from .. import policy, registry, request_client
 from ..conf import simple_jwt
-from ..models import EndReason, LoginSession
+from ..models import EndReason, LoginSession, unavailable_as_503
 from ..registry import adoption, django_sessions, transactions, validation
 from ..sessions import state as session_state
 from ..sessions import store as session_store
@@ -33,6 +33,7 @@ def validate_on_access(request: HttpRequest) -> None:
     django_sessions.attach_store(request.session)
     django_user, django_auser = request.user, request.auser
 
+    @unavailable_as_503()
     def user() -> Any:
         # Asked anew, not unwrapped: allauth.headless exchanges the session of a request and
         # has Django forget the user it cached.
@@ -40,7 +41,8 @@ def validate_on_access(request: HttpRequest) -> None:
         return _validate_once(request, get_user(request) if is_lazy else django_user)
 
     async def auser() -> Any:
-        return await sync_to_async(_validate_once)(request, await django_auser())
+        with unavailable_as_503():
+            return await sync_to_async(_validate_once)(request, await django_auser())
 
     request.user = SimpleLazyObject(user)  # type: ignore[assignment]
     request.auser = auser

@@ -2,6 +2,7 @@
 
 from .authentication_context import AuthenticationContext
 from .authorization_code import AuthorizationCode
+from .databases import to_unavailable, unavailable_as_503, write_database
 from .expiring_mark import ExpiringMark
 from .login_session import (
     USER_AGENT_MAX_LENGTH,
@@ -11,7 +12,6 @@ from .login_session import (
     client_label,
 )
 from .machine_client import MachineClient, MachineClientSecret, split_scopes
-from .managers import write_database
 from .users import is_accepted
 
 __all__ = [
@@ -27,5 +27,7 @@ __all__ = [
     "client_label",
     "is_accepted",
     "split_scopes",
+    "to_unavailable",
+    "unavailable_as_503",
     "write_database",
 ]

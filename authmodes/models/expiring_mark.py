@@ -6,7 +6,8 @@ from datetime import datetime
 from django.db import IntegrityError, models, transaction
 from django.utils.translation import gettext_lazy as _
 
-from .managers import PrimaryManager, write_database
+from .databases import write_database
+from .managers import PrimaryManager
 
 
 class ExpiringMarkManager(PrimaryManager["ExpiringMark"]):

@@ -2,19 +2,9 @@
 
 from typing import TypeVar
 
-from django.apps import apps
 from django.db import models, router
 
 Row = TypeVar("Row", bound=models.Model)
-
-
-def write_database() -> str:
-    """Return the alias of the database that a router names for writing login sessions.
-
-    Every transaction, lock and `on_commit` of ours is on it: a check sees to it that users,
-    refresh tokens and our tables sit there together.
-    """
-    return router.db_for_write(apps.get_model("authmodes", "LoginSession"))
 
 
 class PrimaryManager(models.Manager[Row]):

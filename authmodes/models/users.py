@@ -10,7 +10,7 @@ from django.db import models
 from django.utils.module_loading import import_string
 
 from ..conf import simple_jwt
-from .managers import write_database
+from .databases import write_database
 
 
 def is_accepted(user: Any) -> bool:

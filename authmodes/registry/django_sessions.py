@@ -24,7 +24,7 @@ from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..state import ATTRIBUTE
 from .ending import revoke, revoke_all
-from .transactions import retry_on_conflict
+from .transactions import as_bookkeeping, retry_on_conflict, write_if_possible
 from .validation import auth_hashes, is_password_known, validate_or_end
 
 Prepare = Callable[[SessionBase], None]
@@ -115,17 +115,17 @@ def touch(sid: str, ip_address: str | None) -> bool:
     now = timezone.now()
     stale = Q(last_seen_at__lte=now - policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT))
     rows = LoginSession.objects.active().filter(stale, sid=sid)
-    return bool(rows.update(last_seen_at=now, last_ip_address=ip_address))
+    return bool(write_if_possible(rows, last_seen_at=now, last_ip_address=ip_address))
 
 
 def touch_with_session(session: SessionBase, sid: str, ip_address: str | None) -> None:
-    """Touch the row, and note it in the Django session too.
+    """Touch the row, and note it in the Django session too; skipped where that cannot be had.
 
     Raises `UpdateError` if the login has ended, or its session is gone.
     """
     modified = session.modified
     # Under the lock of the row, because a save after a rotation would bring the old key back.
-    with transaction.atomic(using=write_database()):
+    with as_bookkeeping(), transaction.atomic(using=write_database()):
         if touch(sid, ip_address):
             if _has_row(session, sid):
                 _reload_unmodified(session)

@@ -1,19 +1,28 @@
 """Writes that survive a view's rollback, and statements that are retried on a conflict."""
 
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from django.contrib.sessions.backends.base import UpdateError
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from ..models import write_database
 from ..state import request_state
 
 ATTEMPTS = 5
+LOG_INTERVAL = 60.0
 # Serialisation failure, deadlock, lock wait: PostgreSQL's states, MySQL's numbers.
 CONFLICTS = {"40001", "40P01", 1213, 1205}
+logger = logging.getLogger("authmodes")
+# Writes of bookkeeping that were skipped since that was last logged, in this process.
+skipped, logged_at = 0, -LOG_INTERVAL
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -50,6 +59,40 @@ def outside_view_transactions(view: Callable[..., Any]) -> Callable[..., Any]:
     for alias in connections:
         view = transaction.non_atomic_requests(alias)(view)
     return view
+
+
+def write_if_possible(rows: QuerySet[Any], **changes: Any) -> int:
+    """Update bookkeeping columns; return 0 where that cannot be had: nothing depends on it.
+
+    Rows that another transaction holds are passed over, so that no request waits for them.
+    """
+    connection, written = _connection(), 0
+    with as_bookkeeping(), transaction.atomic(using=connection.alias):
+        if connection.features.has_select_for_update_skip_locked:
+            unlocked = rows.select_for_update(skip_locked=True).values_list("pk", flat=True)
+            rows = rows.filter(pk__in=list(unlocked))
+        written = rows.update(**changes)
+    return written  # noqa: RET504 - 0 if the block was left early
+
+
+@contextmanager
+def as_bookkeeping() -> Iterator[None]:
+    """Skip what fails, and count it in the log: it may not fail the request.
+
+    Whatever is raised: each session store has errors of its own. `UpdateError`, which says
+    that a login or its session is gone, is passed on.
+    """
+    global skipped, logged_at
+    try:
+        yield
+    except UpdateError:
+        raise
+    except Exception as error:
+        skipped += 1
+        if time.monotonic() - logged_at >= LOG_INTERVAL:
+            # Without a trace, which may quote a session key.
+            logger.warning("%d writes were skipped, the last one for %r", skipped, type(error))
+            skipped, logged_at = 0, time.monotonic()
 
 
 def run_deferred(request: HttpRequest) -> None:

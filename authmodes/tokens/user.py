@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from ..conf import simple_jwt
-from ..models import is_accepted, write_database
+from ..models import is_accepted, unavailable_as_503, write_database
 from ..state import request_state
 from .jwt import AccessToken
 
@@ -51,6 +51,7 @@ class TokenUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at r
         return True
 
 
+@unavailable_as_503()
 def _load(request: HttpRequest, field: str, user_id: Any) -> Any:
     model = get_user_model()
     try:

@@ -29,7 +29,7 @@ from ... import exceptions as errors
 from ... import registry
 from ...authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
 from ...conf import Mode
-from ...models import EndReason, LoginSession
+from ...models import EndReason, LoginSession, to_unavailable
 from ...registry import transactions, validation
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, LoginToken, RefreshToken, TokenPair, mint
@@ -276,6 +276,7 @@ def handle_exception(exception: Exception, context: dict[str, Any]) -> Response 
     # request's transaction, so any transaction left is one around the request: a test's.
     around = [each for each in connections.all(initialized_only=True) if each.in_atomic_block]
     needed = [each.needs_rollback for each in around]
+    exception = to_unavailable(exception)
     response = exception_handler(exception, context)
     for connection, needs_rollback in zip(around, needed, strict=True):
         connection.needs_rollback = needs_rollback
