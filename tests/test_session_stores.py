@@ -16,12 +16,15 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
 from django.core import management
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
+from authmodes import registry
+from authmodes.models import write_database
 from authmodes.registry import django_sessions
 from authmodes.sessions import state as session_state
+from authmodes.sessions import store as session_store
 from authmodes.sessions.db import digest_of
 
 from .support.browser import Browser
@@ -534,3 +537,61 @@ def test_a_session_that_a_view_opens_anew_follows_rotations_too(settings, login)
     reopened.save()
     assert reopened.session_key == newest
     assert import_module(settings.SESSION_ENGINE).SessionStore(newest)["cat"] == "dog"
+
+
+# -- a process that is killed between the commit and the store -------------------------------
+
+OUTSIDE = ["backends.cache", "backends.cached_db", "backends.file"]
+
+
+@pytest.fixture
+def killed_after_commit(monkeypatch):
+    """Have processes die right after a commit; call it to have them live on."""
+    plain = transaction.on_commit
+    monkeypatch.setattr(transaction, "on_commit", lambda *args, **kwargs: None)
+    return lambda: monkeypatch.setattr(transaction, "on_commit", plain)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("engine", ["backends.cache", "backends.cached_db"])
+def test_a_cached_session_is_refused_at_once_after_a_kill(
+    engine, login, settings, killed_after_commit
+):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.{engine}"
+    used = login("session")
+    registry.revoke(used.row)
+    assert used.get().status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("again", ["revoke", "revoke_user"])
+@pytest.mark.parametrize("engine", OUTSIDE)
+def test_a_second_revocation_deletes_what_a_kill_has_left(
+    engine, again, login, settings, killed_after_commit, tmp_path, monkeypatch
+):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.{engine}"
+    monkeypatch.setattr(django_file.SessionStore, "_storage_path", str(tmp_path), raising=False)
+    used = login("session")
+    registry.revoke(used.row)
+    cache.delete(session_store.TOMBSTONE + used.sid)
+    killed_after_commit()
+    row = used.row
+    if again == "revoke":
+        assert registry.revoke(row) is False
+    else:
+        assert registry.revoke_user(row.user) == 0
+    assert used.get().status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("engine", OUTSIDE)
+def test_a_revocation_that_is_rolled_back_leaves_the_cookie(
+    engine, login, settings, tmp_path, monkeypatch
+):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.{engine}"
+    monkeypatch.setattr(django_file.SessionStore, "_storage_path", str(tmp_path), raising=False)
+    used = login("session")
+    with transaction.atomic(using=write_database()):
+        registry.revoke(used.row)
+        transaction.set_rollback(True, using=write_database())
+    assert used.get().status_code == 200

@@ -141,7 +141,7 @@ def _validate_or_end(request: HttpRequest, user: Any, stored: SessionData) -> bo
         transactions.write_or_defer(request, partial(registry.revoke_all, ending, reason))
         return False
     if session_store.has_tombstone(session, stored.sid):
-        return False
+        is_stale = True
     if is_stale and not _validate_row(request, stored.sid, now):
         return False
     # Have the cookie sent again, with a fresh age, when it has reached the age for that.

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from allauth.core import context
@@ -11,6 +12,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
 from .. import signals
+from ..conf import conf
 from ..models import (
     AuthorizationCode,
     EndReason,
@@ -49,6 +51,8 @@ def revoke(login_session: LoginSession, reason: str = EndReason.REVOKED, *, by: 
     for row in ended:
         login_session.ended_at, login_session.end_reason = row.ended_at, row.end_reason
         login_session.ended_by = by
+    if not ended:
+        _delete_sessions_again(LoginSession.objects.filter(pk=login_session.pk))
     return bool(ended)
 
 
@@ -100,8 +104,24 @@ def revoke_all(
     Returns the number of login sessions that this call ended. Runs a fixed number of
     statements for each batch of 500, in constant memory.
     """
+    if reason in DELIBERATE:
+        _delete_sessions_again(login_sessions)
     batches = _batches(login_sessions.filter(ended_at__isnull=True))
     return sum(len(_end([pk for pk, _key in batch], reason, by)) for batch in batches)
+
+
+def _delete_sessions_again(login_sessions: LoginSessionQuerySet) -> None:
+    """Delete what a process that was killed between commit and store has left of ended logins.
+
+    Once the touch interval has passed, a request looks at the row.
+    """
+    if not session_store.is_outside_database():
+        return
+    recently = timezone.now() - conf.TOUCH_INTERVAL - session_store.TOMBSTONE_MARGIN
+    left = login_sessions.filter(ended_at__gte=recently, session_key__isnull=False)
+    for batch in _batches(left):
+        keys = [key for _pk, key in batch if key]
+        transaction.on_commit(partial(session_store.delete_now, keys), using=write_database())
 
 
 def end_without_django_session(login_sessions: LoginSessionQuerySet) -> int:

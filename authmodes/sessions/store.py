@@ -176,14 +176,22 @@ def delete(ended: Mapping[str, StoredKey]) -> None:
 
     A database store is part of the caller's transaction. Other stores follow once it is
     committed, and one that cannot be reached is logged: the row is the truth, and the
-    throttled touch looks at it again.
+    throttled touch looks at it again. Tombstones come before the commit, or a process that is
+    killed right after it would leave none.
     """
-    if ended and _delete_from_database(ended.values()):
-        transaction.on_commit(lambda: _bury(ended), using=write_database())
+    if ended and _delete_from_database(ended.values()) and _set_tombstones(ended):
+        keys = list(ended.values())
+        transaction.on_commit(lambda: _delete_outside_database(keys), using=write_database())
+
+
+def is_outside_database() -> bool:
+    """Whether sessions are, also, in a store that no transaction of the database contains."""
+    store = engine()
+    return not issubclass(store, db.SessionStore) or _is_cached(store)
 
 
 def has_tombstone(session: SessionBase, sid: str) -> bool:
-    """Whether a login ended a moment ago, as far as a cached store can tell without the row.
+    """Whether a login was about to end a moment ago; the row knows whether that was committed.
 
     A save that was under way when the session was deleted puts it back into the cache.
     """
@@ -196,10 +204,11 @@ def _delete_from_database(keys: Collection[StoredKey]) -> bool:
     if not issubclass(store, db.SessionStore):
         return True
     store.get_model_class().objects.filter(session_key__in=keys).delete()
-    return _is_cached(store)
+    return is_outside_database()
 
 
-def _bury(ended: Mapping[str, StoredKey]) -> None:
+def _set_tombstones(ended: Mapping[str, StoredKey]) -> bool:
+    """Mark logins as ended, where the store is a cache; return False if that is away."""
     if _is_cached(engine()):
         try:
             # Until the touch looks at the row itself; first, or a save might slip between.
@@ -207,8 +216,8 @@ def _bury(ended: Mapping[str, StoredKey]) -> None:
             _cache().set_many({TOMBSTONE + sid: 1 for sid in ended}, seconds)
         except Exception:
             _log_failure(len(ended))
-            return
-    _delete_outside_database(ended.values())
+            return False
+    return True
 
 
 def _delete_outside_database(keys: Collection[StoredKey]) -> None:
