@@ -5,6 +5,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
+import authmodes.conf
 import authmodes.models.machine_client
 
 
@@ -220,7 +221,10 @@ class Migration(migrations.Migration):
                 (
                     "mode",
                     models.CharField(
-                        choices=[("session", "session"), ("jwt", "jwt")],
+                        choices=[
+                            (authmodes.conf.Mode["SESSION"], "session"),
+                            (authmodes.conf.Mode["JWT"], "jwt"),
+                        ],
                         max_length=10,
                         verbose_name="mode",
                     ),
