@@ -31,6 +31,7 @@ def _second_connection(django_db_setup):
         connections.settings["logins"] = dict(connections["default"].settings_dict)
     yield
     if not is_there:
+        connections["logins"].close()
         del connections["logins"], connections.settings["logins"]
 
 

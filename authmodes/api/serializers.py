@@ -387,7 +387,7 @@ class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
             attrs["password"],
             wanted_mode(Mode.JWT),
             attrs.get("mfa_code", ""),
-            further_fields(self),
+            login_form_fields(self),
         )
         self.user = login_session.user
         self.pair = mint(login_session)
@@ -543,11 +543,21 @@ class SocialTokenSerializer(Serializer[Any]):
 
 
 def further_fields(serializer: Any) -> dict[str, Any]:
-    """The fields that only a form of the project's knows."""
+    """The fields that the serializer does not know: those of a form of the project's."""
     return {
         str(name): _plain(name, value)
         for name, value in serializer.initial_data.items()
         if name not in serializer.fields
+    }
+
+
+def login_form_fields(serializer: Any) -> dict[str, Any]:
+    """The fields of the project's own login form; others are ignored, as everywhere in DRF."""
+    data = serializer.initial_data
+    return {
+        name: _plain(name, data[name])
+        for name in password_signin.form_fields()
+        if name not in serializer.fields and data.get(name) is not None
     }
 
 

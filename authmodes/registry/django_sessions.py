@@ -22,7 +22,7 @@ from ..sessions import BrowserKey, StoredKey
 from ..sessions import rotation as session_rotation
 from ..sessions import state as session_state
 from ..sessions import store as session_store
-from ..state import ATTRIBUTE
+from ..state import ATTRIBUTE, request_state
 from .ending import revoke, revoke_all
 from .transactions import as_bookkeeping, retry_on_conflict, write_if_possible
 from .validation import auth_hashes, is_password_known, validate_or_end
@@ -360,7 +360,9 @@ def end_spared(request: HttpRequest, sid: str) -> None:
     if row is None or is_password_known(row):
         return
     stored = session_state.load(request.session)
-    if stored is None or stored.sid != sid or not _has_current_hash(request.session, row):
+    # For a token too, `update_session_auth_hash` writes the hash into the request's session.
+    is_own = request_state(request).sid == sid or (stored is not None and stored.sid == sid)
+    if not is_own or not _has_current_hash(request.session, row):
         revoke(row, EndReason.PASSWORD_CHANGED)
 
 

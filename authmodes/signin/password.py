@@ -50,11 +50,19 @@ def sign_in(
         return stages.conclude(request, form.user, Answers(mfa_code))
 
 
+def form_fields() -> list[str]:
+    """The names of the fields that the login form declares, allauth's or the project's own."""
+    return list(_form_class().base_fields)
+
+
+def _form_class() -> Any:
+    return get_form_class(app_settings.FORMS, "login", LoginForm)
+
+
 def _valid_form(request: HttpRequest, data: dict[str, Any]) -> Any:
-    form_class = get_form_class(app_settings.FORMS, "login", LoginForm)
     # Without "remember", allauth ends the cookie with the browser, whatever Django's setting.
     data.setdefault("remember", not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE)
-    form = form_class(data, request=request)
+    form = _form_class()(data, request=request)
     if form.is_valid():
         return form
     # An error in allauth's own fields would tell whether the account exists.

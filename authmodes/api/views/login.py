@@ -79,7 +79,7 @@ class LoginView(base.PublicView):
             fields["password"],
             mode,
             fields.get("mfa_code", ""),
-            {**serializers.further_fields(serializer), **_remember(fields)},
+            {**serializers.login_form_fields(serializer), **_remember(fields)},
         )
         return base.respond_to_sign_in(request, started)
 
