@@ -2,14 +2,13 @@
 
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import user_logged_in
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from . import request_client
@@ -161,7 +160,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         """Called by allauth for the response to a login that `login` has completed."""
         state = request_state(request)
         if state.redirect_url:
-            response: HttpResponse = ClientRedirect(state.redirect_url)
+            response: HttpResponse = authorization_code.ClientRedirect(state.redirect_url)
             _send_user_logged_in(request, user, response, kwargs)
         elif state.authorization_request is not None:
             # The REST view that runs the flow makes a response of its own.
@@ -192,14 +191,6 @@ class AuthModesSocialAccountAdapter(
     DefaultSocialAccountAdapter,  # type: ignore[misc]
 ):
     """`SOCIALACCOUNT_ADAPTER = "authmodes.adapter.AuthModesSocialAccountAdapter"`."""
-
-
-class ClientRedirect(HttpResponseRedirect):
-    """To a URL of `AUTHMODES_REDIRECT_URIS`, which may have a scheme of the app's own."""
-
-    def __init__(self, redirect_to: str) -> None:
-        self.allowed_schemes = [urlsplit(redirect_to).scheme]
-        super().__init__(redirect_to)
 
 
 def _send_user_logged_in(

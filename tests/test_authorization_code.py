@@ -215,6 +215,39 @@ def test_a_listed_next_may_have_a_query_or_a_scheme_of_its_own(code_flow, listed
         assert code_flow.exchange().status_code == 200
 
 
+@pytest.mark.parametrize("listed", ["http://127.0.0.1/cb", "http://127.0.0.1:8080/cb"])
+def test_a_loopback_redirect_may_have_any_port(code_flow, listed):
+    """RFC 8252, 7.3."""
+    with override_settings(AUTHMODES_REDIRECT_URIS=[listed, "http://[::1]/cb?app=1"]):
+        for code_flow.next in ("http://127.0.0.1:53123/cb", "http://[::1]:1/cb?app=1"):
+            assert code_flow.run().url.startswith(code_flow.next)
+            assert code_flow.exchange(next=code_flow.next).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "next_url",
+    [
+        "http://127.0.0.1:1/other",
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:/cb",
+        "http://127.0.0.1:123456/cb",
+        "http://127.0.0.1:\u0661/cb",
+        "http://127.0.0.1:80@evil.example/cb",
+        "http://alice@127.0.0.1:80/cb",
+        "http://127.0.0.1:80\\@evil.example/cb",
+        "http://127.0.0.1:80:90/cb",
+        "https://127.0.0.1:80/cb",
+        "http://127.0.0.2:80/cb",
+        "http://[::1]:80/cb",
+        "http://localhost:80/cb",
+        "http://127.0.0.1:80/cb\n",
+    ],
+)
+def test_nothing_but_the_port_of_a_loopback_redirect_may_differ(code_flow, next_url):
+    with override_settings(AUTHMODES_REDIRECT_URIS=["http://127.0.0.1/cb", "http://localhost/cb"]):
+        assert_refused(code_flow.look(next=next_url), "invalid_next")
+
+
 def test_the_list_is_read_live(code_flow):
     with override_settings(AUTHMODES_REDIRECT_URIS=[]):
         assert_refused(code_flow.look(), "invalid_next")

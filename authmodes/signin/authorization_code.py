@@ -10,8 +10,9 @@ import re
 import secrets
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.http import urlencode
@@ -26,11 +27,30 @@ LIFETIME = timedelta(seconds=60)
 # The base64url text of a SHA-256 digest, and RFC 7636, 4.1.
 CODE_CHALLENGE = re.compile(r"\A[A-Za-z0-9_-]{43}\Z")
 CODE_VERIFIER = re.compile(r"\A[A-Za-z0-9._~-]{43,128}\Z")
+# RFC 8252, 7.3: the port is whatever the app was given; what follows it is compared as text.
+LOOPBACK = re.compile(r"\A(http://(?:127\.0\.0\.1|\[::1\])):[0-9]{1,5}(?=[/?]|\Z)")
+
+
+class ClientRedirect(HttpResponseRedirect):
+    """To a URL of `AUTHMODES_REDIRECT_URIS`, which may have a scheme of the app's own."""
+
+    def __init__(self, redirect_to: str) -> None:
+        self.allowed_schemes = [urlsplit(redirect_to).scheme]
+        super().__init__(redirect_to)
 
 
 def is_allowed_redirect_uri(next_url: str) -> bool:
-    """Whether codes may be sent there: this very text has to be listed (RFC 9700, 4.1.3)."""
+    """Whether codes may be sent there: this very text has to be listed (RFC 9700, 4.1.3).
+
+    Only the port of a loopback address may be any.
+    """
+    if LOOPBACK.match(next_url):
+        return _without_port(next_url) in {_without_port(listed) for listed in conf.REDIRECT_URIS}
     return next_url in conf.REDIRECT_URIS
+
+
+def _without_port(url: str) -> str:
+    return LOOPBACK.sub(r"\1", url)
 
 
 def issue(request: HttpRequest, user: Any, requested: AuthorizationRequest) -> str:
