@@ -21,6 +21,7 @@ from .signin import (
     allauth_internals,
     authorization_code,
     authorization_request,
+    code_flow,
     email_match,
     password,
     pending,
@@ -93,6 +94,20 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         )
         return super().pre_login(request, user, **kwargs)
 
+    def logout(self, request: HttpRequest) -> None:
+        """Called by allauth before another login too, which a code flow does not end in."""
+        if request_state(request).code_flow is None:
+            super().logout(request)
+        elif token_cookies.are_enabled():
+            kept = code_flow.entries_of_visitor(request.session)
+            super().logout(request)
+            request.session.update(kept)
+        else:
+            code_flow.set_aside_login(request)
+
+    def respond_user_inactive(self, request: HttpRequest, user: Any) -> HttpResponse:
+        return code_flow.end_inactive(request) or super().respond_user_inactive(request, user)
+
     def login(self, request: HttpRequest, user: Any) -> None:
         """Called by allauth when its last stage is done; no credential is made before."""
         requested = authorization_request.pop(request)
@@ -105,6 +120,9 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
                 # DRF answers the exception.
                 session_store.discard(request)
                 raise
+            if requested.wants_code:
+                response = code_flow.end(request, description=error.default_code)
+                raise ImmediateHttpResponse(response) from error
             raise ImmediateHttpResponse(
                 _refuse(request, error.default_code, str(error.detail), error.status_code)
             ) from error
@@ -116,7 +134,8 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         if not conf.MODE.allows(requested.mode) and not (requested.to_admin and user.is_staff):
             raise ModeDisabled
         if not is_accepted(user):
-            session_store.discard(request)
+            if not requested.wants_code:
+                session_store.discard(request)
             if is_rest:
                 raise UserInactive
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
@@ -148,7 +167,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             request.user = user
         elif requested.wants_code:
             state.redirect_url = authorization_code.issue(request, user, requested)
-            session_store.discard(request)
+            code_flow.leave(request)
             request.user = user
         elif token_cookies.are_enabled():
             state.token_pair = mint(starting.start_tokens(request, user))

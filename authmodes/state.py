@@ -41,8 +41,11 @@ class RequestState:
     adds_tokens: bool = False
     # Whether that sign-in was begun here, and not by an earlier request.
     has_begun_login: bool = False
-    # What the adapter answers a sign-in with.
+    # The code flow that this request belongs to, and the URL of its client that it has ended at.
+    code_flow: "AuthorizationRequest | None" = None
     redirect_url: str | None = None
+    # The visitor's user and the entries of their login, which a code flow has set aside.
+    set_aside: tuple[Any, dict[str, Any]] | None = None
     token_pair: "TokenPair | None" = None
     # The session of the browser's cookie, while a login for tokens works in one of its own.
     browser_session: SessionBase | None = None

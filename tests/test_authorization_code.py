@@ -97,14 +97,6 @@ def test_no_login_is_made_before_the_exchange(code_flow):
     assert not OutstandingToken.objects.exists()
 
 
-def test_a_cookie_login_that_the_browser_had_is_ended_and_not_merely_forgotten(code_flow, login):
-    before = login("session", browser=code_flow.browser)
-    key = before.row.session_key
-    code_flow.run()
-    assert before.row.end_reason == "logout"
-    assert not Session.objects.filter(session_key=key).exists()
-
-
 def test_the_code_is_stored_as_a_digest_only(code_flow):
     code_flow.run()
     row = AuthorizationCode.objects.values().get()
@@ -282,14 +274,6 @@ def test_a_code_flow_is_refused_where_tokens_are_off(code_flow):
         assert_refused(code_flow.look(), "mode_disabled")
 
 
-def test_tokens_switched_off_on_the_way_end_in_no_code(code_flow):
-    started = code_flow.start()
-    with override_settings(AUTHMODES_MODE="session"):
-        response = code_flow.authenticate(started.url)
-    assert_refused(response, "mode_disabled")
-    assert code_flow.browser.get("/probe/page/").status_code == 302
-
-
 # -- another browser -----------------------------------------------------------------------
 
 
@@ -315,13 +299,6 @@ def test_a_callback_works_once(code_flow):
     again = code_flow.authenticate(started.url)
     assert again.status_code in (400, 403)
     assert AuthorizationCode.objects.count() == 1
-
-
-def test_a_cancelled_login_ends_in_no_code(code_flow):
-    started = code_flow.start()
-    response = code_flow.browser.submit(started.url, {"action": "cancel"})
-    assert "code=" not in response.headers.get("location", "")
-    assert not AuthorizationCode.objects.exists()
 
 
 # -- exchanging ----------------------------------------------------------------------------

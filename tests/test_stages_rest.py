@@ -443,6 +443,15 @@ def assert_refused(response, status):
     assert not AuthorizationCode.objects.exists()
 
 
+def assert_outdated(pending_login, refused):
+    if pending_login.entry_point == "code_flow":
+        assert_refused(refused, 302)
+        assert "error_description=login_outdated" in refused.url
+    else:
+        assert_refused(refused, 403)
+        assert b"login_outdated" in refused.content
+
+
 def lock(alice):
     alice.is_active = False
     alice.save()
@@ -470,7 +479,9 @@ def test_who_is_locked_while_the_login_waits_is_not_signed_in(pending_login, rul
         lock(alice)
     refused = pending_login.go_on()
     assert_refused(refused, 401 if pending_login.entry_point == "headless" else 302)
-    if pending_login.entry_point != "headless":
+    if pending_login.entry_point == "code_flow":
+        assert "error_description=user_inactive" in refused.url
+    elif pending_login.entry_point != "headless":
         assert refused.url == "/accounts/inactive/"
 
 
@@ -481,8 +492,7 @@ ENDINGS = [change_password, registry.revoke_user, lock_for_a_moment]
 def test_what_ends_all_logins_ends_the_one_that_waits(pending_login, end, alice):
     end(alice)
     refused = pending_login.go_on()
-    assert_refused(refused, 403)
-    assert b"login_outdated" in refused.content
+    assert_outdated(pending_login, refused)
     # And no later one.
     assert pending_login.go_on().status_code != 200
     assert not LoginSession.objects.exists()

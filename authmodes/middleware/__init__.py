@@ -17,6 +17,8 @@ from django.utils.cache import patch_vary_headers
 from .. import request_client
 from ..conf import conf
 from ..exceptions import LimitReached, ServiceUnavailable, UserInactive
+from ..sessions import store as session_store
+from ..signin import code_flow
 from ..state import request_state
 from ..tokens import cookies as token_cookies
 from . import response as response_phase
@@ -39,12 +41,20 @@ class LoginSessionMiddleware:
         validation.validate_on_access(request)
         if self.is_async:
             return self._respond_async(request)
+        if _may_be_callback(request):
+            code_flow.begin_request(request)
         response = self.get_response(request)
+        if _may_end_code_flow(request, response):
+            response = code_flow.end_request(request, response)
         _add_headers(request, response)
         return _finish(request, response) if response_phase.has_work(request) else response
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
+        if _may_be_callback(request):
+            await sync_to_async(code_flow.begin_request)(request)
         response = await self.get_response(request)
+        if _may_end_code_flow(request, response):
+            response = await sync_to_async(code_flow.end_request)(request, response)
         _add_headers(request, response)
         if response_phase.has_work(request):
             return await sync_to_async(_finish)(request, response)
@@ -61,9 +71,19 @@ class LoginSessionMiddleware:
         if isinstance(exception, ServiceUnavailable):
             return _unavailable(exception)
         if not isinstance(exception, LimitReached | UserInactive):
-            return None
+            return code_flow.end_by_exception(request, exception)
         context = {"code": exception.default_code, "detail": exception.detail}
         return render(request, "authmodes/login_refused.html", context, status=403)
+
+
+def _may_be_callback(request: HttpRequest) -> bool:
+    """Whether a provider may have sent the browser back here."""
+    return "state" in request.GET and session_store.key_in_cookie(request) is not None
+
+
+def _may_end_code_flow(request: HttpRequest, response: HttpResponseBase) -> bool:
+    in_flow = request_state(request).code_flow is not None
+    return in_flow or (response.status_code == 302 and request.session.accessed)
 
 
 def _finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -6,6 +6,7 @@ they are needed.
 
 from typing import Any
 
+from allauth.account.internal.stagekit import LOGIN_SESSION_KEY as LOGIN_KEY
 from allauth.account.internal.stagekit import clear_login, get_pending_stage, unstash_login
 from allauth.account.internal.userkit import get_user_by_username
 from allauth.core.internal.ratelimit import parse_rates
@@ -14,6 +15,8 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 
 __all__ = [
+    "LOGIN_KEY",
+    "STATES_KEY",
     "clear_login",
     "email_that_matched",
     "expect_headless_tokens",
@@ -26,6 +29,9 @@ __all__ = [
     "unstash_login",
     "verify_jti",
 ]
+
+# `allauth.socialaccount.internal.statekit.STATES_SESSION_KEY`.
+STATES_KEY = "socialaccount_states"
 
 
 def social_flows() -> Any:

@@ -39,12 +39,12 @@ class ClientRedirect(HttpResponseRedirect):
         super().__init__(redirect_to)
 
 
-def is_allowed_redirect_uri(next_url: str) -> bool:
+def is_allowed_redirect_uri(next_url: Any) -> bool:
     """Whether codes may be sent there: this very text has to be listed (RFC 9700, 4.1.3).
 
     Only the port of a loopback address may be any.
     """
-    if LOOPBACK.match(next_url):
+    if isinstance(next_url, str) and LOOPBACK.match(next_url):
         return _without_port(next_url) in {_without_port(listed) for listed in conf.REDIRECT_URIS}
     return next_url in conf.REDIRECT_URIS
 
@@ -54,7 +54,7 @@ def _without_port(url: str) -> str:
 
 
 def issue(request: HttpRequest, user: Any, requested: AuthorizationRequest) -> str:
-    """Create a code for a login that allauth has finished; return the URL that carries it."""
+    """Create a code for a user who has signed in; return the URL that carries it."""
     code = secrets.token_urlsafe(32)
     AuthorizationCode.objects.create(
         digest=_digest(code),
@@ -65,7 +65,13 @@ def issue(request: HttpRequest, user: Any, requested: AuthorizationRequest) -> s
         expires_at=timezone.now() + LIFETIME,
         **read_authentication_context(request, user).as_fields(),
     )
-    answer = {"code": code, "state": requested.state} if requested.state else {"code": code}
+    return answer_url(requested, code=code)
+
+
+def answer_url(requested: AuthorizationRequest, **answer: str) -> str:
+    """The client's URL with a code or an error (RFC 6749, 4.1.2), and the issuer (RFC 9207)."""
+    named = {"state": requested.state, "iss": simple_jwt().ISSUER}
+    answer |= {name: value for name, value in named.items() if value}
     separator = "&" if "?" in requested.next else "?"
     return f"{requested.next}{separator}{urlencode(answer)}"
 

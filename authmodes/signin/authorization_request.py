@@ -57,7 +57,7 @@ def store(request: HttpRequest, social_state: dict[str, Any]) -> None:
     This runs before allauth's stages and for every login, so that an abandoned login leaves
     nothing to the next one. A request that a REST view has set on `RequestState` comes first.
     """
-    carried = _from_state(social_state)
+    carried = from_state(social_state)
     requested = (
         request_state(request).authorization_request
         or _from_headless(request, social_state)
@@ -69,18 +69,35 @@ def store(request: HttpRequest, social_state: dict[str, Any]) -> None:
         # A sign-up that began in a REST call may be finished through headless.
         requested = replace(requested, id_token=carried.id_token)
     request.session[SESSION_KEY] = asdict(requested)
+    _note_code_flow(request, requested)
 
 
 def pop(request: HttpRequest) -> AuthorizationRequest:
     """Remove the stored authorization request from the Django session and return it."""
     stored = request.session.pop(SESSION_KEY, None)
     if stored is not None:
-        return _from_dict(stored)
-    requested = request_state(request).authorization_request
-    return requested or AuthorizationRequest(str(conf.DEFAULT_MODE))
+        requested = _from_dict(stored)
+        _note_code_flow(request, requested)
+        return requested
+    return request_state(request).authorization_request or AuthorizationRequest(
+        str(conf.DEFAULT_MODE)
+    )
 
 
-def _from_state(social_state: dict[str, Any]) -> AuthorizationRequest | None:
+def peek(request: HttpRequest) -> AuthorizationRequest | None:
+    """The authorization request of a login that waits at a stage, or waited at one."""
+    stored = request.session.get(SESSION_KEY)
+    return None if stored is None else _from_dict(stored)
+
+
+def _note_code_flow(request: HttpRequest, requested: AuthorizationRequest) -> None:
+    """Say whose flow this request belongs to, so that each of its ends leads back there."""
+    if requested.wants_code:
+        request_state(request).code_flow = requested
+
+
+def from_state(social_state: dict[str, Any]) -> AuthorizationRequest | None:
+    """The authorization request that travels in allauth's state of a social login."""
     data = social_state.get("data")
     return _from_dict(data[STATE_KEY]) if isinstance(data, dict) and STATE_KEY in data else None
 

@@ -1,0 +1,160 @@
+"""How an authorization code flow ends in the browser: at its client, whichever way it ends.
+
+allauth answers an end with a page of its own, or with none where its pages are not routed. What
+it answered is looked at when the view is done, so that adapters of a project, providers and
+allauth's own views need to know nothing of it. The visitor's Django session survives the flow.
+"""
+
+import logging
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import NoReverseMatch, reverse
+
+from ..exceptions import UserInactive
+from ..sessions import store as session_store
+from ..state import request_state
+from . import authorization_request
+from .allauth_internals import LOGIN_KEY, STATES_KEY
+from .authorization_code import ClientRedirect, answer_url
+
+logger = logging.getLogger("authmodes")
+# How the entries of a session begin that belong to a login, begun or complete; what else a
+# session has, such as a cart or other tabs' states, is the visitor's.
+OF_LOGIN = ("_auth", "account_", "mfa", "socialaccount_sociallogin")
+# RFC 6749, 4.1.2.1; what a provider says for itself besides is for us, not for the client.
+PROVIDER_ERRORS = {"access_denied", "temporarily_unavailable"}
+DEAD_ENDS = ("socialaccount_login_cancelled", "socialaccount_login_error", "account_inactive")
+
+
+def begin_request(request: HttpRequest) -> None:
+    """Note the code flow that a provider's callback belongs to, before the view uses it up."""
+    stashed = _states(request).get(request.GET["state"])
+    requested = authorization_request.from_state(stashed[0]) if stashed else None
+    if requested is not None and requested.wants_code:
+        request_state(request).code_flow = requested
+
+
+def end_request(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Send the browser to the client if the flow has come to an end that is not a code."""
+    state = request_state(request)
+    if state.redirect_url is not None:
+        return response
+    if state.code_flow is None and _leads_to(response, "account_login"):
+        # A page of a stage has found no login that waits for it any more.
+        waiting = authorization_request.peek(request) if LOGIN_KEY not in request.session else None
+        if waiting is None or not waiting.wants_code:
+            return response
+        state.code_flow = waiting
+        return end(request)
+    if state.code_flow is None:
+        return response
+    if _is_dead_end(request, response):
+        return end(request, _error_of(request, response.status_code))
+    if state.set_aside is not None:
+        # The login waits at a stage now, and one browser cannot have two.
+        request.session.cycle_key()
+    return response
+
+
+def end_by_exception(request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+    """Answer an exception of a view in a code flow."""
+    if request_state(request).code_flow is None:
+        return None
+    if isinstance(exception, (PermissionDenied, NoReverseMatch)):
+        # Where allauth's pages are not routed, the user cannot go on.
+        return end(request, _error_of(request, 403))
+    logger.error("A code flow ended in an error", exc_info=exception)
+    return end(request, _error_of(request, 500))
+
+
+def end(
+    request: HttpRequest, error: str = "access_denied", description: str = ""
+) -> ClientRedirect:
+    """End the flow of this request with an error."""
+    state = request_state(request)
+    assert state.code_flow is not None
+    answer = {"error": error, "error_description": description} if description else {"error": error}
+    state.redirect_url = answer_url(state.code_flow, **answer)
+    leave(request)
+    response = ClientRedirect(state.redirect_url)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def end_inactive(request: HttpRequest) -> ClientRedirect | None:
+    in_flow = request_state(request).code_flow is not None
+    return end(request, description=UserInactive.default_code) if in_flow else None
+
+
+def set_aside_login(request: HttpRequest) -> None:
+    """Let allauth run the flow as if the visitor were not signed in."""
+    entries = _entries_of_login(request.session)
+    for key in entries:
+        del request.session[key]
+    request_state(request).set_aside = (request.user, entries)
+    request.user = AnonymousUser()
+
+
+def leave(request: HttpRequest) -> None:
+    """Take the flow out of the session, which goes on under a new key with what was the visitor's."""
+    session, set_aside = request.session, request_state(request).set_aside
+    states = _states(request)
+    states.pop(request.GET.get("state", ""), None)
+    if states:
+        session[STATES_KEY] = states
+    else:
+        session.pop(STATES_KEY, None)
+    if SESSION_KEY in session and set_aside is None:
+        # The flow has ended before it came to a login of its own.
+        return
+    for key in _entries_of_login(session):
+        del session[key]
+    if set_aside is not None:
+        request.user, entries = set_aside
+        session.update(entries)
+    if session.keys():
+        session.cycle_key()
+    else:
+        session_store.discard(request)
+
+
+def entries_of_visitor(session: SessionBase) -> dict[str, Any]:
+    """What is in a session besides a login."""
+    return {key: value for key, value in session.items() if not key.startswith(OF_LOGIN)}
+
+
+def _entries_of_login(session: SessionBase) -> dict[str, Any]:
+    return {key: value for key, value in session.items() if key.startswith(OF_LOGIN)}
+
+
+def _states(request: HttpRequest) -> dict[str, Any]:
+    states = request.session.get(STATES_KEY)
+    return {**states} if isinstance(states, dict) else {}
+
+
+def _is_dead_end(request: HttpRequest, response: HttpResponseBase) -> bool:
+    if response.status_code == 200:
+        # A page, such as that of a closed sign-up, and nothing left that it might lead to.
+        return "state" in request.GET and request.GET["state"] not in _states(request)
+    return response.status_code >= 400 or any(_leads_to(response, name) for name in DEAD_ENDS)
+
+
+def _leads_to(response: HttpResponseBase, name: str) -> bool:
+    try:
+        return response.status_code == 302 and response.headers["Location"] == reverse(name)
+    except NoReverseMatch:
+        return False
+
+
+def _error_of(request: HttpRequest, status: int) -> str:
+    named = request.GET.get("error", "")
+    if named in PROVIDER_ERRORS:
+        return named
+    # allauth answers a provider's error with a page that is 401.
+    return "server_error" if status in (401, 500) else "access_denied"
