@@ -10,6 +10,7 @@ from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
 
 from . import request_client
 from .conf import Mode, conf
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger("authmodes")
+FOR_APPS = ("nowhere_to_send_tokens", ModeDisabled.default_code)
 REFUSALS = (LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout)
 if TYPE_CHECKING:
     from allauth.account.adapter import DefaultAccountAdapter as Base
@@ -222,10 +224,19 @@ def _send_user_logged_in(
     )
 
 
+def _login_url() -> str:
+    try:
+        return reverse("account_login")
+    except NoReverseMatch:
+        return ""
+
+
 def _refuse(request: HttpRequest, code: str, detail: str = "", status: int = 400) -> HttpResponse:
     """Discard the session; answer with an error of headless, or a page that says what to do."""
     session_store.discard(request)
     if request_client.is_headless(request):
         return allauth_internals.headless_error(request, code, detail, status)
-    context = {"code": code, "detail": detail}
+    # A sign-in that only an app can begin leads back to the app.
+    retry_url = "" if code in FOR_APPS else _login_url()
+    context = {"code": code, "detail": detail, "retry_url": retry_url}
     return render(request, "authmodes/login_refused.html", context, status=status)

@@ -12,13 +12,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import HTTP_HEADER_ENCODING
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from . import policy, request_client
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
-from .exceptions import REALM
+from .exceptions import REALM, CsrfFailed
 from .machines import tokens as machine_tokens
 from .machines.tokens import MachineToken
 from .models import LoginSession, unavailable_as_503
@@ -226,4 +227,7 @@ def enforce_csrf(request: Request) -> None:
     """Refuse a cross-site call, where a cookie authenticates it or its answer sets one."""
     # Django's check accepts safe methods too, but reads the cookie first.
     if request._request.method not in SAFE_METHODS:
-        SessionAuthentication().enforce_csrf(request)
+        try:
+            SessionAuthentication().enforce_csrf(request)
+        except PermissionDenied as error:
+            raise CsrfFailed(error.detail) from None

@@ -10,7 +10,12 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
-from rest_framework.exceptions import APIException, AuthenticationFailed, ParseError
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    ParseError,
+    PermissionDenied,
+)
 
 REALM = 'Bearer realm="api"'
 
@@ -230,6 +235,15 @@ class TokensDisabled(CodeInDetail, Unauthorized, code="mode_disabled"):
 
 class Forbidden(CodedError):
     status_code = status.HTTP_403_FORBIDDEN
+
+
+class CsrfFailed(CodeInDetail, PermissionDenied, code="csrf_failed"):
+    """Django's check of a form or of a cookie's call; DRF has put its reason into words."""
+
+    default_detail = _("CSRF Failed.")
+
+    def __init__(self, reason: Any) -> None:
+        super().__init__(detail=reason)
 
 
 class LimitReached(Forbidden, code="limit_reached"):

@@ -167,7 +167,7 @@ def test_a_cookie_needs_a_csrf_token_on_every_unsafe_method(method, login):
 def test_our_own_unsafe_endpoints_need_it_too(path, login):
     cookie = login("session")
     response = cookie.browser.delete(path)
-    assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
+    assert (response.status_code, response.json()["code"]) == (403, "csrf_failed")
     assert cookie.browser.post("/auth/logout/").status_code == 403
     assert cookie.get().status_code == 200
 

@@ -1,5 +1,8 @@
 """Every end of an authorization code flow, and what it leaves in the visitor's browser."""
 
+import html
+import re
+
 import pytest
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.totp.internal.auth import TOTP
@@ -9,12 +12,13 @@ from django.core.exceptions import PermissionDenied
 from django.test.utils import override_settings
 from django.urls import include, path
 
+from authmodes import registry
 from authmodes.models import AuthorizationCode, LoginSession
 
 from . import urls
 from .support.authorization_code import NEXT, CodeFlow, redirect_query
 from .support.browser import Browser
-from .support.logins import PAGE, social_login
+from .support.logins import PAGE, html_login, social_login
 from .support.mfa import SECRET, totp_code
 
 
@@ -259,3 +263,33 @@ def test_an_abandoned_flow_changes_nothing_for_the_next_sign_in(code_flow, alice
     code_flow.start()
     assert social_login(code_flow.browser).url == PAGE
     assert LoginSession.objects.get().mode == "session"
+
+
+# -- pages that name the way on ------------------------------------------------------------
+
+
+def test_a_form_without_its_csrf_token_is_answered_with_the_way_back_to_it(code_flow):
+    path = code_flow.look().wsgi_request.get_full_path()
+    response = code_flow.browser.post(path, headers={"accept": "text/html"})
+    assert response.status_code == 403
+    assert b"CSRF Failed" not in response.content
+    href = re.search(r'<a href="([^"]+)">Try again</a>', response.content.decode())[1]
+    assert html.unescape(href) == path
+    as_json = code_flow.browser.post(path, headers={"accept": "application/json"})
+    assert (as_json.status_code, as_json.json()["code"]) == (403, "csrf_failed")
+
+
+def test_what_only_the_client_can_mend_leads_back_to_the_client(code_flow):
+    code_flow.browser.defaults["HTTP_ACCEPT"] = "text/html"
+    response = code_flow.look(next="https://evil.example/")
+    assert b"Go back to the app" in response.content
+    assert b"Try again" not in response.content
+
+
+def test_a_sign_in_that_is_out_of_date_may_be_tried_again(alice, second_factor):
+    browser = Browser()
+    waiting = html_login(browser, "alice")
+    registry.revoke_user(alice)
+    refused = browser.submit(waiting.url, {"code": totp_code()})
+    assert refused.status_code == 403
+    assert b'<a href="/accounts/login/">Try again</a>' in refused.content

@@ -269,7 +269,7 @@ def test_another_site_connects_and_disconnects_nothing(transport, mode, connecte
             browser.delete(PATH),
             browser.post(PATH, body, "application/json"),
         ):
-            assert code_of(response) == (403, "permission_denied")
+            assert code_of(response) == (403, "csrf_failed")
     assert uids(connected) == {"subject-1"}
 
 

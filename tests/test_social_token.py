@@ -109,7 +109,7 @@ def test_where_the_answer_sets_a_cookie_csrf_is_enforced(mode, transport, provid
     with override_settings(AUTHMODES_TOKEN_TRANSPORT=transport):
         body = {"mode": mode, "id_token": provider.id_token()}
         response = post_json(PATH, body, Client(enforce_csrf_checks=True))
-    assert code_of(response) == (403, "permission_denied")
+    assert code_of(response) == (403, "csrf_failed")
     assert_nothing_was_made()
 
 

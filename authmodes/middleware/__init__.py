@@ -72,7 +72,11 @@ class LoginSessionMiddleware:
             return _unavailable(exception)
         if not isinstance(exception, LimitReached | UserInactive):
             return code_flow.end_by_exception(request, exception)
-        context = {"code": exception.default_code, "detail": exception.detail}
+        context = {
+            "code": exception.default_code,
+            "detail": exception.detail,
+            "retry_url": request.get_full_path(),
+        }
         return render(request, "authmodes/login_refused.html", context, status=403)
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.http import urlencode
 
-from ..conf import conf
+from ..conf import conf, simple_jwt
 from ..models import AuthenticationContext, AuthorizationCode, is_accepted
 from ..registry.authentication_context import read_authentication_context
 from ..registry.validation import auth_hashes

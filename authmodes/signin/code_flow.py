@@ -102,7 +102,7 @@ def set_aside_login(request: HttpRequest) -> None:
 
 
 def leave(request: HttpRequest) -> None:
-    """Take the flow out of the session, which goes on under a new key with what was the visitor's."""
+    """Take the flow out of the session, which goes on under a new key as the visitor's."""
     session, set_aside = request.session, request_state(request).set_aside
     states = _states(request)
     states.pop(request.GET.get("state", ""), None)

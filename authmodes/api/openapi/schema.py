@@ -18,6 +18,7 @@ from rest_framework_simplejwt.exceptions import InvalidToken
 from ...authentication import AuthModesAuthentication
 from ...conf import Mode, conf
 from ...exceptions import (
+    CsrfFailed,
     LoginSessionEnded,
     OAuthError,
     StagePending,
@@ -169,7 +170,7 @@ class AuthModesSchema(AutoSchema):
         if isinstance(self.view, LoginSessionView):
             errors += [exceptions.NotAuthenticated, InvalidToken, LoginSessionEnded, TokensDisabled]
             if self.method not in SAFE_METHODS:
-                errors.append(exceptions.PermissionDenied)
+                errors.append(CsrfFailed)
         if getattr(self.view, "credential_scope", "") and self.method not in SAFE_METHODS:
             errors.append(exceptions.Throttled)
         by_status: dict[int, list[type[exceptions.APIException]]] = {}

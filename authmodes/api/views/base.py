@@ -52,7 +52,8 @@ FORM = FormParser.media_type
 HTML = "text/html"
 # What a login that is about to start is refused for, whichever way the user came.
 START_ERRORS = (
-    *(exceptions.PermissionDenied, errors.LimitReached, errors.LoginOutdated),
+    *(errors.CsrfFailed, exceptions.PermissionDenied),
+    *(errors.LimitReached, errors.LoginOutdated),
     *(errors.UpstreamLogout, errors.TokenTooLarge),
 )
 # What a sign-in is refused for before the user is known, or while a stage is to be done.

@@ -121,7 +121,8 @@ class LogoutView(base.PublicView):
         is_body_optional=True,
         answers={200: serializers.UpstreamLogoutURLSerializer, 204: None},
         errors=(
-            *(errors.InvalidPostLogoutRedirectURI, errors.InvalidState, PermissionDenied),
+            *(errors.InvalidPostLogoutRedirectURI, errors.InvalidState),
+            *(errors.CsrfFailed, PermissionDenied),
             *(InvalidToken, errors.LoginSessionEnded, errors.TokensDisabled),
         ),
         has_optional_login=True,

@@ -9,7 +9,7 @@ from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
 from requests import RequestException
-from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.renderers import JSONRenderer, TemplateHTMLRenderer
 from rest_framework.request import Request
@@ -41,6 +41,11 @@ from .base import (
 )
 
 STATE_MAX_LENGTH = 1024
+RETRYABLE = {
+    errors.CsrfFailed.default_code,
+    errors.ProviderUnavailable.default_code,
+    Throttled.default_code,
+}
 REDIRECT_ERRORS = (
     *(errors.InvalidMode, errors.ModeDisabled, errors.InvalidNext, errors.InvalidState),
     errors.InvalidCodeChallenge,
@@ -87,6 +92,11 @@ class RefusalPageRenderer(TemplateHTMLRenderer):
 
     exception_template_names = ["authmodes/login_refused.html"]
 
+    def get_template_context(self, data: Any, renderer_context: Any) -> Any:
+        # What the client has asked for stays wrong, however often the user asks again.
+        again = data["code"] in RETRYABLE
+        return {**data, "retry_url": renderer_context["request"].get_full_path() if again else ""}
+
 
 @method_decorator(never_framed, name="dispatch")
 class SocialStartView(PublicView):
@@ -118,7 +128,7 @@ class SocialStartView(PublicView):
     @describe(
         query=serializers.SocialStartQuerySerializer,
         answers={302: None},
-        errors=(*REDIRECT_ERRORS, PermissionDenied),
+        errors=(*REDIRECT_ERRORS, errors.CsrfFailed),
     )
     def post(self, request: Request, provider: str) -> HttpResponseBase:
         """Send the browser to a provider."""
