@@ -75,6 +75,10 @@ class CodeChallengeRequired(BadRequest, code="code_challenge_required"):
     default_detail = _("A code_challenge is required.")
 
 
+class InvalidClientID(BadRequest, code="invalid_client_id"):
+    default_detail = _("This client_id is unknown.")
+
+
 class InvalidRedirectURI(BadRequest, code="invalid_redirect_uri"):
     default_detail = _("This redirect_uri is not allowed.")
 

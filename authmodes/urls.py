@@ -9,6 +9,7 @@ app_name = "authmodes"
 urlpatterns = [
     path("", login.IndexView.as_view(), name="index"),
     path("csrf/", login.CsrfView.as_view(), name="csrf"),
+    path("authorize/", social.AuthorizeView.as_view(), name="authorize"),
     path("login/", login.LoginView.as_view(), name="login"),
     path("logout/", login.LogoutView.as_view(), name="logout"),
     path("user/", login.UserView.as_view(), name="user"),

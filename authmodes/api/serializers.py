@@ -320,6 +320,19 @@ SocialStartQuerySerializer = declare(
     code_challenge_method=ChoiceField(["S256"], required=False),
     state=CharField(**OPTIONAL, help_text="Comes back as it is, beside the code."),
 )
+AuthorizeQuerySerializer = declare(
+    "AuthorizeQuery",
+    "The query of `authorize/` (RFC 6749, 4.1.1; RFC 7636, 4.3).",
+    response_type=ChoiceField(["code"]),
+    client_id=ChoiceField(["app"]),
+    redirect_uri=CharField(),
+    state=CharField(required=False),
+    code_challenge=CharField(),
+    code_challenge_method=ChoiceField(["S256"]),
+    provider=CharField(
+        required=False, help_text="Sign in there, and not on the page with all ways."
+    ),
+)
 UidQuerySerializer = declare(
     "UidQuery", uid=CharField(**OPTIONAL, help_text="Which account, where there are several.")
 )

@@ -9,7 +9,7 @@ import hashlib
 import re
 import secrets
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponseRedirect
@@ -21,7 +21,9 @@ from ..conf import conf, simple_jwt
 from ..models import AuthenticationContext, AuthorizationCode, is_accepted
 from ..registry.authentication_context import read_authentication_context
 from ..registry.validation import auth_hashes
-from .authorization_request import AuthorizationRequest
+
+if TYPE_CHECKING:
+    from .authorization_request import AuthorizationRequest
 
 LIFETIME = timedelta(seconds=60)
 # The base64url text of a SHA-256 digest, and RFC 7636, 4.1.
@@ -53,7 +55,7 @@ def _without_port(url: str) -> str:
     return LOOPBACK.sub(r"\1", url)
 
 
-def issue(request: HttpRequest, user: Any, requested: AuthorizationRequest) -> str:
+def issue(request: HttpRequest, user: Any, requested: "AuthorizationRequest") -> str:
     """Create a code for a user who has signed in; return the URL that carries it."""
     code = secrets.token_urlsafe(32)
     AuthorizationCode.objects.create(
@@ -68,7 +70,7 @@ def issue(request: HttpRequest, user: Any, requested: AuthorizationRequest) -> s
     return answer_url(requested, code=code)
 
 
-def answer_url(requested: AuthorizationRequest, **answer: str) -> str:
+def answer_url(requested: "AuthorizationRequest", **answer: str) -> str:
     """The client's URL with a code or an error (RFC 6749, 4.1.2), and the issuer (RFC 9207)."""
     named = {"state": requested.state, "iss": simple_jwt().ISSUER}
     answer |= {name: value for name, value in named.items() if value}

@@ -7,18 +7,24 @@ request travels in allauth's own login state and, once the user is known, in the
 import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.http import HttpRequest
-from django.urls import Resolver404, resolve
+from django.http import HttpRequest, QueryDict
+from django.urls import Resolver404, ResolverMatch, resolve
+from rest_framework.exceptions import APIException
 
 from .. import request_client
 from ..conf import Mode, conf
+from ..exceptions import InvalidClientID, InvalidRedirectURI
 from ..state import request_state
+from .authorization_code import CODE_CHALLENGE, is_allowed_redirect_uri
 from .id_tokens import IdTokenMark
 
 SESSION_KEY = "_authmodes_authorization_request"
 STATE_KEY = "authmodes"
+STATE_MAX_LENGTH = 1024
+CLIENT_ID = "app"
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,12 @@ def store(request: HttpRequest, social_state: dict[str, Any]) -> None:
     This runs before allauth's stages and for every login, so that an abandoned login leaves
     nothing to the next one. A request that a REST view has set on `RequestState` comes first.
     """
-    carried = from_state(social_state)
+    carried = from_state(request, social_state)
     requested = (
         request_state(request).authorization_request
         or _from_headless(request, social_state)
         or carried
+        or _from_authorize(request, _next_url(request, social_state))
         or _for_admin(request, social_state)
         or _from_query(request)
     )
@@ -96,10 +103,53 @@ def _note_code_flow(request: HttpRequest, requested: AuthorizationRequest) -> No
         request_state(request).code_flow = requested
 
 
-def from_state(social_state: dict[str, Any]) -> AuthorizationRequest | None:
+def from_state(request: HttpRequest, social_state: dict[str, Any]) -> AuthorizationRequest | None:
     """The authorization request that travels in allauth's state of a social login."""
     data = social_state.get("data")
-    return _from_dict(data[STATE_KEY]) if isinstance(data, dict) and STATE_KEY in data else None
+    if isinstance(data, dict) and STATE_KEY in data:
+        return _from_dict(data[STATE_KEY])
+    return _from_authorize(request, social_state.get("next") or "")
+
+
+def read(parameters: QueryDict) -> tuple[AuthorizationRequest, str]:
+    """What `authorize/` was asked for, and RFC 6749's code of what is wrong with it (4.1.2.1).
+
+    Raises `InvalidClientID` or `InvalidRedirectURI`: then there is no client to be told.
+    """
+    state = parameters.get("state", "")
+    requested = AuthorizationRequest(
+        Mode.JWT,
+        next=parameters.get("redirect_uri", ""),
+        code_challenge=parameters.get("code_challenge", ""),
+        state=state if len(state) <= STATE_MAX_LENGTH else "",
+    )
+    if parameters.get("client_id") != CLIENT_ID:
+        raise InvalidClientID
+    if not is_allowed_redirect_uri(requested.next):
+        raise InvalidRedirectURI
+    is_wrong = (
+        state != requested.state
+        or parameters.get("code_challenge_method") != "S256"
+        or not CODE_CHALLENGE.match(requested.code_challenge)
+        or any(len(values) > 1 for _, values in parameters.lists())
+    )
+    if is_wrong or "response_type" not in parameters:
+        return requested, "invalid_request"
+    if parameters["response_type"] != "code":
+        return requested, "unsupported_response_type"
+    return requested, "" if conf.MODE.allows(Mode.JWT) else "unauthorized_client"
+
+
+def _from_authorize(request: HttpRequest, url: str) -> AuthorizationRequest | None:
+    """A sign-in on allauth's pages to which `authorize/` has redirected."""
+    match = _match(request, url)
+    if match is None or match.url_name != "authorize" or "authmodes" not in match.app_names:
+        return None
+    try:
+        requested, error = read(QueryDict(url.partition("?")[2]))
+    except APIException:
+        return None
+    return None if error else requested
 
 
 def _from_dict(data: dict[str, Any]) -> AuthorizationRequest:
@@ -132,27 +182,34 @@ def _named_in_json(request: HttpRequest) -> Any:
 
 def _for_admin(request: HttpRequest, social_state: dict[str, Any]) -> AuthorizationRequest | None:
     """A sign-in on allauth's pages to which `secure_admin_login` has redirected."""
-    named = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME)
-    next_url = social_state.get("next") or named or ""
-    return (
-        AuthorizationRequest(Mode.SESSION, to_admin=True)
-        if _leads_to_admin(request, next_url)
-        else None
-    )
+    match = _match(request, _next_url(request, social_state))
+    is_admin = match is not None and "admin" in match.app_names
+    return AuthorizationRequest(Mode.SESSION, to_admin=True) if is_admin else None
 
 
-def _leads_to_admin(request: HttpRequest, url: str) -> bool:
+def _next_url(request: HttpRequest, social_state: dict[str, Any]) -> str:
+    return str(social_state.get("next") or _asked(request, REDIRECT_FIELD_NAME))
+
+
+def _asked(request: HttpRequest, name: str) -> str:
+    """A parameter of a page of allauth's, whose forms do not all repeat the query of the page."""
+    page = urlsplit(request.headers.get("Referer", ""))
+    of_page = QueryDict(page.query) if page.netloc == request.get_host() else {}
+    return request.POST.get(name) or request.GET.get(name) or str(of_page.get(name, ""))
+
+
+def _match(request: HttpRequest, url: str) -> ResolverMatch | None:
+    """What answers a URL of this site."""
     # What the server, or FORCE_SCRIPT_NAME, puts before the paths of the URLconf.
     script_name = request.path.removesuffix(request.path_info)
     path = url.partition("?")[0].removeprefix(script_name)
     if not url.startswith(f"{script_name}/") or path.startswith("//"):
-        return False
+        return None
     try:
-        return "admin" in resolve(path, getattr(request, "urlconf", None)).app_names
+        return resolve(path, getattr(request, "urlconf", None))
     except Resolver404:
-        return False
+        return None
 
 
 def _from_query(request: HttpRequest) -> AuthorizationRequest:
-    named = request.POST.get("mode") or request.GET.get("mode")
-    return AuthorizationRequest(parse_mode(named) or str(conf.DEFAULT_MODE))
+    return AuthorizationRequest(parse_mode(_asked(request, "mode")) or str(conf.DEFAULT_MODE))

@@ -35,7 +35,7 @@ DEAD_ENDS = ("socialaccount_login_cancelled", "socialaccount_login_error", "acco
 def begin_request(request: HttpRequest) -> None:
     """Note the code flow that a provider's callback belongs to, before the view uses it up."""
     stashed = _states(request).get(request.GET["state"])
-    requested = authorization_request.from_state(stashed[0]) if stashed else None
+    requested = authorization_request.from_state(request, stashed[0]) if stashed else None
     if requested is not None and requested.wants_code:
         request_state(request).code_flow = requested
 

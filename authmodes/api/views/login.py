@@ -20,12 +20,13 @@ from ...registry import rotation, validation
 from ...sessions import state as session_state
 from ...signin import authorization_code
 from ...signin import password as password_signin
+from ...signin.authorization_request import STATE_MAX_LENGTH
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, RefreshToken
 from ...upstream import logout as upstream_logout
 from .. import serializers
 from . import base
-from .social import STATE_MAX_LENGTH, providers
+from .social import providers
 
 
 class IndexView(base.PublicView):
@@ -35,7 +36,7 @@ class IndexView(base.PublicView):
     def get(self, request: Request) -> Response:
         names = ["csrf", "login", "logout", "user", "social", "session_list"]
         if conf.MODE.allows(Mode.JWT):
-            names += ["token_obtain_pair", "token_refresh", "token_exchange"]
+            names += ["authorize", "token_obtain_pair", "token_refresh", "token_exchange"]
         return Response(
             {
                 "mode": conf.MODE,

@@ -1,13 +1,17 @@
 """Social sign-in over REST: the providers, the browser flow, provider tokens and connections."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.socialaccount import app_settings
 from allauth.socialaccount.providers.base import AuthProcess
-from django.http import HttpResponseBase
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import Http404, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
 from django.utils.decorators import method_decorator
+from django.utils.http import urlencode
 from requests import RequestException
 from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.permissions import BasePermission, IsAuthenticated
@@ -19,7 +23,7 @@ from ... import exceptions as errors
 from ...authentication import enforce_csrf
 from ...conf import Mode
 from ...permissions import RecentLogin
-from ...signin import authorization_code, connect
+from ...signin import authorization_code, authorization_request, connect
 from ...signin import provider as provider_signin
 from ...signin import providers as site_providers
 from ...signin.authorization_request import AuthorizationRequest
@@ -40,7 +44,6 @@ from .base import (
     reverse_here,
 )
 
-STATE_MAX_LENGTH = 1024
 RETRYABLE = {
     errors.CsrfFailed.default_code,
     errors.ProviderUnavailable.default_code,
@@ -119,7 +122,7 @@ class SocialStartView(PublicView):
     )
     def get(self, request: Request, provider: str) -> HttpResponseBase:
         """Show a button that sends the browser to a provider."""
-        if app_settings.LOGIN_ON_GET:
+        if app_settings.LOGIN_ON_GET and _answers_at_once(_parameter(request, "next")):
             return self._redirect(request, provider)
         found = site_providers.find_with_redirect(request._request, provider)
         _authorization_request(request)
@@ -147,7 +150,96 @@ class SocialStartView(PublicView):
                 data=requested.to_state(),
             )
         except RequestException as error:
+            if requested.wants_code:
+                return _answer(requested, error="temporarily_unavailable")
             raise errors.ProviderUnavailable from error
+
+
+@method_decorator(never_framed, name="dispatch")
+class AuthorizeView(PublicView):
+    """The authorization endpoint (RFC 6749, 4.1.1) of the apps in `AUTHMODES_REDIRECT_URIS`."""
+
+    http_method_names = ["get", "head", "post"]
+    renderer_classes = (JSONRenderer, RefusalPageRenderer)
+    credential_scope = "authmodes_start"
+
+    @describe(
+        query=serializers.AuthorizeQuerySerializer,
+        answers={200: HTML, 302: None},
+        errors=(errors.InvalidClientID, errors.InvalidRedirectURI),
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        """Answer a user who is signed in, and lead others to a page to sign in on."""
+        requested, error = authorization_request.read(request.query_params)
+        provider = request.query_params.get("provider", "")
+        user = request._request.user
+        if error:
+            return _answer(requested, error=error)
+        if provider:
+            return self._lead_to_provider(request, requested, provider)
+        if not user.is_authenticated:
+            return self._lead_to_login(request, requested)
+        if _answers_at_once(requested.next):
+            return _issue(request, requested)
+        # Another app may have taken the scheme or the port (RFC 8252, 8.6).
+        parts = urlsplit(requested.next)
+        context = {"client": parts.netloc or parts.scheme}
+        return render(request._request, "authmodes/authorize.html", context)
+
+    @describe(
+        query=serializers.AuthorizeQuerySerializer,
+        answers={302: None},
+        errors=(errors.InvalidClientID, errors.InvalidRedirectURI, errors.CsrfFailed),
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        """Answer a user who was asked."""
+        enforce_csrf(request)
+        requested, error = authorization_request.read(request.query_params)
+        if error or "cancel" in request._request.POST:
+            return _answer(requested, error=error or "access_denied")
+        if not request._request.user.is_authenticated:
+            return self._lead_to_login(request, requested)
+        return _issue(request, requested)
+
+    def _lead_to_provider(
+        self, request: Request, requested: AuthorizationRequest, provider: str
+    ) -> HttpResponseBase:
+        try:
+            site_providers.find_with_redirect(request._request, provider)
+        except Http404:
+            return _answer(requested, error="invalid_request")
+        start = {
+            "mode": Mode.JWT,
+            "next": requested.next,
+            "code_challenge": requested.code_challenge,
+            "code_challenge_method": "S256",
+            "state": requested.state,
+        }
+        path = reverse_here(request._request, "social_start", provider=provider)
+        return HttpResponseRedirect(f"{path}?{urlencode(start)}")
+
+    def _lead_to_login(self, request: Request, requested: AuthorizationRequest) -> HttpResponseBase:
+        try:
+            page = reverse("account_login", urlconf=getattr(request._request, "urlconf", None))
+        except NoReverseMatch:
+            return _answer(requested, error="server_error", error_description="no_login_page")
+        query = {REDIRECT_FIELD_NAME: request._request.get_full_path()}
+        return HttpResponseRedirect(f"{page}?{urlencode(query)}")
+
+
+def _issue(request: Request, requested: AuthorizationRequest) -> HttpResponseBase:
+    django_request = request._request
+    url = authorization_code.issue(django_request, django_request.user, requested)
+    return authorization_code.ClientRedirect(url)
+
+
+def _answer(requested: AuthorizationRequest, **answer: str) -> HttpResponseBase:
+    return authorization_code.ClientRedirect(authorization_code.answer_url(requested, **answer))
+
+
+def _answers_at_once(redirect_uri: str) -> bool:
+    """Whether nothing but the client can receive an answer there, so that no user is asked."""
+    return urlsplit(redirect_uri).scheme in ("https", "")
 
 
 def _authorization_request(request: Request) -> AuthorizationRequest:
@@ -159,7 +251,7 @@ def _authorization_request(request: Request) -> AuthorizationRequest:
         code_challenge=_parameter(request, "code_challenge") if mode == Mode.JWT else "",
         state=_parameter(request, "state"),
     )
-    if len(requested.state) > STATE_MAX_LENGTH:
+    if len(requested.state) > authorization_request.STATE_MAX_LENGTH:
         raise errors.InvalidState
     if requested.wants_code:
         _check_code_flow(request, requested)

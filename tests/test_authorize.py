@@ -1,0 +1,181 @@
+"""The authorization endpoint: from allauth's own pages to a code (RFC 6749, 4.1)."""
+
+import pytest
+from allauth.mfa.totp.internal.auth import TOTP
+from allauth.socialaccount.models import SocialAccount
+from django.utils.http import urlencode
+
+from authmodes.models import AuthorizationCode, LoginSession
+
+from .support.authorization_code import NEXT, CodeFlow, challenge_of, redirect_query
+from .support.logins import PASSWORD, UID
+from .support.mfa import SECRET, totp_code
+
+LOOPBACK = "http://127.0.0.1:53123/cb"
+CUSTOM = "com.example.app:/cb"
+
+
+class Authorization(CodeFlow):
+    """A browser at `authorize/`."""
+
+    def url(self, **changed):
+        query = {
+            "response_type": "code",
+            "client_id": "app",
+            "redirect_uri": self.next,
+            "state": self.state,
+            "code_challenge": challenge_of(self.verifier),
+            "code_challenge_method": "S256",
+            **changed,
+        }
+        return f"/auth/authorize/?{urlencode({k: v for k, v in query.items() if v is not None})}"
+
+    def ask(self, **changed):
+        return self.browser.get(self.url(**changed))
+
+    def fill_in(self, page, **fields):
+        """Send a form of allauth's, which repeats `next` and not the rest of its page's query."""
+        data = {"next": self.url(), **fields}
+        return self.browser.submit(page.partition("?")[0], data)
+
+    def assert_tokens(self, response, username="alice"):
+        assert response.url.startswith(self.next), response.url
+        query = redirect_query(response)
+        assert query["state"] == self.state
+        self.code = query["code"]
+        answer = self.exchange().json()
+        assert answer["user"]["username"] == username
+        assert LoginSession.objects.get(mode="jwt").user.username == username
+
+
+@pytest.fixture
+def flow(settings):
+    settings.AUTHMODES_REDIRECT_URIS = [NEXT, "http://127.0.0.1/cb", CUSTOM]
+    return Authorization()
+
+
+@pytest.fixture(params=["jwt", "both"])
+def with_tokens(request, settings):
+    settings.AUTHMODES_MODE = request.param
+
+
+@pytest.mark.usefixtures("with_tokens")
+def test_a_password_user_gets_a_code_on_allauths_page(flow, alice):
+    asked = flow.ask()
+    assert asked.url == f"/accounts/login/?{urlencode({'next': flow.url()})}"
+    assert flow.url().replace("&", "&amp;") in flow.browser.get(asked.url).content.decode()
+    done = flow.fill_in(asked.url, login="alice", password=PASSWORD)
+    flow.assert_tokens(done)
+    assert flow.browser.get("/probe/whoami/").json() == {"username": None}
+
+
+def test_a_second_factor_on_its_page_comes_first(flow, alice):
+    TOTP.activate(alice, SECRET)
+    waiting = flow.fill_in(flow.ask().url, login="alice", password=PASSWORD)
+    assert waiting.url == "/accounts/2fa/authenticate/"
+    flow.assert_tokens(flow.browser.submit(waiting.url, {"code": totp_code()}))
+
+
+def test_signing_up_ends_in_a_code(flow, db):
+    fields = {"username": "newcomer", "password1": PASSWORD, "password2": PASSWORD}
+    flow.assert_tokens(flow.fill_in("/accounts/signup/", **fields), "newcomer")
+
+
+def test_a_provider_on_allauths_page_ends_in_a_code(flow, alice):
+    SocialAccount.objects.create(user=alice, provider="dummy", uid=UID)
+    started = flow.fill_in("/accounts/dummy/login/")
+    flow.assert_tokens(flow.authenticate(started.url))
+    started = flow.fill_in("/accounts/dummy/login/")
+    cancelled = flow.browser.submit(started.url, {"action": "cancel"})
+    assert redirect_query(cancelled) == {"error": "access_denied", "state": flow.state}
+
+
+def test_an_inactive_user_leads_back_to_the_client(flow, alice):
+    alice.is_active = False
+    alice.save()
+    response = flow.fill_in(flow.ask().url, login="alice", password=PASSWORD)
+    assert "code=" not in response.headers.get("location", "")
+    assert not AuthorizationCode.objects.exists()
+
+
+def test_a_named_provider_is_led_to_at_once(flow, alice):
+    SocialAccount.objects.create(user=alice, provider="dummy", uid=UID)
+    started = flow.browser.submit(flow.ask(provider="dummy").url)
+    flow.assert_tokens(flow.authenticate(started.url))
+    unknown = redirect_query(flow.ask(provider="nobody"))
+    assert unknown == {"error": "invalid_request", "state": flow.state}
+
+
+@pytest.mark.parametrize("name", ["redirect_uri", "client_id"])
+@pytest.mark.parametrize("value", [None, "", "https://evil.example/"])
+def test_without_a_client_there_is_a_page_and_no_redirect(flow, db, name, value):
+    assert flow.ask(**{name: value}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"response_type": None}, "invalid_request"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"code_challenge": None}, "invalid_request"),
+        ({"code_challenge": "x"}, "invalid_request"),
+        ({"code_challenge_method": None}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+    ],
+)
+def test_what_is_wrong_with_the_request_is_told_to_the_client(flow, login, changed, error):
+    login("session", browser=flow.browser)
+    assert redirect_query(flow.ask(**changed)) == {"error": error, "state": flow.state}
+    # Nor does a sign-in with such a `next` end in a code.
+    assert not AuthorizationCode.objects.exists()
+
+
+def test_where_tokens_are_off_the_client_is_told(flow, settings, db):
+    settings.AUTHMODES_MODE = "session"
+    assert redirect_query(flow.ask())["error"] == "unauthorized_client"
+
+
+def test_a_user_who_is_signed_in_is_answered_at_once_over_https(flow, login):
+    before = login("session", browser=flow.browser)
+    flow.assert_tokens(flow.ask())
+    assert before.row.is_active
+    assert before.get().status_code == 200
+
+
+@pytest.mark.parametrize("redirect_uri", [LOOPBACK, CUSTOM])
+def test_where_another_app_may_listen_a_user_who_is_signed_in_is_asked(flow, login, redirect_uri):
+    """RFC 8252, 8.6."""
+    flow.next = redirect_uri
+    login("session", browser=flow.browser)
+    page = flow.ask()
+    assert page.status_code == 200
+    assert b"Continue as alice in" in page.content
+    assert page["X-Frame-Options"] == "DENY"
+    assert flow.browser.post(flow.url()).status_code == 403
+    assert not AuthorizationCode.objects.exists()
+    cancelled = flow.browser.submit(flow.url(), {"cancel": ""})
+    assert redirect_query(cancelled) == {"error": "access_denied", "state": flow.state}
+    flow.assert_tokens(flow.browser.submit(flow.url()))
+
+
+def test_in_jwt_mode_no_cookie_answers(flow, login, settings):
+    login("session", browser=flow.browser)
+    settings.AUTHMODES_MODE = "jwt"
+    assert flow.ask().url.startswith("/accounts/login/")
+    assert flow.browser.submit(flow.url()).url.startswith("/accounts/login/")
+
+
+def test_a_visit_that_was_abandoned_changes_nothing_for_the_next_sign_in(flow, alice):
+    flow.browser.get(flow.ask().url)
+    flow.browser.submit("/accounts/login/", {"login": "alice", "password": PASSWORD})
+    assert LoginSession.objects.get().mode == "session"
+    assert not AuthorizationCode.objects.exists()
+
+
+def test_a_form_that_repeats_no_query_obeys_the_mode_of_its_page(flow, alice, settings):
+    """A passkey's form, for one; the browser names the page as its referrer."""
+    settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
+    form = {"login": "alice", "password": PASSWORD}
+    flow.browser.defaults["HTTP_REFERER"] = "http://testserver/accounts/login/?mode=jwt"
+    flow.browser.submit("/accounts/login/", form)
+    assert LoginSession.objects.get().mode == "jwt"
