@@ -1,14 +1,16 @@
 """The authorization endpoint: from allauth's own pages to a code (RFC 6749, 4.1)."""
 
 import pytest
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.models import SocialAccount
+from django.test.utils import override_settings
 from django.utils.http import urlencode
 
 from authmodes.models import AuthorizationCode, LoginSession
 
 from .support.authorization_code import NEXT, CodeFlow, challenge_of, redirect_query
-from .support.logins import PASSWORD, UID
+from .support.logins import PASSWORD, UID, post_json
 from .support.mfa import SECRET, totp_code
 
 LOOPBACK = "http://127.0.0.1:53123/cb"
@@ -179,3 +181,17 @@ def test_a_form_that_repeats_no_query_obeys_the_mode_of_its_page(flow, alice, se
     flow.browser.defaults["HTTP_REFERER"] = "http://testserver/accounts/login/?mode=jwt"
     flow.browser.submit("/accounts/login/", form)
     assert LoginSession.objects.get().mode == "jwt"
+
+
+def test_a_client_without_cookies_that_cannot_go_on_is_told_where_it_can(alice):
+    """A security key is used on a page, and a login for tokens leaves none."""
+    Authenticator.objects.create(user=alice, type=Authenticator.Type.WEBAUTHN, data={})
+    body = {"username": "alice", "password": PASSWORD, "mode": "jwt"}
+    for path in ("login/", "token/"):
+        answer = post_json(f"/auth/{path}", body).json()
+        assert answer["code"] == "stage_pending"
+        way_on = {"page": None, "fields": [], "authorize": "/auth/authorize/"}
+        assert answer["continue"] == way_on
+    with override_settings(AUTHMODES_REDIRECT_URIS=[]):
+        answer = post_json("/auth/login/", body).json()
+    assert answer["continue"] == {"page": None, "fields": []}

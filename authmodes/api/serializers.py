@@ -129,6 +129,9 @@ WayOnSerializer = declare(
     "WayOn",
     "Where a browser finishes the login, and what the same call may be made with again.",
     page=CharField(allow_null=True),
+    authorize=CharField(
+        required=False, help_text="Where there is neither: the endpoint to sign in through."
+    ),
     fields=serializers.ListField(child=CharField()),
 )
 StagePendingSerializer = declare(

@@ -28,7 +28,7 @@ from rest_framework.views import APIView, exception_handler
 from ... import exceptions as errors
 from ... import registry
 from ...authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
-from ...conf import Mode
+from ...conf import Mode, conf
 from ...models import EndReason, LoginSession, to_unavailable
 from ...registry import transactions, validation
 from ...tokens import cookies as token_cookies
@@ -283,7 +283,17 @@ def handle_exception(exception: Exception, context: dict[str, Any]) -> Response 
         connection.needs_rollback = needs_rollback
     if response is not None:
         response.data = _body(exception, response.data)
+    if isinstance(exception, errors.StagePending) and response is not None:
+        response.data["continue"] = _way_on(exception.go_on, context["request"]._request)
     return response
+
+
+def _way_on(go_on: dict[str, Any], request: HttpRequest) -> dict[str, Any]:
+    """Where neither this call nor a page of ours goes on, the app can lead the user here."""
+    is_stuck = not (go_on["page"] or go_on["fields"])
+    if is_stuck and conf.REDIRECT_URIS and conf.MODE.allows(Mode.JWT):
+        return {**go_on, "authorize": reverse_here(request, "authorize")}
+    return go_on
 
 
 def reverse_here(request: HttpRequest, name: str, **kwargs: str) -> str:
@@ -301,8 +311,6 @@ def _body(exception: Exception, data: Any) -> dict[str, Any]:
     if isinstance(exception, exceptions.ValidationError):
         fields = data if isinstance(data, Mapping) else {"non_field_errors": data}
         return {"detail": str(_("Invalid input.")), "code": "invalid", "errors": fields}
-    if isinstance(exception, errors.StagePending):
-        return {**data, "continue": exception.go_on}
     if isinstance(data, Mapping) and "code" in data:
         return dict(data)
     if isinstance(exception, Http404):

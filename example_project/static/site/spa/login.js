@@ -5,6 +5,16 @@ import { csrfToken } from "./credentials.js";
 import { challengeOf, randomText } from "./pkce.js";
 
 const KEY = "authmodes.login";
+// What is in the address bar may come from anybody: a code picks a sentence and is not shown.
+const REASONS = {
+  access_denied: "The sign-in was cancelled or refused.",
+  temporarily_unavailable: "The provider cannot be reached at the moment. Try again later.",
+  user_inactive: "This account is inactive.",
+  limit_reached: "You are signed in too often. Sign out elsewhere first.",
+  login_outdated: "This sign-in was out of date. Try again.",
+  upstream_logout: "You have been signed out at your provider. Try again.",
+};
+const FAILED = "The sign-in failed. Try again.";
 export const HERE = `${location.origin}/spa/`;
 
 // Leaves this page. allauth starts a social login only on a POST, so that a link cannot.
@@ -35,17 +45,23 @@ export async function complete(credentials) {
   history.replaceState(null, "", HERE);
   const attempt = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
   sessionStorage.removeItem(KEY);
-  if (query.has("error")) {
-    throw new Error(query.get("error_description") ?? `The sign-in failed: ${query.get("error")}.`);
-  }
-  // Without this, an attacker could send us their code and sign us in as them.
+  // Without this, an attacker could send us their code and sign us in as them,
+  // or an error that we never met.
   if (!attempt || query.get("state") !== attempt.state) {
     throw new Error("This sign-in was not begun in this tab. Please begin again.");
+  }
+  if (query.has("error")) {
+    const known = ["error_description", "error"].map((name) => query.get(name));
+    throw new Error(known.map(reason).find(Boolean) ?? FAILED);
   }
   return send("POST", "/auth/token/exchange/", {
     body: { code: query.get("code"), code_verifier: attempt.verifier },
     ...(await credentials.attach("POST")),
   });
+}
+
+function reason(code) {
+  return Object.hasOwn(REASONS, code) ? REASONS[code] : undefined;
 }
 
 function post(action, token) {

@@ -33,7 +33,6 @@ setInterval(tick, 500);
 document.addEventListener("visibilitychange", () => {
   if (isSignedIn && !document.hidden) guarded(showSessions)();
 });
-addEventListener("hashchange", followHash);
 
 await guarded(enter)();
 
@@ -47,9 +46,11 @@ async function enter() {
   return followHash();
 }
 
-// The home page names a provider in the hash, so that one click leads to the provider.
+// The home page names a provider in the hash, so that one click leads to the provider. A link on
+// another site may name one too, and that click was not meant for a sign-in here.
 async function followHash() {
   const provider = location.hash.match(/^#sign-in=([\w.-]+)$/)?.[1];
+  if (!document.referrer.startsWith(`${location.origin}/`)) return;
   if (provider && !isSignedIn && way === "jwt") await guarded(() => login.begin(provider))();
 }
 
