@@ -175,6 +175,21 @@ def test_the_token_app_asks_the_two_sites_only_and_never_with_a_token_in_a_url(n
     assert {url.split("/")[2].split(":")[0] for url in seen} == {"localhost"}
 
 
+def test_a_link_of_another_site_starts_no_sign_in_and_puts_no_words_on_the_page(new_page, site):
+    page = new_page()
+    elsewhere = site.replace("localhost", "127.0.0.1")
+    if elsewhere == site:
+        elsewhere = site.replace("127.0.0.1", "localhost")
+    for path in ("spa/#sign-in=demo", "spa/?error=x&error_description=Call+0900"):
+        page.goto(f"{elsewhere}/api/docs/")
+        page.evaluate("url => { location.href = url }", f"{site}/{path}")
+        page.wait_for_url(f"{site}/spa/**")
+        expect(page.get_by_role("link", name="Demo ID").first).to_be_visible()
+        page.wait_for_timeout(500)
+        assert page.url.startswith(f"{site}/spa/")
+        assert "Call 0900" not in page.content()
+
+
 def test_the_token_app_goes_on_when_its_access_token_has_expired(new_page):
     page = new_page()
     sign_in_with_tokens(page)

@@ -8,7 +8,9 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.signals import pre_social_login
 from allauth.urls import build_provider_urlpatterns
+from asgiref.sync import async_to_sync
 from django.core.exceptions import PermissionDenied
+from django.test import AsyncClient
 from django.test.utils import override_settings
 from django.urls import include, path
 
@@ -293,3 +295,9 @@ def test_a_sign_in_that_is_out_of_date_may_be_tried_again(alice, second_factor):
     refused = browser.submit(waiting.url, {"code": totp_code()})
     assert refused.status_code == 403
     assert b'<a href="/accounts/login/">Try again</a>' in refused.content
+
+
+def test_under_asgi_each_end_leads_back_to_the_client_too(code_flow):
+    started, browser = code_flow.start(), AsyncClient()
+    browser.cookies = code_flow.browser.cookies
+    assert_error(async_to_sync(browser.post)(started.url, {"action": "cancel"}))
