@@ -99,7 +99,9 @@ def assert_pending(response, stage, page, fields):
     answer = response.json()
     assert code_of(response) == (401, "stage_pending")
     assert answer["stage"] == stage
-    assert answer["continue"] == {"page": page, "fields": fields}
+    # An app that can neither repeat the call nor open the page sends the browser to sign in.
+    elsewhere = {} if page or fields else {"authorize": "/auth/authorize/"}
+    assert answer["continue"] == {"page": page, "fields": fields, **elsewhere}
     assert not {"access", "refresh", "sid"} & set(answer)
     assert not LoginSession.objects.exists()
     assert not OutstandingToken.objects.exists()
