@@ -74,7 +74,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
     post_migrate.disconnect(create_contenttypes)
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
-    post_migrate.connect(put_back, sender=apps.get_app_config("auth"), weak=False)
+    post_migrate.connect(
+        put_back, sender=apps.get_app_config("auth"), weak=False, dispatch_uid="put_back"
+    )
 
 
 @pytest.fixture(autouse=True)
