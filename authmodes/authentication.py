@@ -123,8 +123,6 @@ class AuthModesAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         state = request_state(request._request)
-        if state.max_age is not None:
-            return f'{REALM}, error="insufficient_user_authentication", max_age="{state.max_age}"'
         # `error` only if a token was sent (RFC 6750, 3.1).
         return f'{REALM}, error="invalid_token"' if state.has_bad_token else REALM
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import Any, NoReturn
+from typing import Any
 
 from allauth.account.adapter import get_adapter
 from allauth.core.exceptions import ReauthenticationRequired
@@ -62,6 +62,8 @@ class RecentLogin(BasePermission):
     """Require a recent sign-in: `RecentLogin.within(timedelta(minutes=5))`."""
 
     max_age = timedelta(minutes=5)
+    code = InsufficientAuthentication.default_code
+    message: Any = {"detail": InsufficientAuthentication.default_detail, "code": code}
 
     @classmethod
     def within(cls, max_age: timedelta) -> type["RecentLogin"]:
@@ -72,15 +74,14 @@ class RecentLogin(BasePermission):
             return False
         if _is_recent(_auth_time(request), self.max_age):
             return True
-        # Not raised here: another permission may be sufficient (`RecentLogin | IsAdminUser`),
-        # and DRF would answer with 403. The view belongs to this request alone.
-        view.permission_denied = self._challenge
+        # Not raised here: another permission may be sufficient (`RecentLogin | IsAdminUser`).
+        # DRF answers with 403. The middleware makes the 401 of RFC 9470, 3, of it, where the
+        # user has signed in by a scheme that knows the challenge.
+        if hasattr(request.auth, "claims"):
+            seconds = math.floor(self.max_age.total_seconds())
+            challenge = f'{REALM}, error="{self.code}", max_age="{seconds}"'
+            request_state(request._request).challenge = challenge
         return False
-
-    def _challenge(self, request: Request, **kwargs: Any) -> NoReturn:
-        # `AuthModesAuthentication` adds the challenge of RFC 9470, 3, to the 401.
-        request_state(request._request).max_age = math.floor(self.max_age.total_seconds())
-        raise InsufficientAuthentication
 
 
 def _auth_time(request: Request) -> datetime | None:

@@ -56,7 +56,6 @@ class RequestState:
     # What the challenge of a 401 or 403 says.
     has_bad_token: bool = False
     challenge: str | None = None
-    max_age: int | None = None
 
 
 def request_state(request: HttpRequest) -> RequestState:

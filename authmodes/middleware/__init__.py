@@ -16,7 +16,7 @@ from django.utils.cache import patch_vary_headers
 
 from .. import request_client
 from ..conf import conf
-from ..exceptions import LimitReached, ServiceUnavailable, UserInactive
+from ..exceptions import InsufficientAuthentication, LimitReached, ServiceUnavailable, UserInactive
 from ..sessions import store as session_store
 from ..signin import code_flow
 from ..state import request_state
@@ -114,5 +114,9 @@ def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
     # Unless a login of this request has set them anew.
     if state.clears_token_cookies and conf.ACCESS_COOKIE_NAME not in response.cookies:
         token_cookies.clear_cookies(response)
-    if state.challenge is not None and response.status_code == 403:
+    # Only a 403 of DRF's: of two permissions, the other one may have admitted the request.
+    refused = response.status_code == 403 and getattr(response, "exception", False)
+    if state.challenge is not None and refused:
         response.setdefault("WWW-Authenticate", state.challenge)
+        if InsufficientAuthentication.default_code in state.challenge:
+            response.status_code = 401
