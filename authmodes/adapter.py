@@ -141,7 +141,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             if is_rest:
                 raise UserInactive
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
-        pending.validate(request, user)
+        pending.pop_and_validate(request, user)
         if upstream_ending.has_ended(request, user):
             raise UpstreamLogout
         mark = requested.id_token

@@ -187,7 +187,7 @@ class StagePending(CodeInDetail, Unauthorized, code="stage_pending"):
     def __init__(self, stage: str, *, page: str | None = None, fields: Iterable[str] = ()) -> None:
         super().__init__(stage=stage)
         # Beside the errors of DRF, which makes text of everything: null stays null.
-        self.go_on: dict[str, Any] = {"page": page, "fields": list(fields)}
+        self.continuation: dict[str, Any] = {"page": page, "fields": list(fields)}
 
 
 class InvalidMfaCode(Unauthorized, code="invalid_mfa_code"):

@@ -125,8 +125,8 @@ InvalidSerializer = declare(
     ErrorSerializer,
     errors=serializers.DictField(required=False),
 )
-WayOnSerializer = declare(
-    "WayOn",
+ContinuationSerializer = declare(
+    "Continuation",
     "Where a browser finishes the login, and what the same call may be made with again.",
     page=CharField(allow_null=True),
     authorize=CharField(
@@ -139,7 +139,7 @@ StagePendingSerializer = declare(
     "A stage of the login is still to be done.",
     ErrorSerializer,
     stage=CharField(),
-    **{"continue": WayOnSerializer()},
+    **{"continue": ContinuationSerializer()},
 )
 OAuthErrorSerializer = declare(
     "OAuthError", "RFC 6749, 5.2, beside what all errors have.", ErrorSerializer, error=CharField()

@@ -102,8 +102,8 @@ class CredentialThrottle(SimpleRateThrottle):
 
     def wait(self) -> float:
         # DRF's own rounds down to a second too early, and is None after a rate was lowered.
-        in_the_way = self.history[max(self.num_requests, 1) - 1 :] or [self.now]
-        return math.ceil(in_the_way[0] + self.duration - self.now)
+        blocking = self.history[max(self.num_requests, 1) - 1 :] or [self.now]
+        return math.ceil(blocking[0] + self.duration - self.now)
 
 
 def _owner(request: Request, view: Any) -> str | None:

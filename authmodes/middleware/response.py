@@ -137,10 +137,10 @@ def _save(request: HttpRequest, response: HttpResponseBase) -> None:
     stored = session_state.load(session)
     if stored is None or session.session_key is None:
         return
-    is_late, changes = known.used_retired_key, known.deferred_updates
+    used_retired_key, changes = known.used_retired_key, known.deferred_updates
     address = request_client.ip_address(request)
     modified, will_save = session.modified, _will_django_save(session)
-    may_be_overtaken = is_late or request_settings(request).rotate_after is not None
+    may_be_overtaken = used_retired_key or request_settings(request).rotate_after is not None
     # With a server error Django neither saves nor sends a cookie, and a new key would be lost;
     # and where keys are not rotated, Django may save.
     if response.status_code >= 500 or (will_save and not may_be_overtaken):
@@ -148,11 +148,11 @@ def _save(request: HttpRequest, response: HttpResponseBase) -> None:
             django_sessions.touch(stored.sid, address)
         session_state.update(session, **changes)
         return
-    # A late request does not rotate the new key: parallel requests would chase each other's keys.
-    is_due = not is_late and _needs_new_key(request)
-    # To a late request as well: the answer that carried the key may have been lost, as when the
-    # user clicks on before a page has loaded.
-    sends_cookie = is_late or will_save or is_due or "renewed_at" in changes
+    # A request that used a retired key does not rotate: the current key is only seconds old.
+    is_due = not used_retired_key and _needs_new_key(request)
+    # It gets the cookie again: the response with the new key may have been lost, for example if
+    # the user clicked on before the page had loaded.
+    sends_cookie = used_retired_key or will_save or is_due or "renewed_at" in changes
     # A renewal or rotation that cannot be had is skipped; what the view has written is not.
     try:
         if sends_cookie:

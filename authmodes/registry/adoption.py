@@ -42,10 +42,10 @@ def adopt(request: HttpRequest, user: Any) -> bool:
             return True
     elif (sid := find_sid(session)) is not None:
         # The view has changed the key before it asked for the user.
-        return follow_key(session, sid) and load_existing(session)
+        return follow_key(session, sid) and attach_existing(session)
     if session_state.DATA_KEY in session:
         # Not from before us, and what it stores cannot be read.
-        return load_existing(session)
+        return attach_existing(session)
     # A request proves no sign-in: Django sessions may be years old.
     context = replace(
         authentication_context.read_authentication_context(request, user),
@@ -57,18 +57,18 @@ def adopt(request: HttpRequest, user: Any) -> bool:
             record_cookie(request, login_session)
     except IntegrityError:
         # A parallel request was first, or `adopt_many`; its row is ours too.
-        return load_existing(session, login_session)
+        return attach_existing(session, login_session)
     if in_view_transaction():
         # An error will take the row back, and not what the session stores of it.
         defer(request, partial(_save_again, login_session))
     return True
 
 
-def load_existing(session: SessionBase, new: LoginSession | None = None) -> bool:
-    """Store in a Django session the row that has its key; False if none of its user is active.
+def attach_existing(session: SessionBase, new: LoginSession | None = None) -> bool:
+    """Attach the row that has this Django session's key.
 
-    `adopt_many` has made it, or a parallel request. `new` is the row that this request would
-    have made.
+    Return False if no active row of its user has it. `adopt_many` or a parallel request has
+    made that row. `new` is the row that this request would have made.
     """
     key = session_store.stored_key(session_store.ensure_key(session))
     row = LoginSession.objects.active().select_related("user").filter(session_key=key).first()

@@ -186,7 +186,7 @@ def _exchange_legacy(
     user = legacy.find_user()
     if request is None or user is None or not is_accepted(user):
         return Refusal.TOKEN_NOT_VALID
-    if not legacy.is_of_password(user) or latest_revocation_of(user) is not None:
+    if not legacy.matches_password_of(user) or latest_revocation_of(user) is not None:
         return Refusal.TOKEN_NOT_VALID
     # Its `iat` is not the sign-in: simplejwt changes it at each rotation.
     context = AuthenticationContext(authenticated_at=None)

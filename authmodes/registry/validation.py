@@ -39,7 +39,7 @@ def find_login_session(token: LoginToken) -> LoginSession | None:
     if isinstance(token, RefreshToken):
         candidates = candidates.select_related("refresh_token")
     found = candidates.by_sid(token.sid)
-    return found if found is not None and token.is_of(found) else None
+    return found if found is not None and token.belongs_to_user_of(found) else None
 
 
 @sensitive_variables()

@@ -21,11 +21,11 @@ SESSION_KEY = "_authmodes_pending"
 
 
 def store(request: HttpRequest, user: Any) -> None:
-    """Keep what `validate` compares: the password hash, as Django does, and the latest ending."""
+    """Keep the password hash and the latest ending, which `pop_and_validate` compares."""
     ended = ending.latest_revocation_of(user)
     began_at = _code_requested_at(request, user)
     if began_at is not None and ended is not None and policy.has_begun_by(began_at, ended):
-        # Ended while the user looked for the code, which `validate` is to find.
+        # Ended while the user looked for the code, and `pop_and_validate` must find it.
         is_begun, ended = False, None
     else:
         is_begun = True
@@ -62,10 +62,11 @@ def renew(request: HttpRequest | None, user: Any) -> None:
         store(request, user)
 
 
-def validate(request: HttpRequest, user: Any) -> None:
-    """Raise `LoginOutdated` if all logins of the user were ended while the login waited.
+def pop_and_validate(request: HttpRequest, user: Any) -> None:
+    """Remove what `store` kept, and raise `LoginOutdated` if the login is out of date.
 
-    A login that has not waited was recognised in this very request and needs no second query.
+    It is if the password has changed or all logins of the user were ended since. A login that
+    began in this request did not wait, and needs no query.
     """
     stored = request.session.pop(SESSION_KEY, None)
     if stored is None or stored["user"] != str(user.pk) or request_state(request).has_begun_login:

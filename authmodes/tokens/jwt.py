@@ -71,7 +71,7 @@ class LoginToken(RingToken):
         # A token without a login session could not be revoked.
         self.sid = self.verify_uuid("sid")
 
-    def is_of(self, login_session: LoginSession) -> bool:
+    def belongs_to_user_of(self, login_session: LoginSession) -> bool:
         """Whether the token names the user of this login session."""
         return str(self.payload[simple_jwt().USER_ID_CLAIM]) == _user_id(login_session)
 
@@ -142,7 +142,7 @@ class LegacyRefreshToken(RefreshToken):
         except (ValueError, TypeError, ValidationError):
             return None
 
-    def is_of_password(self, user: Any) -> bool:
+    def matches_password_of(self, user: Any) -> bool:
         """Whether simplejwt's CHECK_REVOKE_TOKEN claim matches the user's password."""
         jwt_settings = simple_jwt()
         if not jwt_settings.CHECK_REVOKE_TOKEN:

@@ -284,16 +284,17 @@ def handle_exception(exception: Exception, context: dict[str, Any]) -> Response 
     if response is not None:
         response.data = _body(exception, response.data)
     if isinstance(exception, errors.StagePending) and response is not None:
-        response.data["continue"] = _way_on(exception.go_on, context["request"]._request)
+        request = context["request"]._request
+        response.data["continue"] = _add_authorize(exception.continuation, request)
     return response
 
 
-def _way_on(go_on: dict[str, Any], request: HttpRequest) -> dict[str, Any]:
-    """Where neither this call nor a page of ours goes on, the app can lead the user here."""
-    is_stuck = not (go_on["page"] or go_on["fields"])
+def _add_authorize(continuation: dict[str, Any], request: HttpRequest) -> dict[str, Any]:
+    """Name `authorize/` if neither this call nor a page of ours can continue the login."""
+    is_stuck = not (continuation["page"] or continuation["fields"])
     if is_stuck and conf.REDIRECT_URIS and conf.MODE.allows(Mode.JWT):
-        return {**go_on, "authorize": reverse_here(request, "authorize")}
-    return go_on
+        return {**continuation, "authorize": reverse_here(request, "authorize")}
+    return continuation
 
 
 def reverse_here(request: HttpRequest, name: str, **kwargs: str) -> str:

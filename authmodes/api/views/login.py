@@ -206,8 +206,8 @@ def _end_logins_of_cookies(request: Request) -> list[str]:
     for login_session in by_tokens:
         registry.revoke(login_session, EndReason.LOGOUT)
     if by_session:
-        remembered = session_state.load(django_request.session)
-        ended += [remembered.sid] if remembered else []
+        stored = session_state.load(django_request.session)
+        ended += [stored.sid] if stored else []
         get_adapter(django_request).logout(django_request)
     return ended
 
