@@ -1,7 +1,11 @@
-"""Cookie requests: refuse logins that no longer count, renew and rotate the others.
+"""The middleware of cookie logins.
 
-Nothing is looked at before a view asks for the user, so a request that does not ask costs
-what it did; what is looked at then lies in the Django session that Django has just loaded.
+It validates the login when a view reads `request.user`, and saves, renews and rotates the
+session after the view.
+
+A request that does not read the user makes no query of ours before the view, unless a provider
+may have sent the browser back with it. What validation needs is in the Django session; the row
+is read once per touch interval.
 """
 
 from collections.abc import Callable
@@ -63,10 +67,10 @@ class LoginSessionMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """Answer a `login()` that was refused, an app whose session is gone, a database away."""
+        """Respond to a refused `login()`, an app without a session and an unavailable database."""
         if isinstance(exception, UpdateError) and request_client.is_app_client(request):
-            # Headless saves an app's session in its view. To Django's own middleware it is a
-            # bad request that the session was deleted meanwhile.
+            # Headless saves an app's session in its view. Django's own middleware also answers
+            # with 400 if the session was deleted during the request.
             return HttpResponseBadRequest()
         if isinstance(exception, ServiceUnavailable):
             return _unavailable(exception)
@@ -104,9 +108,9 @@ def _unavailable(error: ServiceUnavailable) -> HttpResponse:
 
 
 def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Say what the answer depends on, and take back the cookies of logins that have ended.
+    """Set `Vary`, and delete the token cookies of logins that have ended.
 
-    With a 403, say which scope a permission has missed.
+    A 403 gets a challenge that names the scope which a permission requires.
     """
     state = request_state(request)
     if state.vary:

@@ -1,4 +1,7 @@
-"""What becomes of a Django session when its view is done: followed, rotated, capped, sent."""
+"""After the view: updates the row if the session key has changed.
+
+It also saves, renews and rotates the session.
+"""
 
 import time
 from contextlib import nullcontext
@@ -33,7 +36,7 @@ def has_work(request: HttpRequest) -> bool:
 
 @unavailable_as_503()
 def finish(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Bring row, store and cookie into step; what Django saves itself is only prepared."""
+    """Update row, store and cookie. A session that Django will save is only prepared."""
     transactions.run_deferred(request)
     if response.status_code >= 500:
         _end_lost_login(request)
@@ -53,14 +56,17 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def _end_lost_login(request: HttpRequest) -> None:
-    """End a login that was made by a request that failed: its credential reaches nobody."""
+    """End a login that this request made.
+
+    Its response is a server error, so the client never receives the credential.
+    """
     login_session = request_state(request).login_session
     if login_session is not None:
         registry.revoke(login_session, EndReason.LOGOUT)
 
 
 def _is_login_undone(request: HttpRequest) -> bool:
-    """Whether ATOMIC_REQUESTS has taken back the row of the login that the session names.
+    """Whether a rollback by ATOMIC_REQUESTS has removed the row that the session names.
 
     A store outside the database has kept the session, and no revocation would find it.
     """
@@ -97,7 +103,7 @@ def _has_key_changed(session: SessionBase) -> bool:
 
 
 def _follow_key(request: HttpRequest) -> None:
-    """Bring the row into step with `cycle_key()`, `flush()` and a changed password."""
+    """Update the row after `cycle_key()`, `flush()` or a changed password."""
     session, old_key = request.session, session_state.of(request.session).loaded_key
     stored = session_state.load(session)
     # Without data, `adopt_sessions` may have made a row, and no view has asked for the user since.
@@ -107,7 +113,7 @@ def _follow_key(request: HttpRequest) -> None:
         return
     key = session_state.key_of(session)
     if key and session_store.find_missing([session_store.stored_key(key)]):
-        # ATOMIC_REQUESTS has taken the change back, and the browser keeps the old key.
+        # ATOMIC_REQUESTS rolled the change back, so the browser keeps the old key.
         return
     session_state.update(session, keyed_at=time.time())
     if django_sessions.follow_key(session, sid, old_key):
@@ -127,11 +133,11 @@ def _end_if_expired(request: HttpRequest) -> None:
 
 
 def _save(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Write what is due, save what was done under the key in force, rotate it if it is old.
+    """Save the session, and rotate its key if it is old enough.
 
-    With the answer and not before the view: it leaves at once, so that the browser has the
-    new key long before the grace of the old one is over; and what is written here was loaded
-    a moment ago, so that it takes back nothing that parallel requests have written.
+    This runs after the view: the response leaves at once, so the browser has the new key
+    before the old one's grace ends. An unmodified session is reloaded just before it is
+    saved, so no write of a parallel request is lost.
     """
     session, known = request.session, session_state.of(request.session)
     stored = session_state.load(session)
@@ -141,8 +147,8 @@ def _save(request: HttpRequest, response: HttpResponseBase) -> None:
     address = request_client.ip_address(request)
     modified, will_save = session.modified, _will_django_save(session)
     may_be_overtaken = used_retired_key or request_settings(request).rotate_after is not None
-    # With a server error Django neither saves nor sends a cookie, and a new key would be lost;
-    # and where keys are not rotated, Django may save.
+    # With a server error Django neither saves nor sends a cookie, so a new key would be lost.
+    # If keys are not rotated, Django may save the session.
     if response.status_code >= 500 or (will_save and not may_be_overtaken):
         if "seen_at" in changes:
             django_sessions.touch(stored.sid, address)
@@ -153,7 +159,7 @@ def _save(request: HttpRequest, response: HttpResponseBase) -> None:
     # It gets the cookie again: the response with the new key may have been lost, for example if
     # the user clicked on before the page had loaded.
     sends_cookie = used_retired_key or will_save or is_due or "renewed_at" in changes
-    # A renewal or rotation that cannot be had is skipped; what the view has written is not.
+    # A renewal or rotation that fails is skipped; a save of what the view has written is not.
     try:
         if sends_cookie:
             if "seen_at" in changes:
@@ -171,7 +177,7 @@ def _save(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def _needs_new_key(request: HttpRequest) -> bool:
-    """Whether the key has served long enough."""
+    """Whether the key is old enough to be rotated."""
     rotate_after = request_settings(request).rotate_after
     stored = session_state.load(request.session) if rotate_after is not None else None
     return stored is not None and policy.needs_new_key(stored.keyed_at, rotate_after, time.time())
@@ -183,7 +189,7 @@ def _prepare(session: SessionBase) -> None:
 
 
 def _yield_to_parallel(request: HttpRequest, sid: str, *, modified: bool) -> None:
-    """Save nothing under a key that is gone, with its login or because it was changed."""
+    """Save nothing under a key that no longer exists: its login has ended, or it was changed."""
     if not django_sessions.is_active(sid):
         request.session.flush()
     elif not modified:
@@ -191,7 +197,7 @@ def _yield_to_parallel(request: HttpRequest, sid: str, *, modified: bool) -> Non
 
 
 def _send_cookie(response: HttpResponseBase, session: SessionBase) -> None:
-    """As Django's `SessionMiddleware` does, for a session that is not to be saved again."""
+    """Set the cookie as Django's `SessionMiddleware` does, for a session that it will not save."""
     until_close = session.get_expire_at_browser_close()
     response.set_cookie(
         settings.SESSION_COOKIE_NAME,
@@ -212,14 +218,14 @@ def _will_django_save(session: SessionBase) -> bool:
 
 
 def _cap_expiry(session: SessionBase) -> None:
-    """Note the fresh age of a cookie that is about to be sent, and cap it.
+    """Store that the cookie is about to be renewed, and cap its age.
 
-    Neither the cookie nor what the store keeps lasts longer than the login session.
+    Neither the cookie nor the stored session lasts longer than the login session.
     """
     stored, now = session_state.load(session), time.time()
     if stored is None:
         return
-    # A view that writes without asking for the user does not bring back a cookie that is over.
+    # A view that writes without reading the user must not renew an expired cookie.
     if session_state.is_cookie_expired(session, stored, now):
         session.set_expiry(session_state.cookie_expires_at(session, stored))
         return

@@ -1,4 +1,7 @@
-"""Validates the cookie of a request: whose it is, and whether its login session still counts."""
+"""Validates the cookie of a request.
+
+Which user does it name, and does its login session still count?
+"""
 
 import time
 from functools import partial
@@ -25,7 +28,7 @@ from ..tokens import cookies as token_cookies
 
 
 def validate_on_access(request: HttpRequest) -> None:
-    """Have the session follow rotations, and the user validated when a view asks for it."""
+    """Make the session follow key rotation, and validate the user on first access."""
     _ignore_planted_cookies(request)
     if "\x00" in (request.session.session_key or ""):
         # Not a key of ours, and PostgreSQL would answer the query for it with an error.
@@ -35,8 +38,8 @@ def validate_on_access(request: HttpRequest) -> None:
 
     @unavailable_as_503()
     def user() -> Any:
-        # Asked anew, not unwrapped: allauth.headless exchanges the session of a request and
-        # has Django forget the user it cached.
+        # Resolved again, not unwrapped: allauth.headless replaces the session of a request and
+        # deletes the user that Django cached.
         is_lazy = isinstance(django_user, SimpleLazyObject)
         return _validate_once(request, get_user(request) if is_lazy else django_user)
 
@@ -79,7 +82,7 @@ def _validate_once(request: HttpRequest, user: Any) -> Any:
 
 
 def _user_to_sign_out(request: HttpRequest) -> Any:
-    """On allauth's logout page the user of the token cookies, or it would sign nobody out."""
+    """Return the user of the token cookies on allauth's logout page, to end their login there."""
     if not token_cookies.are_enabled() or not token_cookies.are_sent(request):
         return None
     match = _resolve(request)
@@ -89,7 +92,7 @@ def _user_to_sign_out(request: HttpRequest) -> Any:
 
 
 def _validate(request: HttpRequest, user: Any) -> Any:
-    """Return the user if the cookie's login session still counts, else an anonymous one."""
+    """Return the user if the cookie's login session still counts, otherwise `AnonymousUser`."""
     session = request.session
     if SESSION_KEY not in session:
         return user
@@ -112,7 +115,7 @@ def _validate(request: HttpRequest, user: Any) -> Any:
 
 
 def _are_cookies_accepted(request: HttpRequest) -> bool:
-    """Whether cookie logins are on; where they are off they still open the admin."""
+    """Whether cookie logins are on. If they are off, they still open the admin."""
     # The session token of an app is not a cookie; the strategy has checked its login's mode.
     if request_settings(request).allows_cookies or request_client.is_app_client(request):
         return True
@@ -130,7 +133,10 @@ def _resolve(request: HttpRequest) -> ResolverMatch | None:
 
 
 def _validate_or_end(request: HttpRequest, user: Any, stored: SessionData) -> bool:
-    """Whether the login session still counts; ends it if what the session stores is against it."""
+    """Return whether the login session still counts.
+
+    End it if the data in the Django session says that it has expired or was bound elsewhere.
+    """
     session, rules, now = request.session, request_settings(request), time.time()
     is_stale = policy.needs_touch(stored.seen_at, rules.touch_after, now)
     reason = _reason_to_reject(request, stored, now, is_stale=is_stale)
@@ -144,10 +150,10 @@ def _validate_or_end(request: HttpRequest, user: Any, stored: SessionData) -> bo
         is_stale = True
     if is_stale and not _validate_row(request, stored.sid, now):
         return False
-    # Have the cookie sent again, with a fresh age, when it has reached the age for that.
+    # Renew the cookie if it is old enough.
     if policy.needs_renewal(stored.renewed_at, rules.renew_after, now):
         if session_store.is_app_session(session):
-            # Headless saves an app's session within its view, before we come to it.
+            # Headless saves an app's session within its view, before our code after the view.
             session_state.update(session, renewed_at=now)
         else:
             session_state.of(session).deferred_updates["renewed_at"] = now
@@ -157,10 +163,10 @@ def _validate_or_end(request: HttpRequest, user: Any, stored: SessionData) -> bo
 def _reason_to_reject(
     request: HttpRequest, stored: SessionData, now: float, *, is_stale: bool
 ) -> EndReason | None:
-    """Why the login no longer counts, by what its session stores."""
+    """Return why the login no longer counts, by the data in its Django session."""
     if session_state.is_expired(stored, now):
         return EndReason.EXPIRED
-    # Stale comes long before idle, so most requests do not ask.
+    # A login is stale long before it is idle, so most requests skip this query.
     if is_stale and _is_idle(request, stored, now):
         return EndReason.EXPIRED
     if session_state.is_cookie_expired(request.session, stored, now):
@@ -171,19 +177,19 @@ def _reason_to_reject(
 
 
 def _is_idle(request: HttpRequest, stored: SessionData, now: float) -> bool:
-    # A parallel request may have saved older data over newer ones: ask the row too.
+    # A parallel request may have saved older data over newer ones, so read the row too.
     timeout = request_settings(request).idle_timeout
     return policy.is_idle(stored.seen_at, timeout, now) and django_sessions.is_idle(stored.sid)
 
 
 def _validate_row(request: HttpRequest, sid: str, now: float) -> bool:
-    """Look at the row once per touch interval, in case the store kept what it should not."""
+    """Validate the row once per touch interval, in case the store has kept an ended session."""
     seen_at = django_sessions.last_seen(sid)
     if seen_at is None:
         return False
     if policy.needs_touch(
         seen_at, request_settings(request).touch_after, session_state.to_datetime(now)
     ):
-        # Written with the answer: here it would lock the row for as long as the view takes.
+        # Written after the view: here it would lock the row for as long as the view takes.
         session_state.of(request.session).deferred_updates["seen_at"] = now
     return True
