@@ -1,4 +1,4 @@
-"""Session key rotation: for a short grace, a retired key leads to its successor."""
+"""Session key rotation: during a short grace, a retired key still identifies its session."""
 
 import secrets
 import time
@@ -40,7 +40,7 @@ class RotationMixin(Base):
 
 
 def follow_rotation_on_load(session: SessionBase, data: dict[str, Any]) -> dict[str, Any]:
-    """Return the data that count: those of the successor, and none of an app's session."""
+    """Return the data to use: those of the successor, and none of an app's session."""
     known = session_state.of(session)
     if SUCCESSOR_KEY in data:
         latest = find_successor(engine()(session.session_key))
@@ -74,7 +74,10 @@ def follow_rotation_if_loaded(session: SessionBase) -> None:
 
 
 def find_successor(session: SessionBase) -> SessionBase | None:
-    """The session that a retired one leads to, None after the grace; or the session itself."""
+    """Return the session that a retired one continues as, itself if it is not retired.
+
+    None after the grace.
+    """
     while SUCCESSOR_KEY in session:
         successor, key = session[SUCCESSOR_KEY], session_state.key_of(session)
         if key is None or _is_grace_over(successor["at"], time.time()):
@@ -97,7 +100,7 @@ def may_be_rotated_in_parallel(session: SessionBase) -> bool:
 
 
 def reload_latest(session: SessionBase) -> None:
-    """Load what parallel requests have saved since, under the key in force.
+    """Load what parallel requests have saved since, under the current key.
 
     What this request itself has written wins. Raises `UpdateError` if the session is gone.
     """
@@ -115,17 +118,17 @@ def reload_latest(session: SessionBase) -> None:
 
 
 def derive_successor(session_key: BrowserKey) -> tuple[BrowserKey, str]:
-    """A successor's key, and the nonce that leads to it.
+    """Return a new key and the nonce it was derived from.
 
-    The new key is a function of the old one, a nonce and SECRET_KEY. What is left under the
-    old key therefore leads its holder to the successor, and not a reader of the store.
+    The key is a function of the old key, the nonce and SECRET_KEY, so the entry under the old
+    key is useless to a reader of the store.
     """
     nonce = secrets.token_hex(16)
     return _successor_key(session_key, nonce), nonce
 
 
 def copy_to(session: SessionBase, key: BrowserKey) -> None:
-    """Save a copy of a session under a new key, and note there which key it had."""
+    """Save a copy of a session under a new key, and store the old key in it."""
     _delete_retired(session)
     # A copy, not a new object: an engine may have been given more than a key.
     copied: Any = copy(session)
@@ -134,7 +137,7 @@ def copy_to(session: SessionBase, key: BrowserKey) -> None:
 
 
 def retire(session_key: BrowserKey, nonce: str) -> None:
-    """Leave under a key only the way to its successor, for the time of the grace."""
+    """Replace the data under a key with a reference to its successor, for the grace."""
     retired = engine()(session_key)
     retired.clear()
     retired[SUCCESSOR_KEY] = {"nonce": nonce, "at": time.time()}
@@ -144,9 +147,9 @@ def retire(session_key: BrowserKey, nonce: str) -> None:
 
 
 def _delete_retired(session: SessionBase) -> None:
-    """Delete the sessions under the keys whose grace is over, and note that of today's key.
+    """Delete the sessions under the keys whose grace is over, and note the current key.
 
-    Otherwise a login would leave one dead session behind with each rotation.
+    Otherwise each rotation of a login would leave a useless session in the store.
     """
     now, key = time.time(), session_state.key_of(session)
     retired = {**session.get(RETIRED_KEY, {})}

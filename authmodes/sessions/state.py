@@ -21,7 +21,9 @@ DATA_KEY = "_authmodes"
 
 
 class SessionData(NamedTuple):
-    """The login session as its Django session stores it. `sid` identifies, it is no credential.
+    """The login session as its Django session stores it.
+
+    `sid` identifies the login and is not a credential.
 
     `auth_time` is the claim of that name, `keyed_at` when the session got its key,
     `renewed_at` when its cookie was last sent with a fresh age; moments in seconds since the
@@ -45,21 +47,21 @@ FIELDS = frozenset(SessionData._fields)
 class SessionState:
     """What one request knows about its Django session; none of it is stored."""
 
-    # The key that the request came with, or the one that this was rotated to; None if there is
-    # no session under it. Then the data as they were when the session was loaded.
+    # The key that the request sent, or the key that replaced it; None if no session has it.
+    # Then the data at load time.
     loaded_key: BrowserKey | None
     loaded_data: dict[str, Any] | None = None
     # The key had been rotated a moment before the request.
     used_retired_key: bool = False
-    # The middleware has saved it, so to save it again unmodified would add nothing.
+    # Saved by the middleware already; a second save would change nothing.
     is_saved: bool = False
-    # All that the middleware is to leave of it, if it was discarded.
+    # What the middleware keeps of the session, if it was discarded.
     remains: dict[str, Any] | None = None
     # The key that the row is known to have.
     registered_key: BrowserKey | None = None
-    # Changes to the stored data that are saved with the answer.
+    # Changes to the stored data that are saved after the view.
     deferred_updates: dict[str, Any] = field(default_factory=dict)
-    # The stored data that were read last, and what they said.
+    # The stored data that were parsed last, and the result.
     cached_data: tuple[Any, SessionData | None] = (None, None)
 
 
@@ -72,7 +74,7 @@ def of(session: SessionBase) -> SessionState:
 
 
 def key_of(session: SessionBase) -> BrowserKey | None:
-    """The key that opens the session in a cookie; None before it is first saved."""
+    """Return the key that opens the session in a cookie; None before it is first saved."""
     return BrowserKey(session.session_key) if session.session_key else None
 
 
@@ -94,11 +96,11 @@ def attach(session: SessionBase, login_session: LoginSession) -> None:
 
 
 def load(session: SessionBase) -> SessionData | None:
-    """What the Django session stores of its login session; None if it has none to be read."""
+    """Return what the Django session stores of its login session; None without readable data."""
     stored = session.get(DATA_KEY)
     if not stored:
         return None
-    # Asked for several times in each request; what is written is a new dict.
+    # Parsed once per dict: this is called several times in each request.
     known = of(session)
     if known.cached_data[0] is not stored:
         known.cached_data = (stored, _read(stored))
@@ -106,7 +108,7 @@ def load(session: SessionBase) -> SessionData | None:
 
 
 def sid_in(data: Mapping[str, Any]) -> str | None:
-    """The `sid` in a Django session's data."""
+    """Return the `sid` in a Django session's data."""
     stored = _read(data.get(DATA_KEY))
     return stored.sid if stored is not None else None
 
@@ -119,34 +121,35 @@ def update(session: SessionBase, **changes: Any) -> None:
 
 
 def register_key(session: SessionBase) -> None:
-    """Note that the row knows the session's present key."""
+    """Note that the row has the session's current key."""
     of(session).registered_key = key_of(session)
 
 
 def is_key_registered(session: SessionBase) -> bool:
-    """Whether the row is known to have the session's present key."""
-    return of(session).registered_key == key_of(session) is not None
+    """Whether the row is known to have the session's current key."""
+    key = key_of(session)
+    return of(session).registered_key == key and key is not None
 
 
 def is_expired(stored: SessionData, now: float) -> bool:
-    """Whether the absolute end has come; by the row's own kind of datetime (`USE_TZ`) as well."""
+    """Whether the absolute end has come, as a timestamp and as the row's datetime (`USE_TZ`)."""
     return policy.is_over(stored.expires_at, now) and policy.is_over(
         to_datetime(stored.expires_at), to_datetime(now)
     )
 
 
 def is_cookie_expired(session: SessionBase, stored: SessionData, now: float) -> bool:
-    """Whether the browser has been asked to forget the cookie by now.
+    """Whether the cookie has expired in the browser.
 
-    The store may keep the session for longer, because to touch it saves it.
+    The store may keep the session for longer, because a touch saves it.
     """
-    # As datetimes: a naive one means two moments in the hour that comes twice a year.
+    # As datetimes, because a naive datetime is ambiguous in the hour when summer time ends.
     end = cookie_expires_at(session, stored)
     return policy.is_over(end, datetime.fromtimestamp(now, end.tzinfo))
 
 
 def cookie_expires_at(session: SessionBase, stored: SessionData) -> datetime:
-    """When the browser was asked to forget the cookie, whatever this request has changed."""
+    """When the cookie expires in the browser, whatever this request has changed."""
     loaded_data = of(session).loaded_data
     before: Any = session if loaded_data is None else loaded_data
     return session.get_expiry_date(
@@ -155,7 +158,11 @@ def cookie_expires_at(session: SessionBase, stored: SessionData) -> datetime:
 
 
 def current_sid(request: HttpRequest | None) -> str | None:
-    """The login session that the request belongs to, once its credential was accepted."""
+    """Return the `sid` of the request.
+
+    That is the `sid` of its accepted token, otherwise the one that its Django session stores.
+    The stored one is not validated here; reading `request.user` does that.
+    """
     if request is not None and (sid := request_state(request).sid):
         return sid
     session = getattr(request, "session", None)
@@ -163,21 +170,22 @@ def current_sid(request: HttpRequest | None) -> str | None:
     return stored.sid if stored else None
 
 
-# Each request of a login that is bound to its user agent asks, and a site sees few of them.
+# Each request of a login that is bound to its user agent calls it, and a site sees few of them.
 @functools.lru_cache(maxsize=1024)
 def user_agent_digest(user_agent: str) -> str:
-    """Enough of a digest to tell user agents apart, in a few bytes of every session."""
+    """Return a digest that is long enough to tell user agents apart, and short to store."""
     return hashlib.sha256(user_agent.encode()).hexdigest()[:16]
 
 
 def to_datetime(timestamp: float) -> datetime:
-    """A timestamp as the project's kind of datetime (`USE_TZ`)."""
+    """Convert a timestamp to the project's kind of datetime (`USE_TZ`)."""
     return datetime.fromtimestamp(timestamp, tz=UTC if settings.USE_TZ else None)
 
 
 def _read(stored: Any) -> SessionData | None:
-    """Data with a field too few or too many are not read: the row knows.
+    """Parse the stored data; None if a field is missing or unknown.
 
+    The row has the current values.
     There are no defaults: an address made up here would switch the binding off.
     """
     is_ours = isinstance(stored, dict) and stored.keys() == FIELDS

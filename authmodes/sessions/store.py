@@ -1,4 +1,4 @@
-"""Django sessions in their store, whatever the engine: keys, deletion, apps."""
+"""Reads and deletes Django sessions in the configured store, and marks those of apps."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
@@ -43,14 +43,14 @@ def engine() -> type[SessionBase]:
 
 
 def key_in_cookie(request: HttpRequest) -> BrowserKey | None:
-    """The session key that the browser sent; None for one that no store can hold."""
+    """Return the session key that the browser sent; None for one that no store can hold."""
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     # PostgreSQL answers a query for a NUL with an error.
     return BrowserKey(key) if key and "\x00" not in key else None
 
 
 def ensure_key(session: SessionBase) -> BrowserKey:
-    """The session's key; a session that has none yet is saved to get one."""
+    """Return the session's key; a session that has none yet is saved to get one."""
     if session.session_key is None:
         session.create()
     key = session_state.key_of(session)
@@ -59,7 +59,7 @@ def ensure_key(session: SessionBase) -> BrowserKey:
 
 
 def stored_key(session_key: BrowserKey) -> StoredKey:
-    """What the store, and so the row, keeps of a key: the engine may keep a digest only."""
+    """Return what the store, and therefore the row, keeps of a key: possibly only a digest."""
     digest = getattr(engine(), "digest_of", None)
     return StoredKey(digest(session_key) if digest else session_key)
 
@@ -85,7 +85,7 @@ def discard(request: HttpRequest) -> None:
 
 
 def reduce_to(session: SessionBase, remains: dict[str, Any]) -> None:
-    """Leave no more of a session than `remains`, under a new key, whatever is added later."""
+    """Keep only `remains` of a session, under a new key, whatever is added later."""
     session.flush()
     if remains:
         session.update(remains)
@@ -93,7 +93,7 @@ def reduce_to(session: SessionBase, remains: dict[str, Any]) -> None:
 
 
 def anonymous_data(session: SessionBase, user: Any) -> dict[str, Any]:
-    """What of a session is not authentication, such as a cart; nothing of a different user's."""
+    """Return the data that are not authentication, such as a cart; none of a different user."""
     if session.get(SESSION_KEY) not in (None, user._meta.pk.value_to_string(user)):
         return {}
     return {
@@ -106,7 +106,7 @@ def anonymous_data(session: SessionBase, user: Any) -> dict[str, Any]:
 
 @contextmanager
 def detached(request: Any) -> Iterator[None]:
-    """Have allauth, or a receiver, work in a session that is thrown away afterwards.
+    """Let allauth, or a receiver, work in a session that is discarded afterwards.
 
     A login for tokens neither sees nor changes the cookie login of the same browser, and its
     response sets no session cookie and no cookie of Django's messages.
@@ -134,7 +134,7 @@ def detached(request: Any) -> Iterator[None]:
 def suppress_cookie(request: HttpRequest) -> None:
     """Have Django neither save the session nor send or delete its cookie.
 
-    The browser has got a newer one from a parallel answer.
+    The browser has received a newer one with a parallel response.
     """
     session: Any = request.session
     # This is what makes a session empty to Django.
@@ -144,9 +144,9 @@ def suppress_cookie(request: HttpRequest) -> None:
 
 
 def find_missing(stored_keys: Collection[StoredKey]) -> set[StoredKey]:
-    """Return the stored keys that lead to no Django session any more.
+    """Return the stored keys without a Django session.
 
-    A store that cannot be reached tells nothing, so none counts as missing.
+    If the store cannot be reached, return none.
     """
     store = engine()
     if issubclass(store, db.SessionStore):
@@ -176,8 +176,8 @@ def delete(ended: Mapping[str, StoredKey]) -> None:
 
     A database store is part of the caller's transaction. Other stores follow once it is
     committed, and one that cannot be reached is logged: the row is the truth, and the
-    throttled touch looks at it again. Tombstones come before the commit, or a process that is
-    killed right after it would leave none.
+    throttled touch reads it again. Tombstones are set before the commit, because a process that
+    is killed right after it would set none.
     """
     if ended and _delete_from_database(ended.values()) and _set_tombstones(ended):
         keys = list(ended.values())
@@ -208,7 +208,7 @@ def _delete_from_database(keys: Collection[StoredKey]) -> bool:
 
 
 def _set_tombstones(ended: Mapping[str, StoredKey]) -> bool:
-    """Mark logins as ended, where the store is a cache; return False if that is away."""
+    """Mark logins as ended if the store is a cache; return False if it is unavailable."""
     if _is_cached(engine()):
         try:
             # Until the touch looks at the row itself; first, or a save might slip between.
@@ -246,7 +246,10 @@ def _cache() -> BaseCache:
 
 
 def _probe() -> None:
-    """Raise if the cache keeps nothing: clients may hide that it is away, as if it were empty."""
+    """Raise `ConnectionError` if the cache stores nothing.
+
+    Some clients hide an outage and return None.
+    """
     _cache().set(PROBE, 1, TOMBSTONE_MARGIN.total_seconds())
     if _cache().get(PROBE) is None:
         raise ConnectionError
