@@ -1,4 +1,7 @@
-"""allauth's adapters: allauth decides whether a user may sign in, this what it becomes."""
+"""allauth's adapters.
+
+allauth decides whether a user may sign in; the adapter decides what the login becomes.
+"""
 
 import logging
 from typing import TYPE_CHECKING, Any

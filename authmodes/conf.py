@@ -52,7 +52,7 @@ class Transport(enum.StrEnum):
 
 
 class AccessTokenCheck(enum.StrEnum):
-    """How an access token is held against the login sessions that ended."""
+    """How an access token is checked against ended login sessions."""
 
     DATABASE = "database"
     SNAPSHOT = "snapshot"
@@ -228,7 +228,11 @@ conf = Settings()
 
 
 class RequestSettings(NamedTuple):
-    """The settings that each request asks for; to read them anew would cost it 20 microseconds."""
+    """The settings that every request needs.
+
+    They are read once per process, because reading them costs about 20 microseconds;
+    `setting_changed` clears them.
+    """
 
     allows_cookies: bool
     allows_tokens: bool

@@ -1,4 +1,4 @@
-"""What Django, allauth and simplejwt announce, carried to the registry."""
+"""Receivers of the signals of Django, allauth and simplejwt; the registry does the work."""
 
 from contextlib import suppress
 from functools import partial
@@ -55,7 +55,7 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
     if request is None or not hasattr(request, "session"):
         return
     if SESSION_KEY not in request.session:
-        # A login for tokens, which Django is told of as well.
+        # A login for tokens, for which Django sends the signal as well.
         return
     try:
         if request_state(request).adds_tokens:
@@ -63,15 +63,15 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
         else:
             registry.start(request, user, Mode.SESSION)
     except (LimitReached, UserInactive):
-        # Django has put the user into the session already, and what answers the error, such as
-        # DRF, would have it saved with the answer.
+        # Django has put the user into the session already. If the error becomes a response, as
+        # in DRF, the session would be saved.
         session_store.discard(request)
         raise
 
 
 @receiver(user_logged_out)
 def end_logins_of_request(request: HttpRequest | None, **kwargs: Any) -> None:
-    """End all logins that a `logout()` came with, by Django session, header or token cookie.
+    """End all logins of the request of a `logout()`: of Django session, header and token cookies.
 
     The signal comes before Django flushes the session.
     """
@@ -90,18 +90,18 @@ def end_logins_of_request(request: HttpRequest | None, **kwargs: Any) -> None:
 def change_key_at_reauthentication(
     request: HttpRequest, reauthenticated: bool = False, **kwargs: Any
 ) -> None:
-    """Change the session id when the user has authenticated again (ASVS V7.2.4)."""
+    """Change the session key when the user re-authenticates (ASVS V7.2.4)."""
     if not reauthenticated or not request.session.session_key:
         return
     stored = session_state.load(request.session)
     if stored is None or not session_store.is_app_session(request.session):
-        # A parallel request may have rotated the key, and of two changes one wins.
+        # A parallel request may have rotated the key, and only one of two changes wins.
         with suppress(UpdateError):
             session_rotation.reload_latest(request.session)
         request.session.cycle_key()
         return
-    # An app may have calls under way, and takes a 410 for the end of its login: for the grace,
-    # the old session token still leads to the session.
+    # An app may have running calls, and a 410 would tell it that its login has ended. During the
+    # grace, the old session token still identifies the session.
     try:
         django_sessions.rotate_session(request.session, stored.sid)
     except UpdateError:
@@ -133,10 +133,10 @@ def note_new_password(
 def end_logins_of_changed_user(
     instance: Any, created: bool, update_fields: frozenset[str] | None, **kwargs: Any
 ) -> None:
-    """End what a new password or a locked account makes worthless.
+    """End logins that a new password or a deactivated account invalidates.
 
-    Each request would be refused anyway, and is after a `QuerySet.update()`, which sends no
-    signal; this is so that lists and the admin tell the truth at once.
+    Each request would notice this too, also after `QuerySet.update()`, which sends no signal.
+    Ending them here keeps lists and the admin correct.
     """
     is_new_password = has_new_password.pop(id(instance), None) is not None
     if created or (update_fields is not None and not {"password", "is_active"} & update_fields):
@@ -152,7 +152,7 @@ def end_logins_of_changed_user(
 
 
 def end_logins_of_deleted_user(instance: Any, **kwargs: Any) -> None:
-    """Clear Django sessions and blacklist tokens before the rows go with their user."""
+    """End the user's logins before their rows are deleted with the user."""
     registry.revoke_user(instance, EndReason.USER_DISABLED)
 
 

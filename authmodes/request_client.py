@@ -59,7 +59,7 @@ def user_agent(request: HttpRequest) -> str:
 
 
 def violates_binding(request: HttpRequest, bound_address: str | None, agent_digest: str) -> bool:
-    """Whether the settings bind a login to an address or user agent that this request lacks."""
+    """Whether the login is bound to an address or user agent other than this request's."""
     rules = request_settings(request)
     if rules.bind_user_agent and user_agent_digest(user_agent(request)) != agent_digest:
         return True

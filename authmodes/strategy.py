@@ -40,7 +40,7 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
     """`HEADLESS_TOKEN_STRATEGY = "authmodes.strategy.AuthModesTokenStrategy"`."""
 
     def get_session_token(self, request: HttpRequest) -> str | None:
-        """The session token that a request presents; its answer depends on that header."""
+        """Return the session token of a request. The response depends on that header."""
         request_state(request).vary.add("X-Session-Token")
         hide_variables(request)
         session_token: str | None = super().get_session_token(request)
@@ -59,20 +59,20 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
             and not session_state.is_key_registered(session)
             and not django_sessions.follow_key(session, stored.sid)
         ):
-            # The login has ended: the app keeps a token that is not valid any more.
+            # The login has ended: the app keeps a token that is no longer valid.
             session.flush()
             return presented
         return presented if _decrypt(presented) == key else _encrypt(key)
 
     @sensitive_variables()
     def lookup_session(self, session_token: str) -> SessionBase | None:
-        """The Django session of a session token, None if it has none or its login has ended."""
+        """Return the Django session of a token; None if there is none or its login has ended."""
         session = _find_session(session_token)
         if session is None:
             return None
         data = session_state.load(session)
         if data is None and SESSION_KEY in session:
-            # Signed in by something else than authmodes, so there is no row to validate.
+            # Signed in by other code than authmodes, so there is no row to validate.
             return None
         if data is not None:
             if not _validate_or_end(session, data):

@@ -1,8 +1,10 @@
-"""The only writer of login sessions: it starts, validates, rotates, ends and prunes them.
+"""The only writer of login sessions.
 
-Every change is one conditional statement on the row, so that of any number of processes
-exactly one makes it. Locks are always taken in the same order, login session first and
-refresh token second, because two orders would deadlock.
+It starts, adopts, touches, validates, rotates, ends and prunes them.
+
+A change that processes may compete for is one conditional UPDATE, so exactly one of them makes
+it. Locks are taken in one order, login session first and refresh token second, because two
+orders would deadlock.
 """
 
 from .ending import revoke, revoke_all, revoke_user

@@ -1,4 +1,4 @@
-"""Gives Django sessions from before authmodes was installed their rows; no new sign-ins."""
+"""Makes rows for Django sessions from before authmodes was installed; starts no new logins."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,11 +29,11 @@ from .validation import auth_hashes
 
 
 def adopt(request: HttpRequest, user: Any) -> bool:
-    """Adopt the Django session of a request; False if it had a login session that ended."""
+    """Adopt the Django session of a request; return False if its login session has ended."""
     session = request.session
     if session_state.of(session).loaded_key == session.session_key:
-        # It may have been loaded long before the view asks for the user. A parallel request can
-        # have adopted it since, and rotated it, and that can have been revoked.
+        # It may have been loaded long before the view reads the user. Since then, a parallel
+        # request may have adopted and rotated it, and the login may have been revoked.
         try:
             session_rotation.reload_latest(session)
         except UpdateError:
@@ -41,10 +41,10 @@ def adopt(request: HttpRequest, user: Any) -> bool:
         if session_state.load(session) is not None:
             return True
     elif (sid := find_sid(session)) is not None:
-        # The view has changed the key before it asked for the user.
+        # The view changed the key before it read the user.
         return follow_key(session, sid) and attach_existing(session)
     if session_state.DATA_KEY in session:
-        # Not from before us, and what it stores cannot be read.
+        # authmodes made it, but its data cannot be read.
         return attach_existing(session)
     # A request proves no sign-in: Django sessions may be years old.
     context = replace(
@@ -56,10 +56,10 @@ def adopt(request: HttpRequest, user: Any) -> bool:
         with transaction.atomic(using=write_database()):
             record_cookie(request, login_session)
     except IntegrityError:
-        # A parallel request was first, or `adopt_many`; its row is ours too.
+        # A parallel request or `adopt_many` was first; its row is the one of this session.
         return attach_existing(session, login_session)
     if in_view_transaction():
-        # An error will take the row back, and not what the session stores of it.
+        # An error would roll the row back, but not the data in the session.
         defer(request, partial(_save_again, login_session))
     return True
 
@@ -75,7 +75,7 @@ def attach_existing(session: SessionBase, new: LoginSession | None = None) -> bo
     if row is None or not belongs_to(row, session.get(SESSION_KEY, "")):
         return False
     if new is not None and not row.user_agent and not row.ip_address:
-        # `adopt_many` had no request to tell where the login is.
+        # `adopt_many` had no request, so it did not know the address and the user agent.
         row.user_agent = new.user_agent
         row.ip_address = row.last_ip_address = new.ip_address
         row.save(update_fields=["user_agent", "ip_address", "last_ip_address"])
@@ -92,8 +92,8 @@ def _save_again(login_session: LoginSession) -> None:
 def adopt_many(sessions: Mapping[StoredKey, Mapping[str, Any]]) -> int:
     """Adopt Django sessions by stored key and decoded data; return how many rows were made.
 
-    A fixed number of statements. Passes over anonymous sessions, those whose login Django
-    would refuse, and those that have a row already.
+    It makes a fixed number of statements. It skips anonymous sessions, those whose login Django
+    would reject, and those that have a row already.
     """
     candidates = {
         key: data
@@ -120,7 +120,7 @@ def _users(ids: set[str]) -> dict[str, Any]:
 
 
 def _primary_key(text: str) -> Any:
-    """The key of a session's user; None if it is from a different user model."""
+    """Return the key of a session's user; None if it is from a different user model."""
     try:
         return get_user_model()._meta.pk.to_python(text)
     except ValidationError:

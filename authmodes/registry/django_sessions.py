@@ -1,4 +1,7 @@
-"""Keeps rows and their Django sessions in step: seen again, under a new key, left behind."""
+"""Saves a login's Django session under its current key, and ends logins without a session.
+
+It keeps the row's key and `last_seen_at` up to date.
+"""
 
 import functools
 import time
@@ -31,10 +34,10 @@ Prepare = Callable[[SessionBase], None]
 
 
 class LoginSessionStore(session_rotation.RotationMixin):
-    """The session of a request, each save of which ends up under the key in force.
+    """The session of a request; every save goes to its current key.
 
     Views save it as well, and so does Django once more after us with
-    SESSION_SAVE_EVERY_REQUEST; both would bring a key back that was rotated since.
+    SESSION_SAVE_EVERY_REQUEST; both would restore a key that was rotated since.
     """
 
     def save(self, must_create: bool = False) -> None:
@@ -68,14 +71,14 @@ class LoginSessionStore(session_rotation.RotationMixin):
 
 
 def attach_store(session: SessionBase) -> None:
-    """Have a request's session follow the key of its login.
+    """Change the class of a request's session so that it follows key rotation.
 
-    By its class and not by a new object: an engine may have been given more than a key.
+    A new object would not do: an engine may have been given more than a key.
     """
     if not isinstance(session, LoginSessionStore):
         # Not `type()`, which of a lazy object is not the engine's.
         session.__class__ = _store_class(session.__class__)
-    # Notes the key that the request came with, before a view changes it.
+    # Notes the key that the request sent, before a view changes it.
     session_state.of(session)
     session_rotation.follow_rotation_if_loaded(session)
 
@@ -91,7 +94,7 @@ def _store_class(engine: type[SessionBase]) -> type[SessionBase]:
 
 
 def last_seen(sid: str) -> datetime | None:
-    """When a login session was last seen, as far as the row knows; None if it has ended."""
+    """Return when a login session was last seen, by its row; None if it has ended."""
     active = LoginSession.objects.active().filter(sid=sid)
     return next(iter(active.values_list("last_seen_at", flat=True)), None)
 
@@ -110,7 +113,7 @@ def is_idle(sid: str) -> bool:
 def touch(sid: str, ip_address: str | None) -> bool:
     """Note that a login session was seen; return whether that was written.
 
-    Of many requests that arrive at once one writes: the others find a fresh row.
+    Of many parallel requests one writes: the others find a fresh row.
     """
     now = timezone.now()
     stale = Q(last_seen_at__lte=now - policy.touch_after(conf.TOUCH_INTERVAL, conf.IDLE_TIMEOUT))
@@ -119,12 +122,12 @@ def touch(sid: str, ip_address: str | None) -> bool:
 
 
 def touch_with_session(session: SessionBase, sid: str, ip_address: str | None) -> None:
-    """Touch the row, and note it in the Django session too; skipped where that cannot be had.
+    """Touch the row and its Django session; an error of the database or store is skipped.
 
     Raises `UpdateError` if the login has ended, or its session is gone.
     """
     modified = session.modified
-    # Under the lock of the row, because a save after a rotation would bring the old key back.
+    # Under the lock of the row, because a save after a rotation would restore the old key.
     with as_bookkeeping(), transaction.atomic(using=write_database()):
         if touch(sid, ip_address):
             if _has_row(session, sid):
@@ -133,22 +136,23 @@ def touch_with_session(session: SessionBase, sid: str, ip_address: str | None) -
                 _write(session)
         elif not is_active(sid):
             raise UpdateError
-    # The cookie is not sent for it: only renewal extends its age.
+    # The cookie is not sent again: only renewal extends its age.
     session.modified = modified
 
 
-# -- saved under the key in force ----------------------------------------------------------
+# -- saved under the current key -----------------------------------------------------------
 
 
 @retry_on_conflict
 def save_session(session: SessionBase, sid: str, prepare: Prepare | None = None) -> None:
-    """Save what a request did under the key in force, which is then the session's.
+    """Save the session under the login's current key.
 
-    `prepare` gets the session as it is by then. Raises `UpdateError` if the login has
-    ended, or the key was changed too long ago or otherwise than by rotation.
+    `prepare` is called with the session just before the save. Raises `UpdateError` if the login
+    has ended, the grace of the session's key is over, or the key was changed by other means
+    than rotation.
     """
-    # While the row is locked no request rotates, so nothing is saved under a retired key. By its
-    # sid: of many requests at once, each may find that the key has changed.
+    # While the row is locked no request rotates, so nothing is saved under a retired key. It is
+    # locked by its sid, because parallel requests may have changed the key.
     with transaction.atomic(using=write_database()):
         if not _lock(sid):
             raise UpdateError
@@ -164,7 +168,7 @@ def save_session(session: SessionBase, sid: str, prepare: Prepare | None = None)
 def rotate_session(session: SessionBase, sid: str, prepare: Prepare | None = None) -> None:
     """Save a login's Django session under a new key; otherwise as `save_session`.
 
-    Of several at once one wins; for the grace, the old key leads the others to the winner's
+    Of several parallel calls one wins; during the grace the old key leads the others to its
     session.
     """
     if not _try_to_rotate(session, sid, prepare):
@@ -194,7 +198,7 @@ def _try_to_rotate(session: SessionBase, sid: str, prepare: Prepare | None) -> b
         raise
     except DatabaseError:
         if won:
-            # The database has taken it back, a store elsewhere has not.
+            # The database has rolled the change back; a store outside it has not.
             with suppress(DatabaseError, UpdateError):
                 _take_back(session, sid, new_stored_key)
         raise
@@ -247,12 +251,11 @@ def _write(session: SessionBase) -> None:
 
 @retry_on_conflict
 def follow_key(session: SessionBase, sid: str, old_key: BrowserKey | None = None) -> bool:
-    """Have the row follow a Django session whose key or password hash has changed.
+    """Update the row of a Django session whose key or password hash has changed.
 
-    False if the login has ended, or another request has changed the key first: of several
-    one wins, as each would leave a session behind that no revocation finds. Django changes
-    it in every request that is under way when the SECRET_KEY changes. Without an `old_key`
-    the last one wins.
+    Return False if the login has ended or another request has changed the key first. Only one
+    may win: each further key would be a session that no revocation finds. After a change of
+    SECRET_KEY, every running request changes it. Without `old_key` the last one wins.
     """
     key = session_store.stored_key(session_store.ensure_key(session))
     auth_hash = session.get(HASH_SESSION_KEY, "")
@@ -266,7 +269,8 @@ def follow_key(session: SessionBase, sid: str, old_key: BrowserKey | None = None
     with transaction.atomic(using=write_database()):
         _lock(sid)
         row = mine.select_related("user").first()
-        # A user must not lose the login because a poll was faster than their new password.
+        # Users must not lose the login because a parallel poll was faster than the request that
+        # changed their password.
         if (
             row is None
             or auth_hash in (row.auth_hash, "")
@@ -279,7 +283,7 @@ def follow_key(session: SessionBase, sid: str, old_key: BrowserKey | None = None
 
 
 def logins_of(session: SessionBase) -> LoginSessionQuerySet:
-    """The login of a Django session; one without a `sid` may have been adopted by a command."""
+    """Return the login of a Django session; without a `sid`, one that `adopt_sessions` made."""
     stored, key = session_state.load(session), session_state.key_of(session)
     if stored is not None:
         return LoginSession.objects.filter(sid=stored.sid)
@@ -289,16 +293,16 @@ def logins_of(session: SessionBase) -> LoginSessionQuerySet:
 
 
 def follow_password(sid: str, auth_hash: str) -> None:
-    """Have a login session follow a changed password, unless that change was rolled back."""
+    """Update the row after a changed password, unless that change was rolled back."""
     row = LoginSession.objects.for_credential().filter(sid=sid).first()
     if row is not None and auth_hash in auth_hashes(row.user):
         LoginSession.objects.active().filter(pk=row.pk).update(auth_hash=auth_hash)
 
 
 def find_sid(session: SessionBase) -> str | None:
-    """The login, ended or not, whose row has the key that a Django session was loaded by.
+    """Return the `sid` of the login, ended or not, whose row has a Django session's loaded key.
 
-    For a session that does not know it; None if it belongs to a different user by now.
+    For a session that does not store it; None if the session is a different user's by now.
     """
     known, user_id = session_state.of(session), session.get(SESSION_KEY)
     loaded_data = known.loaded_data if known.loaded_data is not None else session
@@ -310,18 +314,19 @@ def find_sid(session: SessionBase) -> str | None:
 
 
 def belongs_to(row: LoginSession, user_id: str) -> bool:
-    """Whether a login is of the user whom a Django session names."""
+    """Whether the login is the one of the user that a Django session names."""
     return row.user._meta.pk.value_to_string(row.user) == user_id
 
 
-# -- left behind ---------------------------------------------------------------------------
+# -- without a session ---------------------------------------------------------------------
 
 
 def end_abandoned(session: SessionBase) -> None:
     """End the login of a Django session that was flushed or whose user was replaced.
 
-    By its `sid` too, as a parallel request may have changed the key; unless it changed the
-    password, upon which Django flushes whatever was loaded before.
+    The login is found by its `sid` too, because a parallel request may have changed the key.
+    If that request changed the password, the login goes on, although Django flushes the
+    sessions that were loaded before.
     """
     known = session_state.of(session)
     if known.loaded_key is None:
@@ -339,16 +344,16 @@ def end_abandoned(session: SessionBase) -> None:
 
 
 def end_if_expired(session_key: BrowserKey) -> None:
-    """End the login of a cookie without a session, if its time is over.
+    """End the login of a cookie without a session, if the login has expired.
 
-    Only then: a parallel request may just be changing the key.
+    Only then, because a parallel request may be changing the key.
     """
     stored = session_store.stored_key(session_key)
     revoke_all(LoginSession.objects.expired().filter(session_key=stored), EndReason.EXPIRED)
 
 
 def end_if_refused(session: SessionBase) -> None:
-    """End the login of a Django session that Django refuses, if there is a reason of ours."""
+    """End the login of a Django session that Django rejects, if its login no longer counts."""
     key = session_state.key_of(session)
     for login_session in _open_with_key(key) if key is not None else ():
         validate_or_end(login_session)
@@ -367,7 +372,7 @@ def end_spared(request: HttpRequest, sid: str) -> None:
 
 
 def _has_current_hash(session: SessionBase, row: LoginSession) -> bool:
-    """Whether `update_session_auth_hash` was called; the row follows with the answer."""
+    """Whether `update_session_auth_hash` was called; the row is updated after the view."""
     return session.get(HASH_SESSION_KEY, "") in auth_hashes(row.user)
 
 

@@ -1,4 +1,4 @@
-"""Writes that survive a view's rollback, and statements that are retried on a conflict."""
+"""Makes writes that a view's rollback does not undo, and retries transactions on a conflict."""
 
 import logging
 import time
@@ -28,10 +28,10 @@ Result = TypeVar("Result")
 
 
 def write_or_defer(request: HttpRequest, write: Callable[[], object]) -> None:
-    """Write now; inside a view of ATOMIC_REQUESTS, with the answer.
+    """Write now; inside a view under ATOMIC_REQUESTS, after the view.
 
-    There a 401 would undo it, and until then its locks would hold up the other requests of
-    the same login, and meet the locks of other transactions in the wrong order.
+    There, an error response would roll the write back, and its locks would block other requests
+    of the login and could deadlock with them.
     """
     if in_view_transaction():
         defer(request, write)
@@ -40,17 +40,23 @@ def write_or_defer(request: HttpRequest, write: Callable[[], object]) -> None:
 
 
 def defer(request: HttpRequest, write: Callable[[], object]) -> None:
-    """Write with the answer; our middleware stands outside the view's transaction."""
+    """Write after the view; our middleware is outside the view's transaction."""
     request_state(request).deferred_writes.append(write)
 
 
 def in_view_transaction() -> bool:
-    """Whether we are inside a view of ATOMIC_REQUESTS; ours are not, the project's may be."""
+    """Whether this runs in a view's ATOMIC_REQUESTS transaction.
+
+    Our views opt out; a project's may not.
+    """
     return _connection().in_atomic_block and has_atomic_requests()
 
 
 def has_atomic_requests() -> bool:
-    """Whether what a view has written may be taken back by the time of the answer."""
+    """Whether ATOMIC_REQUESTS is on.
+
+    A view's writes may then be rolled back before the response.
+    """
     return bool(_connection().settings_dict["ATOMIC_REQUESTS"])
 
 
@@ -62,9 +68,9 @@ def outside_view_transactions(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def write_if_possible(rows: QuerySet[Any], **changes: Any) -> int:
-    """Update bookkeeping columns; return 0 where that cannot be had: nothing depends on it.
+    """Update bookkeeping columns; return 0 if that fails, because nothing depends on it.
 
-    Rows that another transaction holds are passed over, so that no request waits for them.
+    Rows that another transaction has locked are skipped, so that no request waits for them.
     """
     connection, written = _connection(), 0
     with as_bookkeeping(), transaction.atomic(using=connection.alias):
@@ -77,10 +83,10 @@ def write_if_possible(rows: QuerySet[Any], **changes: Any) -> int:
 
 @contextmanager
 def as_bookkeeping() -> Iterator[None]:
-    """Skip what fails, and count it in the log: it may not fail the request.
+    """Skip a write that fails, and count it in the log: it must not fail the request.
 
-    Whatever is raised: each session store has errors of its own. `UpdateError`, which says
-    that a login or its session is gone, is passed on.
+    Every exception is caught, because each session store has errors of its own. `UpdateError`
+    is raised: a login or its session no longer exists.
     """
     global skipped, logged_at
     try:
@@ -104,10 +110,9 @@ def run_deferred(request: HttpRequest) -> None:
 
 
 def retry_on_conflict(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Repeat a function that has lost against another transaction.
+    """Call a function again if its transaction lost a conflict.
 
-    Only where it has a transaction of its own: inside the caller's, all that came before
-    is lost as well, and repeating is the caller's business.
+    Not inside a caller's transaction, which is lost as a whole; the caller has to repeat it.
     """
 
     @wraps(function)
