@@ -60,7 +60,7 @@ class ModeDisabled(BadRequest, code="mode_disabled"):
 
 
 class InvalidNext(BadRequest, code="invalid_next"):
-    default_detail = _("This next is not allowed.")
+    default_detail = _("This value of 'next' is not allowed.")
 
 
 class InvalidState(BadRequest, code="invalid_state"):
@@ -107,7 +107,7 @@ class AudienceUnverifiable(UnsupportedCredential, code="audience_unverifiable"):
 
 
 class UidRequired(BadRequest, code="uid_required"):
-    default_detail = _("Say which account by its uid.")
+    default_detail = _("Several accounts are connected. Name one by its uid.")
 
 
 class DisconnectRefused(BadRequest):
@@ -178,15 +178,15 @@ class LoginRefused(Unauthorized, code="login_refused"):
 class StagePending(CodeInDetail, Unauthorized, code="stage_pending"):
     """The user is known, but a stage of allauth's login (MFA, say) is still to be done.
 
-    `page` is where a browser goes on that holds the pending login in its Django session,
-    None where nothing was kept; `fields` are what the same call may be made with again.
+    `page` is where a browser continues, if its Django session holds the pending login, and
+    otherwise None. `fields` are those that may be added to the same call.
     """
 
     default_detail = _("Another step is needed to sign in.")
 
     def __init__(self, stage: str, *, page: str | None = None, fields: Iterable[str] = ()) -> None:
         super().__init__(stage=stage)
-        # Beside the errors of DRF, which makes text of everything: null stays null.
+        # Not in the detail: DRF makes text of everything there, and null must stay null.
         self.continuation: dict[str, Any] = {"page": page, "fields": list(fields)}
 
 
@@ -278,10 +278,10 @@ class SignupClosed(Forbidden, code="signup_closed"):
 
 
 class Conflict(CodedError, code="conflict"):
-    """A concurrent call has made the same account; nothing was changed."""
+    """A parallel call has created the same account; nothing was changed."""
 
     status_code = status.HTTP_409_CONFLICT
-    default_detail = _("Another sign-in came between. Try again.")
+    default_detail = _("A parallel sign-in created the same account. Try again.")
 
 
 class ConnectedOther(Conflict, code="connected_other"):

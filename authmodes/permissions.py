@@ -38,7 +38,7 @@ class HasScope(BasePermission):
 
     scopes: frozenset[str] = frozenset()
     code = "insufficient_scope"
-    message: Any = {"detail": _("The token was not issued for this."), "code": code}
+    message: Any = {"detail": _("The token does not have the required scope."), "code": code}
 
     @classmethod
     def of(cls, first: str, *more: str) -> type["HasScope"]:

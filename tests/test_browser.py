@@ -359,7 +359,7 @@ def test_the_page_fits_and_ends_another_login(new_page):
 
     button.click()
 
-    expect(here.get_by_text("Signed out there.")).to_be_visible()
+    expect(here.get_by_text("The selected login sessions were ended.")).to_be_visible()
     assert not is_signed_in(elsewhere)
     assert is_signed_in(here)
 

@@ -66,7 +66,7 @@ def test_its_buttons_end_one(here, login):
     assert (other.get().status_code, token.get().status_code) == (401, 200)
     row = other.row
     assert (row.end_reason, row.ended_by) == ("revoked_by_user", row.user)
-    assert "Signed out there." in text_of(here.browser.get(URL))
+    assert "The selected login sessions were ended." in text_of(here.browser.get(URL))
 
 
 def test_its_form_works_as_it_is_in_the_page(here, login):

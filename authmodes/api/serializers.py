@@ -60,7 +60,7 @@ def wanted_mode(named: Any) -> str:
 
 
 class ModeField(ChoiceField):
-    """The mode of a login; what is no mode has an error code of its own."""
+    """The mode of a login. An unknown mode has its own error code."""
 
     def __init__(self, *choices: Mode, **kwargs: Any) -> None:
         super().__init__([str(mode) for mode in choices or (Mode.SESSION, Mode.JWT)], **kwargs)
@@ -72,7 +72,7 @@ class ModeField(ChoiceField):
 
 
 class TokenField(CharField):
-    """A token, character by character."""
+    """A token. Its whitespace is not trimmed."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
@@ -127,10 +127,10 @@ InvalidSerializer = declare(
 )
 ContinuationSerializer = declare(
     "Continuation",
-    "Where a browser finishes the login, and what the same call may be made with again.",
+    "Where a browser continues the login, and the fields that the same call may be repeated with.",
     page=CharField(allow_null=True),
     authorize=CharField(
-        required=False, help_text="Where there is neither: the endpoint to sign in through."
+        required=False, help_text="Without a page and fields: the endpoint to sign in through."
     ),
     fields=serializers.ListField(child=CharField()),
 )
@@ -373,10 +373,10 @@ LogoutSerializer = declare(
     refresh=JSONField(required=False, help_text="Names a login by its token."),
     upstream=JSONField(required=False, help_text="`true`: say where to sign out at the provider."),
     post_logout_redirect_uri=JSONField(
-        required=False, help_text="Where the browser comes back to from there."
+        required=False, help_text="Where the provider sends the browser afterwards."
     ),
     state=JSONField(required=False),
-    # A body that is no object is passed over.
+    # A body that is not an object is ignored.
     schema={"type": None},
 )
 
@@ -476,7 +476,7 @@ class ClientCredentialsSerializer(Serializer[Any]):
     grant_type = ParameterField(["client_credentials"])
     client_id = ParameterField()
     client_secret = ParameterField()
-    scope = ParameterField(help_text="All that the client has, unless named.")
+    scope = ParameterField(help_text="Without it, all scopes of the client.")
     schema: dict[str, Any] = {"required": ["grant_type"]}
 
 
@@ -488,7 +488,7 @@ class TokenHintSerializer(Serializer[Any]):
 
 
 class TokenExchangeSerializer(Serializer[Any]):
-    """`token/exchange/`: the one-time code and the verifier of its challenge."""
+    """`token/exchange/`: the authorization code and the verifier of its challenge."""
 
     code = CharField(max_length=128)
     code_verifier = serializers.RegexField(authorization_code.CODE_VERIFIER, trim_whitespace=False)

@@ -1,7 +1,7 @@
 """How often one caller may call a credential endpoint, and what counts as one caller.
 
 The rates are DRF's: `DEFAULT_THROTTLE_RATES` by scope, read when they are needed. The
-caller's identity is not DRF's: its `get_ident` believes the addresses that a caller sends.
+caller's identity is not: DRF's `get_ident` trusts an address that the caller sends.
 """
 
 import logging
@@ -93,8 +93,9 @@ class CredentialThrottle(SimpleRateThrottle):
             # access token expires; passwords have allauth's limits, which are not waived.
             logger.warning("Cannot count the calls of %s: %r", self.scope, error)
             return True
-        # A thief of a token must not use up the count to keep its owner from ending the login,
-        # or us from noticing. It is one call a login: the next one has nothing to end.
+        # An attacker with a token must not be able to use up the count, and so prevent the owner
+        # from ending the login or us from detecting reuse. This exempts one call per login,
+        # because the next one ends nothing.
         return allowed or view.ends_a_login(request)
 
     def get_cache_key(self, request: Request, view: Any) -> str:

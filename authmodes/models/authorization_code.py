@@ -9,7 +9,7 @@ from .managers import PrimaryManager
 
 
 class AuthorizationCode(AuthenticationContextModel):
-    """The one-time code that carries a browser login to an app (RFC 6749, 4.1; RFC 7636).
+    """The authorization code that carries a browser login to an app (RFC 6749, 4.1; RFC 7636).
 
     Only a digest of the code is stored, so the table cannot be used to sign in.
     """

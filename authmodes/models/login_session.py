@@ -18,6 +18,7 @@ from .managers import PrimaryManager
 USER_AGENT_MAX_LENGTH = 512
 # How much of a user agent is parsed for a label: there are many rules, and each searches it all.
 LABEL_INPUT_LENGTH = 256
+# A request may take this long between changing a key and writing the row.
 SLOW_REQUEST = timedelta(minutes=5)
 
 

@@ -42,7 +42,7 @@ def refuse_twin(request: HttpRequest, sociallogin: Any, **kwargs: Any) -> None:
         from allauth.headless.base.response import ForbiddenResponse
 
         raise ImmediateHttpResponse(ForbiddenResponse(request))
-    raise PermissionDenied(_("The database cannot tell this account from another one."))
+    raise PermissionDenied(_("The database treats this account and an existing one as the same."))
 
 
 class ExactText(Exact):

@@ -92,5 +92,5 @@ class SessionManageView(View):
         else:
             row = get_object_or_404(active_of(request.user), sid=request.POST.get("sid", ""))
             registry.revoke(row, EndReason.REVOKED_BY_USER, by=request.user)
-        messages.success(request, _("Signed out there."))
+        messages.success(request, _("The selected login sessions were ended."))
         return redirect(request.path)

@@ -1,4 +1,4 @@
-"""simplejwt's token endpoints, on login sessions, and the exchange of a one-time code."""
+"""simplejwt's token endpoints, on login sessions, and the exchange of an authorization code."""
 
 from typing import Any
 
@@ -137,7 +137,7 @@ class TokenBlacklistView(base.AuthModesViewMixin, simplejwt.TokenBlacklistView):
 
 
 class TokenExchangeView(base.PublicView):
-    """Turn the one-time code of a browser login into tokens."""
+    """Exchange the authorization code of a browser login for tokens."""
 
     credential_scope = "authmodes_exchange"
 
@@ -161,9 +161,10 @@ class TokenExchangeView(base.PublicView):
 
 
 class TokenRevokeView(base.PublicView):
-    """RFC 7009: end the login session of a token; to hold it is to be allowed to.
+    """End the login session of a token (RFC 7009).
 
-    A token that is unknown, or whose login has ended, is answered alike (2.2).
+    Holding the token is the only permission needed. A token that is unknown, or whose login
+    has ended, gets the same response (2.2).
     """
 
     credential_scope = "authmodes_token"
