@@ -1,4 +1,4 @@
-"""The database of the login sessions: which one it is, and whether it can be had."""
+"""The database of the login sessions: its alias, and errors that mean it is unavailable."""
 
 import logging
 from collections.abc import Iterator
@@ -10,21 +10,21 @@ from django.db import DatabaseError, InterfaceError, OperationalError, router
 from ..exceptions import ServiceUnavailable
 
 logger = logging.getLogger("authmodes")
-# PostgreSQL's state for a write on a primary that only reads.
+# PostgreSQL's SQLSTATE for a write to a read-only server.
 READ_ONLY = "25006"
 
 
 def write_database() -> str:
     """Return the alias of the database that a router names for writing login sessions.
 
-    Every transaction, lock and `on_commit` of ours is on it: a check sees to it that users,
-    refresh tokens and our tables sit there together.
+    Every transaction, lock and `on_commit` of ours uses it. A system check requires that users,
+    refresh tokens and our tables are in the same database.
     """
     return router.db_for_write(apps.get_model("authmodes", "LoginSession"))
 
 
 def is_unavailable(error: Exception) -> bool:
-    """Whether a database is away, locked or only reads, so that the call may be made again."""
+    """Whether an error means that a database is unreachable, locked or read-only for now."""
     if isinstance(error, OperationalError | InterfaceError):
         return True
     return isinstance(error, DatabaseError) and _state_of(error) == READ_ONLY
@@ -37,7 +37,7 @@ def _state_of(error: Exception) -> str | None:
 
 
 def to_unavailable(error: Exception) -> Exception:
-    """Return the 503 for an error of a database that cannot be had, and any other error itself."""
+    """Return `ServiceUnavailable` for an unavailable database, and any other error unchanged."""
     if not is_unavailable(error):
         return error
     logger.error("The database is not available: %s", error)
@@ -46,7 +46,7 @@ def to_unavailable(error: Exception) -> Exception:
 
 @contextmanager
 def unavailable_as_503() -> Iterator[None]:
-    """Raise `ServiceUnavailable` for a database that cannot be had, also as a decorator."""
+    """Raise `ServiceUnavailable` for an unavailable database. It is also a decorator."""
     try:
         yield
     except (DatabaseError, InterfaceError) as error:

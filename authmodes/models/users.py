@@ -1,4 +1,4 @@
-"""Whether the project's own rules accept a user, however we came by the row."""
+"""Decides whether the project's own rules accept a user, whichever query found the row."""
 
 import functools
 from typing import Any
@@ -16,8 +16,8 @@ from .databases import write_database
 def is_accepted(user: Any) -> bool:
     """Whether the default manager, a backend's `get_user` and simplejwt's rule accept a user.
 
-    We find users by joins, which go round a manager that hides rows (soft delete). There is
-    no query unless the project has changed what finds a user.
+    We find users by joins, which bypass a manager that hides rows (soft delete). This makes a
+    query only if the project has changed the manager or `get_user`.
     """
     if not simple_jwt().USER_AUTHENTICATION_RULE(user):
         return False
@@ -35,6 +35,6 @@ def is_accepted(user: Any) -> bool:
 @functools.lru_cache(maxsize=8)
 def _finders(backends: tuple[str, ...]) -> list[Any]:
     classes = [import_string(path) for path in backends]
-    # Some backends only know permissions, and find nobody.
+    # Some backends only check permissions, and find no users.
     stub = BaseBackend.get_user
     return [each for each in classes if getattr(each, "get_user", stub) is not stub]

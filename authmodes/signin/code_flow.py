@@ -1,8 +1,9 @@
-"""How an authorization code flow ends in the browser: at its client, whichever way it ends.
+"""Redirects the browser to the client when an authorization code flow ends without a code.
 
-allauth answers an end with a page of its own, or with none where its pages are not routed. What
-it answered is looked at when the view is done, so that adapters of a project, providers and
-allauth's own views need to know nothing of it. The visitor's Django session survives the flow.
+allauth responds to such an end with a page of its own, or with an error if its pages are not
+routed. The middleware passes its response to this module after the view, so a project's
+adapters, the providers and allauth's views need no changes. The visitor's Django session
+survives the flow.
 """
 
 import logging
@@ -24,16 +25,16 @@ from .allauth_internals import LOGIN_KEY, STATES_KEY
 from .authorization_code import ClientRedirect, answer_url
 
 logger = logging.getLogger("authmodes")
-# How the entries of a session begin that belong to a login, begun or complete; what else a
-# session has, such as a cart or other tabs' states, is the visitor's.
+# The prefixes of the session keys of a login, pending or complete. All other entries, such as a
+# cart or the states of other tabs, belong to the visitor.
 OF_LOGIN = ("_auth", "account_", "mfa", "socialaccount_sociallogin")
-# RFC 6749, 4.1.2.1; what a provider says for itself besides is for us, not for the client.
+# RFC 6749, 4.1.2.1. A provider's other errors concern this site, not the client.
 PROVIDER_ERRORS = {"access_denied", "temporarily_unavailable"}
 DEAD_ENDS = ("socialaccount_login_cancelled", "socialaccount_login_error", "account_inactive")
 
 
 def begin_request(request: HttpRequest) -> None:
-    """Note the code flow that a provider's callback belongs to, before the view uses it up."""
+    """Note the code flow that a provider's callback belongs to, before the view removes it."""
     stashed = _states(request).get(request.GET["state"])
     requested = authorization_request.from_state(request, stashed[0]) if stashed else None
     if requested is not None and requested.wants_code:
@@ -41,12 +42,12 @@ def begin_request(request: HttpRequest) -> None:
 
 
 def end_request(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """Send the browser to the client if the flow has come to an end that is not a code."""
+    """Redirect the browser to the client if the flow has ended without a code."""
     state = request_state(request)
     if state.redirect_url is not None:
         return response
     if state.code_flow is None and _leads_to(response, "account_login"):
-        # A page of a stage has found no login that waits for it any more.
+        # The page of a stage has found no pending login.
         waiting = authorization_request.peek(request) if LOGIN_KEY not in request.session else None
         if waiting is None or not waiting.wants_code:
             return response
@@ -57,17 +58,17 @@ def end_request(request: HttpRequest, response: HttpResponseBase) -> HttpRespons
     if _is_dead_end(request, response):
         return end(request, _error_of(request, response.status_code))
     if state.set_aside is not None:
-        # The login waits at a stage now, and one browser cannot have two.
+        # The login is pending at a stage now, and one browser cannot have two logins.
         request.session.cycle_key()
     return response
 
 
 def end_by_exception(request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
-    """Answer an exception of a view in a code flow."""
+    """Return the response to an exception of a view; None outside a code flow."""
     if request_state(request).code_flow is None:
         return None
     if isinstance(exception, (PermissionDenied, NoReverseMatch)):
-        # Where allauth's pages are not routed, the user cannot go on.
+        # If allauth's pages are not routed, the user cannot continue.
         return end(request, _error_of(request, 403))
     logger.error("A code flow ended in an error", exc_info=exception)
     return end(request, _error_of(request, 500))
@@ -76,7 +77,7 @@ def end_by_exception(request: HttpRequest, exception: Exception) -> HttpResponse
 def end(
     request: HttpRequest, error: str = "access_denied", description: str = ""
 ) -> ClientRedirect:
-    """End the flow of this request with an error."""
+    """End the flow of this request with an error (RFC 6749, 4.1.2.1)."""
     state = request_state(request)
     assert state.code_flow is not None
     answer = {"error": error, "error_description": description} if description else {"error": error}
@@ -88,12 +89,13 @@ def end(
 
 
 def end_inactive(request: HttpRequest) -> ClientRedirect | None:
+    """End the flow of an inactive user; return None outside a code flow."""
     in_flow = request_state(request).code_flow is not None
     return end(request, description=UserInactive.default_code) if in_flow else None
 
 
 def set_aside_login(request: HttpRequest) -> None:
-    """Let allauth run the flow as if the visitor were not signed in."""
+    """Remove the visitor's login from the session, so that allauth runs the flow as anonymous."""
     entries = _entries_of_login(request.session)
     for key in entries:
         del request.session[key]
@@ -102,7 +104,7 @@ def set_aside_login(request: HttpRequest) -> None:
 
 
 def leave(request: HttpRequest) -> None:
-    """Take the flow out of the session, which goes on under a new key as the visitor's."""
+    """Remove the flow from the session, and keep the visitor's data under a new key."""
     session, set_aside = request.session, request_state(request).set_aside
     states = _states(request)
     states.pop(request.GET.get("state", ""), None)
@@ -111,7 +113,7 @@ def leave(request: HttpRequest) -> None:
     else:
         session.pop(STATES_KEY, None)
     if SESSION_KEY in session and set_aside is None:
-        # The flow has ended before it came to a login of its own.
+        # The flow has ended before its login began; the session has the visitor's.
         return
     for key in _entries_of_login(session):
         del session[key]
@@ -125,7 +127,7 @@ def leave(request: HttpRequest) -> None:
 
 
 def entries_of_visitor(session: SessionBase) -> dict[str, Any]:
-    """What is in a session besides a login."""
+    """Return the entries of a session that do not belong to a login."""
     return {key: value for key, value in session.items() if not key.startswith(OF_LOGIN)}
 
 
@@ -140,7 +142,7 @@ def _states(request: HttpRequest) -> dict[str, Any]:
 
 def _is_dead_end(request: HttpRequest, response: HttpResponseBase) -> bool:
     if response.status_code == 200:
-        # A page, such as that of a closed sign-up, and nothing left that it might lead to.
+        # A page such as that of a closed sign-up. Without its state, the flow cannot continue.
         return "state" in request.GET and request.GET["state"] not in _states(request)
     return response.status_code >= 400 or any(_leads_to(response, name) for name in DEAD_ENDS)
 
@@ -156,5 +158,5 @@ def _error_of(request: HttpRequest, status: int) -> str:
     named = request.GET.get("error", "")
     if named in PROVIDER_ERRORS:
         return named
-    # allauth answers a provider's error with a page that is 401.
+    # allauth responds to a provider's error with a page of status 401.
     return "server_error" if status in (401, 500) else "access_denied"

@@ -1,9 +1,9 @@
-"""Sign-ins that allauth matches with an account by its e-mail address, not by a provider account.
+"""Checks sign-ins that allauth matches with an account by e-mail address.
 
 With `SOCIALACCOUNT_EMAIL_AUTHENTICATION` the owner of an address is signed in to the account
-that has it, although the address may never have been verified here. A different person may
-have made that account for them and kept ways into it (pre-hijacking). allauth only wipes its
-password.
+that has it, although the address may never have been verified here. An attacker may have
+created that account and kept other ways to sign in to it (pre-hijacking). allauth only removes
+its password.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from ..models import LoginSession
 from ..registry import ending
 from .allauth_internals import email_that_matched
 
-# What else signs a user in, or acts for one: the app, and its model.
+# By app, the models of other credentials: they sign a user in, or act for one.
 OTHER_WAYS_IN = {
     "allauth.mfa": "mfa.Authenticator",
     "allauth.idp.oidc": "allauth_idp_oidc.Token",
@@ -29,11 +29,11 @@ OTHER_WAYS_IN = {
 
 
 def check(sociallogin: Any) -> None:
-    """Refuse a match with an account that is not the owner's. Raises `LoginRefused`.
+    """Raise `LoginRefused` if the account may not belong to the owner of the address.
 
-    An address that is only a further one, and not verified, may be a mistake: the account
-    belongs to the owner of its verified address. A telephone number cannot be removed, because
-    the project keeps it.
+    An unverified secondary address may be a mistake: the account belongs to the owner of its
+    verified address. An account that can sign in by telephone number is refused as well,
+    because the project stores the number and we cannot remove it.
     """
     user, email = sociallogin.user, email_that_matched(sociallogin)
     connects = sociallogin.state.get("process") == AuthProcess.CONNECT
@@ -48,9 +48,10 @@ def check(sociallogin: Any) -> None:
 
 
 def remove_other_ways_in(user: Any, sociallogin: Any) -> None:
-    """Remove every way into an account but that of the owner of its address, who signs in now.
+    """Remove every other way to sign in to an account that was matched by its address.
 
-    The address counts as verified from then on, because the provider has verified it.
+    Only the provider account of this sign-in is kept. The address then counts as verified,
+    because the provider has verified it.
     """
     from allauth.socialaccount.models import SocialAccount
 
@@ -59,7 +60,7 @@ def remove_other_ways_in(user: Any, sociallogin: Any) -> None:
         return
     with transaction.atomic(using=router.db_for_write(LoginSession)):
         ending.revoke_user(user)
-        # Anew even if there is none, because links to reset a password depend on it.
+        # Even if there is none, because this also invalidates links to reset the password.
         user.set_unusable_password()
         user_email(user, email)
         user.save()
@@ -72,6 +73,6 @@ def remove_other_ways_in(user: Any, sociallogin: Any) -> None:
 
 
 def _is_verified(user: Any, email: str) -> bool:
-    # Compared here, because a collation may take "é" for "e".
+    # Compared in Python, because a collation may treat "é" like "e".
     verified = EmailAddress.objects.filter(user=user, verified=True)
     return email.lower() in verified.values_list("email", flat=True)

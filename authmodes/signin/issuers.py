@@ -1,9 +1,9 @@
-"""The issuers of messages: the site's own providers, their metadata and their keys.
+"""Fetches and caches the metadata and keys of the site's providers, and checks signatures.
 
-Only the addresses that a provider is configured with are fetched, one call at a time for each.
-Responses are cached, and so are failures, so that unauthenticated callers cannot cause many
-requests. All of it is kept by provider and client: what one of them serves or names as the
-address of its keys does not touch what is kept of another.
+Only the URLs that a provider is configured with, and the `jwks_uri` that its metadata name, are
+fetched, each by one call at a time. Responses and failures are cached, so unauthenticated
+callers cannot cause many requests. The cache keys contain the provider and the client, so a
+provider cannot change what is cached for a different one.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ from . import provider_session
 logger = logging.getLogger("authmodes")
 # Seconds. A key that the provider withdraws is still accepted for this long.
 CACHED = 300
-# Seconds to the next attempt, after a failure or a search for an unknown key.
+# Seconds until the next attempt after a failure, or after a search for an unknown key.
 PAUSE = 10
-# Seconds that a call waits for a document which another call is fetching. A provider that is
-# slow must not hold every worker.
+# Seconds that a call waits for a document which a parallel call is fetching. A slow provider must
+# not block every worker.
 PATIENCE, POLL = 1.0, 0.05
 WELL_KNOWN = "/.well-known/"
 WRONG_ISSUER = "The issuer is wrong."
@@ -39,12 +39,12 @@ GOOGLE_RISC_CONFIGURATION = "https://accounts.google.com/.well-known/risc-config
 
 
 class KeyRefused(Exception):
-    """A token is not signed by a key of its issuer; the text says why."""
+    """The issuer or the signature of a token is wrong; the text says which."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A document of a provider, under the name by which it is kept."""
+    """A document of a provider, and its keys in the cache."""
 
     provider: str
     client_id: str
@@ -57,7 +57,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Issuer:
-    """The exact `iss`, where the keys are, and the algorithms that the issuer announces."""
+    """The exact `iss`, the document of the keys, and the algorithms that the issuer announces."""
 
     name: str
     jwks: Document
@@ -65,7 +65,7 @@ class Issuer:
 
 
 def openid_providers(providers: Iterable[Provider]) -> list[Provider]:
-    """The providers with a discovery document: allauth's `openid_connect` and its subclasses."""
+    """Return the providers with a discovery document: `openid_connect` and its subclasses."""
     return [
         provider
         for provider in providers
@@ -75,21 +75,21 @@ def openid_providers(providers: Iterable[Provider]) -> list[Provider]:
 
 
 def transmitters(providers: Iterable[Provider]) -> list[Provider]:
-    """The providers that are known to send security events."""
+    """Return the providers whose RISC configuration is known, so they may send security events."""
     return [one for one in providers if one.app is not None and _risc_configuration_url(one)]
 
 
 def metadata(provider: Provider) -> dict[str, Any]:
-    """The discovery document of one of `openid_providers`. Raises `ProviderUnavailable`."""
+    """Return the discovery document of one of `openid_providers`. Raises `ProviderUnavailable`."""
     overrides = provider.app.settings.get("openid_configuration_overrides", {})
     return {**_fetch(_document(provider, provider.server_url)), **overrides}
 
 
 def openid_issuer(provider: Provider, name: Any) -> Issuer:
-    """The issuer of the ID tokens and logout tokens of a provider, whose `iss` is `name`.
+    """Return the issuer of a provider's ID tokens and logout tokens, for the `iss` in `name`.
 
-    Raises `KeyRefused` for a different `iss`, before anything is fetched where that is
-    possible, or `ProviderUnavailable`.
+    Raises `KeyRefused` for a wrong `iss`, if possible before it fetches anything, or
+    `ProviderUnavailable`.
     """
     overrides = provider.app.settings.get("openid_configuration_overrides", {})
     expected = overrides.get("issuer") or _issuer_at(provider.server_url)
@@ -97,7 +97,7 @@ def openid_issuer(provider: Provider, name: Any) -> Issuer:
 
 
 def transmitter_issuer(provider: Provider, name: Any) -> Issuer:
-    """The issuer of the security events of a provider; as `openid_issuer`."""
+    """Return the issuer of a provider's security events; otherwise as `openid_issuer`."""
     url = _risc_configuration_url(provider)
     return _issuer(provider, name, _issuer_at(url), lambda: _fetch(_document(provider, url)))
 
@@ -136,10 +136,10 @@ def _is_signed(raw: str, algorithm: str, key: dict[str, Any]) -> bool:
 
 
 def keys(issuer: Issuer, fits: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """The published keys that fit; they are fetched again if none does.
+    """Return the published keys that fit; they are fetched again if none does.
 
-    Raises `ProviderUnavailable`, also if the keys were fetched a moment ago: the token's key may
-    be newer, and the provider does not send a token again that was refused.
+    Raises `ProviderUnavailable`, also if none fits and the keys were fetched a moment ago: the
+    token's key may be newer, and a provider does not repeat a message that was refused.
     """
     document = _get("document", issuer.jwks)
     if _has_keys(document):
@@ -156,12 +156,12 @@ def _risc_configuration_url(provider: Provider) -> str:
 
 
 def _issuer_at(url: str) -> str:
-    """The issuer that serves its metadata there (OpenID Connect Discovery, 4.3), "" if unknown."""
+    """Return the issuer with metadata at a URL (OpenID Connect Discovery, 4.3); "" if unknown."""
     return url.partition(WELL_KNOWN)[0] if WELL_KNOWN in url else ""
 
 
 def _is_same(name: Any, expected: str) -> bool:
-    # The address that a project configures may lack the last slash of the issuer.
+    # The URL in the settings may lack the trailing slash of the issuer.
     return isinstance(name, str) and (not expected or name.rstrip("/") == expected.rstrip("/"))
 
 
@@ -205,14 +205,14 @@ def _fetch(document: Document) -> dict[str, Any]:
 
 
 def _download(document: Document, is_complete: Callable[[Any], bool], known: Any) -> dict[str, Any]:
-    """Fetch a document, or wait a moment for the call that is fetching it already."""
+    """Fetch a document, or wait briefly for the parallel call that is fetching it."""
     if not _add("fetching", document, provider_session.MAX_SECONDS + PAUSE):
         return _await(document, known)
     try:
-        # Without this, every call would wait for the time-out of a provider that is down.
+        # Without this, every call would wait for the timeout of a provider that is down.
         if _get("down", document):
             raise ProviderUnavailable
-        # Another call may have finished since this one looked.
+        # A parallel call may have stored it after this one read the cache.
         found = _get("document", document)
         return found if found and found != known else _download_alone(document, is_complete)
     finally:
@@ -234,7 +234,7 @@ def _await(document: Document, known: Any) -> dict[str, Any]:
 
 def _download_alone(document: Document, is_complete: Callable[[Any], bool]) -> dict[str, Any]:
     try:
-        # allauth's session has a time-out (`SOCIALACCOUNT_REQUESTS_TIMEOUT`).
+        # allauth's session has a timeout (`SOCIALACCOUNT_REQUESTS_TIMEOUT`).
         with provider_session.bound(get_adapter().get_requests_session()) as session:
             response = session.get(document.url)
             response.raise_for_status()
@@ -261,14 +261,17 @@ def _set(kind: str, document: Document, value: Any, seconds: int) -> None:
 
 
 def _add(kind: str, document: Document, seconds: int) -> bool:
-    """Set what is not set yet; of any number of processes one succeeds."""
+    """Set a key that does not exist yet; of several processes exactly one succeeds."""
     with _cache_is_required():
         return cache.add(document.key(kind), True, seconds)
 
 
 @contextmanager
 def _cache_is_required() -> Iterator[None]:
-    """Without a cache, unauthenticated callers could cause any number of requests."""
+    """Raise `ProviderUnavailable` if the cache fails.
+
+    Without it, unauthenticated callers could cause any number of requests.
+    """
     try:
         yield
     except Exception as error:

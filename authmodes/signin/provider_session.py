@@ -1,7 +1,8 @@
-"""HTTP calls to a provider, bounded in size and in time.
+"""Limits the size and the time of HTTP calls to a provider.
 
-`requests` has a time-out for each read only, reads bodies of any length, and follows redirects:
-a 307 of a token endpoint would carry the client's secret to a different host.
+The timeout of `requests` applies to each read only. It also reads bodies of any length, and
+follows redirects: after a 307 of a token endpoint it would send the client's secret to a
+different host.
 """
 
 import time
@@ -20,9 +21,9 @@ MAX_SECONDS = 10
 
 
 def bound(session: requests.Session) -> requests.Session:
-    """Bound every call of a session of allauth's adapter, unless it is bound already."""
+    """Limit every call of a session of allauth's adapter, unless it is limited already."""
     if getattr(session.request, "func", None) is not _bounded:
-        # As allauth itself sets the time-out.
+        # allauth sets its timeout in the same way.
         session.request = partial(_bounded, session.request)  # type: ignore[method-assign]
     return session
 
@@ -30,7 +31,8 @@ def bound(session: requests.Session) -> requests.Session:
 def _bounded(send: Callable[..., requests.Response], *args: Any, **options: Any) -> Any:
     """Send a request and read the response. Raises `RequestException`.
 
-    In a thread, because nothing else bounds the time that the headers of a response take.
+    This runs in a thread, because nothing else limits the time that the headers of a response
+    take.
     """
     outcome: SimpleQueue[requests.Response | Exception] = SimpleQueue()
     ends_at = time.monotonic() + MAX_SECONDS
@@ -57,7 +59,7 @@ def _read(response: requests.Response, ends_at: float) -> requests.Response:
     with response:
         if 300 <= response.status_code < 400:
             raise requests.TooManyRedirects("A redirect is not followed.")
-        # `read1` returns what has arrived; without it, one byte at a time does the same.
+        # `read1` returns what has arrived. Without it, read one byte at a time.
         one = getattr(response.raw, "read1", None)
         read, size = (one, 65_536) if one else (response.raw.read, 1)
         try:

@@ -1,9 +1,9 @@
-"""Holds every social login to one set of rules, whichever of allauth's flows it comes through.
+"""Applies the same rules to every social login, in all of allauth's flows.
 
-Ours (`social/<provider>/`) are verified by `provider_tokens` before allauth sees them. The
-browser's callback, the endpoint for provider tokens of allauth.headless and Google's button are
-allauth's own, and are checked when allauth sends `pre_social_login`: after it has verified what
-the provider or the client sent, and before it signs anyone in.
+Calls to `social/<provider>/` are verified by `provider_tokens` before they reach allauth. The
+browser's callback, the endpoint of allauth.headless for provider tokens and Google's button
+belong to allauth. They are checked when allauth sends `pre_social_login`: after it has verified
+what the provider or the client sent, and before it signs the user in.
 """
 
 import json
@@ -38,23 +38,23 @@ def check_social_login(request: HttpRequest, sociallogin: Any, **kwargs: Any) ->
         email_match.check(sociallogin)
     except APIException as error:
         if request_state(request).authorization_request is not None:
-            # A REST view of ours, where DRF answers the exception.
+            # A REST view of ours, where DRF handles the exception.
             raise
         if request_client.is_headless(request):
-            # Its endpoint answers this with 400.
+            # Its endpoint responds to this with 400.
             raise ValidationError(str(error.detail), code=error.default_code) from None
-        # allauth's views answer it with their error page, or send the browser to the frontend.
+        # allauth's views show their error page, or redirect the browser to the frontend.
         raise PermissionDenied(str(error.detail)) from None
 
 
 def _presented(request: HttpRequest, sociallogin: Any) -> Credential | None:
-    """The credential that a client itself has sent to one of allauth's endpoints."""
+    """Return the credential that a client sent to an endpoint of allauth's; None in a callback."""
     if request_client.is_headless(request):
         # The only endpoint of headless that starts a social login; it has parsed the body.
         token = json.loads(request.body)["token"]
         sent = {name: token.get(name) or "" for name in ("id_token", "access_token", "nonce")}
         if sent["access_token"] and sociallogin.provider.id in INSPECTS_ACCESS_TOKENS:
-            # allauth does not look at an ID token beside it.
+            # If both are sent, allauth ignores the ID token.
             del sent["id_token"]
         return Credential(**sent)
     if request.resolver_match and request.resolver_match.url_name == GOOGLE_BUTTON:
