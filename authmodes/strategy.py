@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from . import policy, registry, request_client
 from .conf import Mode, conf
-from .models import EndReason, LoginSession
+from .models import EndReason, LoginSession, unavailable_as_503
 from .registry import django_sessions, rotation, validation
 from .registry.rotation import Refusal
 from .sessions import BrowserKey
@@ -65,6 +65,7 @@ class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
         return presented if _decrypt(presented) == key else _encrypt(key)
 
     @sensitive_variables()
+    @unavailable_as_503()
     def lookup_session(self, session_token: str) -> SessionBase | None:
         """Return the Django session of a token; None if there is none or its login has ended."""
         session = _find_session(session_token)

@@ -18,6 +18,7 @@ from authmodes.registry import rotation, transactions
 
 from .support.browser import Browser
 from .support.database import LoginsRouter, connection
+from .support.headless import App
 from .support.logins import API, PAGE, post_json, refresh, sign_in
 from .support.sessions import at_once
 
@@ -190,7 +191,17 @@ def test_a_page_is_503_while_the_database_is_away(login):
     used = login("session")
     with connection.execute_wrapper(is_away):
         assert_unavailable(used.browser.get(PAGE))
+        # As if a provider had sent the browser back.
+        assert_unavailable(used.browser.get(PAGE + "?state=x"))
     assert used.browser.get(PAGE).status_code == 200
+
+
+def test_an_app_of_headless_is_503_while_the_database_is_away(alice):
+    app = App()
+    app.login()
+    with connection.execute_wrapper(is_away):
+        assert_unavailable(app.get("auth/session"))
+    assert app.get("auth/session").status_code == 200
 
 
 @pytest.mark.parametrize("fault", [is_away, only_reads])

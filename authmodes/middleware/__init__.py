@@ -21,6 +21,7 @@ from django.utils.cache import patch_vary_headers
 from .. import request_client
 from ..conf import conf
 from ..exceptions import InsufficientAuthentication, LimitReached, ServiceUnavailable, UserInactive
+from ..models import unavailable_as_503
 from ..sessions import store as session_store
 from ..signin import code_flow
 from ..state import request_state
@@ -45,20 +46,20 @@ class LoginSessionMiddleware:
         validation.validate_on_access(request)
         if self.is_async:
             return self._respond_async(request)
-        if _may_be_callback(request):
-            code_flow.begin_request(request)
+        if _may_be_callback(request) and (away := _begin_code_flow(request)):
+            return away
         response = self.get_response(request)
         if _may_end_code_flow(request, response):
-            response = code_flow.end_request(request, response)
+            response = _end_code_flow(request, response)
         _add_headers(request, response)
         return _finish(request, response) if response_phase.has_work(request) else response
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
-        if _may_be_callback(request):
-            await sync_to_async(code_flow.begin_request)(request)
+        if _may_be_callback(request) and (away := await sync_to_async(_begin_code_flow)(request)):
+            return away
         response = await self.get_response(request)
         if _may_end_code_flow(request, response):
-            response = await sync_to_async(code_flow.end_request)(request, response)
+            response = await sync_to_async(_end_code_flow)(request, response)
         _add_headers(request, response)
         if response_phase.has_work(request):
             return await sync_to_async(_finish)(request, response)
@@ -87,6 +88,23 @@ class LoginSessionMiddleware:
 def _may_be_callback(request: HttpRequest) -> bool:
     """Whether a provider may have sent the browser back here."""
     return "state" in request.GET and session_store.key_in_cookie(request) is not None
+
+
+def _begin_code_flow(request: HttpRequest) -> HttpResponse | None:
+    try:
+        with unavailable_as_503():
+            code_flow.begin_request(request)
+    except ServiceUnavailable as error:
+        return _unavailable(error)
+    return None
+
+
+def _end_code_flow(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    try:
+        with unavailable_as_503():
+            return code_flow.end_request(request, response)
+    except ServiceUnavailable as error:
+        return _unavailable(error)
 
 
 def _may_end_code_flow(request: HttpRequest, response: HttpResponseBase) -> bool:
