@@ -144,7 +144,8 @@ def test_a_token_kept_by_its_view_leaves_the_browsers_session_alone(login, bob):
     browser = Browser()
     mine, other = login("jwt", browser=Browser()), login("session", user=bob, browser=browser)
     headers = {"authorization": f"Bearer {mine.access}"}
-    assert browser.post("/change/", headers=headers).status_code == 200
+    assert browser.post("/change/?keep=1", headers=headers).status_code == 200
+    assert other.row.auth_hash == bob.get_session_auth_hash()
     assert other.get().status_code == 200
 
 

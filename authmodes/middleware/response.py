@@ -86,12 +86,14 @@ def _follow_password(request: HttpRequest) -> None:
     if sid is None or not session.modified:
         return
     auth_hash = session.get(HASH_SESSION_KEY)
-    if not auth_hash or auth_hash == (session_state.of(session).loaded_data or {}).get(
-        HASH_SESSION_KEY
-    ):
+    loaded_hash = (session_state.of(session).loaded_data or {}).get(HASH_SESSION_KEY)
+    if not auth_hash or auth_hash == loaded_hash:
         return
     django_sessions.follow_password(sid, auth_hash)
-    if SESSION_KEY not in session:
+    if loaded_hash is not None and session_state.sid_in(session) != sid:
+        # The cookie that came with the token is of a different login, possibly another user's.
+        session[HASH_SESSION_KEY] = loaded_hash
+    elif SESSION_KEY not in session:
         del session[HASH_SESSION_KEY]
         if not session.keys():
             session.flush()
