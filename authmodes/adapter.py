@@ -103,10 +103,6 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         """Called by allauth before another login too, which a code flow does not end in."""
         if request_state(request).code_flow is None:
             super().logout(request)
-        elif token_cookies.are_enabled():
-            kept = code_flow.entries_of_visitor(request.session)
-            super().logout(request)
-            request.session.update(kept)
         else:
             code_flow.set_aside_login(request)
 
@@ -172,6 +168,8 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             request.user = user
         elif requested.wants_code:
             state.redirect_url = authorization_code.issue(request, user, requested)
+            if token_cookies.are_enabled():
+                code_flow.replace_login(request, str(user.pk))
             code_flow.leave(request)
             request.user = user
         elif token_cookies.are_enabled():

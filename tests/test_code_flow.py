@@ -232,8 +232,29 @@ def test_a_flow_to_tokens_in_cookies_ends_the_visitors_login(code_flow, login, s
     assert before.get(PAGE).status_code == 302
 
 
+def test_data_of_a_different_user_end_with_the_login(code_flow, login, bob, settings):
+    settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
+    fill_cart(login("session", bob, browser=code_flow.browser).browser)
+    code_flow.run()
+    assert code_flow.code
+    assert "cart" not in code_flow.browser.session
+
+
+def test_data_of_a_different_user_do_not_pass_a_stage(code_flow, login, bob, second_factor):
+    fill_cart(login("session", bob, browser=code_flow.browser).browser)
+    waiting = code_flow.run()
+    code_flow.browser.get(waiting.url)
+    done = code_flow.browser.submit(waiting.url, {"code": totp_code()})
+    assert "code" in redirect_query(done)
+    assert "cart" not in code_flow.browser.session
+
+
+@pytest.mark.parametrize("transport", ["body", "cookie"])
 @pytest.mark.parametrize("end", ["cancel", "inactive", "mode"])
-def test_a_flow_that_fails_leaves_the_visitors_login(code_flow, login, alice, bob, end):
+def test_a_flow_that_fails_leaves_the_visitors_login(
+    code_flow, login, alice, bob, settings, end, transport
+):
+    settings.AUTHMODES_TOKEN_TRANSPORT = transport
     before = login("session", bob, browser=code_flow.browser)
     started = code_flow.start()
     if end == "cancel":

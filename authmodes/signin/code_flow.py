@@ -20,7 +20,7 @@ from django.urls import NoReverseMatch, reverse
 from ..exceptions import UserInactive
 from ..sessions import store as session_store
 from ..state import request_state
-from . import authorization_request
+from . import authorization_request, pending
 from .allauth_internals import LOGIN_KEY, STATES_KEY
 from .authorization_code import ClientRedirect, answer_url
 
@@ -57,9 +57,10 @@ def end_request(request: HttpRequest, response: HttpResponseBase) -> HttpRespons
         return response
     if _is_dead_end(request, response):
         return end(request, _error_of(request, response.status_code))
-    if state.set_aside is not None:
-        # The login is pending at a stage now, and one browser cannot have two logins.
-        request.session.cycle_key()
+    pending_login = pending.user_id(request.session)
+    if pending_login is not None:
+        # At a stage, and one browser cannot have two logins.
+        replace_login(request, pending_login)
     return response
 
 
@@ -103,6 +104,20 @@ def set_aside_login(request: HttpRequest) -> None:
     request.user = AnonymousUser()
 
 
+def replace_login(request: HttpRequest, user_id: str) -> None:
+    """End the login that was set aside. A different user's data, such as a cart, end with it."""
+    session, state = request.session, request_state(request)
+    if state.set_aside is None:
+        return
+    previous, _ = state.set_aside
+    state.set_aside = None
+    if str(previous.pk) != user_id:
+        for key in session.keys() - _entries_of_login(session).keys() - {STATES_KEY}:
+            del session[key]
+    # The middleware ends the login whose key is gone.
+    session.cycle_key()
+
+
 def leave(request: HttpRequest) -> None:
     """Remove the flow from the session, and keep the visitor's data under a new key."""
     session, set_aside = request.session, request_state(request).set_aside
@@ -124,11 +139,6 @@ def leave(request: HttpRequest) -> None:
         session.cycle_key()
     else:
         session_store.discard(request)
-
-
-def entries_of_visitor(session: SessionBase) -> dict[str, Any]:
-    """Return the entries of a session that do not belong to a login."""
-    return {key: value for key, value in session.items() if not key.startswith(OF_LOGIN)}
 
 
 def _entries_of_login(session: SessionBase) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from allauth.account.authentication import get_authentication_records
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
@@ -35,6 +36,12 @@ def store(request: HttpRequest, user: Any) -> None:
         "ended": _as_text(ended),
     }
     request_state(request).has_begun_login = is_begun
+
+
+def user_id(session: SessionBase) -> str | None:
+    """Return the id of the user whose login waits, as text; None if no login waits."""
+    stored = session.get(SESSION_KEY)
+    return stored["user"] if stored else None
 
 
 def _code_requested_at(request: HttpRequest, user: Any) -> datetime | None:
