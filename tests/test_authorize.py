@@ -1,5 +1,7 @@
 """The authorization endpoint: from allauth's own pages to a code (RFC 6749, 4.1)."""
 
+from datetime import timedelta
+
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
@@ -142,6 +144,23 @@ def test_a_user_who_is_signed_in_is_answered_at_once_over_https(flow, login):
     flow.assert_tokens(flow.ask())
     assert before.row.is_active
     assert before.get().status_code == 200
+
+
+def test_a_code_of_an_old_sign_in_is_as_old(flow, login, clock):
+    login("session", browser=flow.browser)
+    clock.shift(timedelta(hours=5))
+    flow.assert_tokens(flow.ask())
+    first, second = LoginSession.objects.order_by("created_at")
+    assert second.authenticated_at == first.authenticated_at
+    assert second.method == first.method
+
+
+def test_a_code_ends_with_the_login_that_it_was_issued_for(flow, login):
+    mine = login("session", browser=flow.browser)
+    flow.code = redirect_query(flow.ask())["code"]
+    mine.logout()
+    assert flow.exchange().status_code == 401
+    assert not LoginSession.objects.filter(ended_at=None).exists()
 
 
 @pytest.mark.parametrize("redirect_uri", [LOOPBACK, CUSTOM])

@@ -66,6 +66,7 @@ class Migration(migrations.Migration):
                 ("auth_hash", models.CharField(default="", max_length=128)),
                 ("code_challenge", models.CharField(max_length=43)),
                 ("next", models.CharField(max_length=2000)),
+                ("sid", models.UUIDField(null=True)),
                 ("expires_at", models.DateTimeField(db_index=True)),
                 (
                     "user",

@@ -19,6 +19,8 @@ class AuthorizationCode(AuthenticationContextModel):
     auth_hash = models.CharField(max_length=128, default="")
     code_challenge = models.CharField(max_length=43)
     next = models.CharField(max_length=2000)
+    # Of the login that it was issued for without another sign-in.
+    sid = models.UUIDField(null=True)
     expires_at = models.DateTimeField(db_index=True)
 
     objects = PrimaryManager()

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 import secrets
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,8 +19,9 @@ from django.utils.crypto import constant_time_compare
 from django.utils.http import urlencode
 
 from ..conf import conf, simple_jwt
-from ..models import AuthenticationContext, AuthorizationCode, is_accepted
-from ..registry.authentication_context import read_authentication_context
+from ..models import AuthenticationContext, AuthorizationCode, LoginSession, is_accepted
+from ..registry import django_sessions
+from ..registry.authentication_context import last_authenticated_at, read_authentication_context
 from ..registry.validation import auth_hashes
 
 if TYPE_CHECKING:
@@ -55,9 +57,23 @@ def _without_port(url: str) -> str:
     return LOOPBACK.sub(r"\1", url)
 
 
-def issue(request: HttpRequest, user: Any, requested: "AuthorizationRequest") -> str:
-    """Create a code for a user who has signed in; return the URL that carries it."""
+def issue(
+    request: HttpRequest,
+    user: Any,
+    requested: "AuthorizationRequest",
+    login_session: LoginSession | None = None,
+) -> str:
+    """Create a code for a user who signs in now; return the URL that carries it.
+
+    For a user who is signed in already, `login_session` says when that was, and the code ends
+    with it.
+    """
     code = secrets.token_urlsafe(32)
+    context = read_authentication_context(request, user)
+    if login_session is not None:
+        moments = (login_session.authenticated_at, last_authenticated_at(request, user))
+        latest = max((each for each in moments if each is not None), default=None)
+        context = replace(context, authenticated_at=latest)
     AuthorizationCode.objects.create(
         digest=_digest(code),
         user=user,
@@ -65,7 +81,8 @@ def issue(request: HttpRequest, user: Any, requested: "AuthorizationRequest") ->
         code_challenge=requested.code_challenge,
         next=requested.next,
         expires_at=timezone.now() + LIFETIME,
-        **read_authentication_context(request, user).as_fields(),
+        sid=login_session.sid if login_session else None,
+        **context.as_fields(),
     )
     return answer_url(requested, code=code)
 
@@ -95,6 +112,8 @@ def redeem(
     if not deleted or next not in ("", entry.next):
         return None
     if not constant_time_compare(code_challenge_of(code_verifier), entry.code_challenge):
+        return None
+    if entry.sid is not None and not django_sessions.is_active(str(entry.sid)):
         return None
     # In these 60 seconds an account may be locked, or its password changed.
     if not is_accepted(entry.user) or not any(

@@ -22,7 +22,9 @@ from rest_framework.response import Response
 from ... import exceptions as errors
 from ...authentication import enforce_csrf
 from ...conf import Mode
+from ...models import LoginSession
 from ...permissions import RecentLogin
+from ...sessions import state as session_state
 from ...signin import authorization_code, authorization_request, connect
 from ...signin import provider as provider_signin
 from ...signin import providers as site_providers
@@ -54,6 +56,8 @@ REDIRECT_ERRORS = (
     errors.InvalidCodeChallenge,
     *(errors.CodeChallengeRequired, NotFound, errors.ProviderUnavailable),
 )
+# 404 is what DRF answers to a `format` that it does not know.
+AUTHORIZE_ERRORS = (errors.InvalidClientID, errors.InvalidRedirectURI, NotFound)
 CREDENTIAL_ERRORS = (
     *(errors.InvalidMode, errors.ModeDisabled, errors.InvalidRedirectURI),
     errors.AudienceUnverifiable,
@@ -166,7 +170,7 @@ class AuthorizeView(PublicView):
     @describe(
         query=serializers.AuthorizeQuerySerializer,
         answers={200: HTML, 302: None},
-        errors=(errors.InvalidClientID, errors.InvalidRedirectURI),
+        errors=AUTHORIZE_ERRORS,
     )
     def get(self, request: Request) -> HttpResponseBase:
         """Answer a user who is signed in, and lead others to a page to sign in on."""
@@ -189,7 +193,7 @@ class AuthorizeView(PublicView):
     @describe(
         query=serializers.AuthorizeQuerySerializer,
         answers={302: None},
-        errors=(errors.InvalidClientID, errors.InvalidRedirectURI, errors.CsrfFailed),
+        errors=(*AUTHORIZE_ERRORS, errors.CsrfFailed),
     )
     def post(self, request: Request) -> HttpResponseBase:
         """Answer a user who was asked."""
@@ -229,7 +233,11 @@ class AuthorizeView(PublicView):
 
 def _issue(request: Request, requested: AuthorizationRequest) -> HttpResponseBase:
     django_request = request._request
-    url = authorization_code.issue(django_request, django_request.user, requested)
+    data = session_state.load(django_request.session)
+    found = LoginSession.objects.active().filter(sid=data.sid).first() if data else None
+    if found is None:
+        return _answer(requested, error="access_denied")
+    url = authorization_code.issue(django_request, django_request.user, requested, found)
     return authorization_code.ClientRedirect(url)
 
 
