@@ -108,6 +108,8 @@ def test_a_revocation_survives_the_401_of_atomic_requests_there(
     assert used.row.end_reason == "reuse"
 
 
+# Field checks may ask a connection what it supports.
+@ROUTED
 def test_tables_that_a_router_parts_are_reported(settings):
     settings.DATABASE_ROUTERS = [ApartRouter()]
     (message,) = [each for each in run_checks() if each.id == "authmodes.E010"]
