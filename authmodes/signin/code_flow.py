@@ -25,9 +25,6 @@ from .allauth_internals import LOGIN_KEY, STATES_KEY
 from .authorization_code import ClientRedirect, answer_url
 
 logger = logging.getLogger("authmodes")
-# The prefixes of the session keys of a login, pending or complete. All other entries, such as a
-# cart or the states of other tabs, belong to the visitor.
-OF_LOGIN = ("_auth", "account_", "mfa", "socialaccount_sociallogin")
 # RFC 6749, 4.1.2.1. A provider's other errors concern this site, not the client.
 PROVIDER_ERRORS = {"access_denied", "temporarily_unavailable"}
 DEAD_ENDS = ("socialaccount_login_cancelled", "socialaccount_login_error", "account_inactive")
@@ -142,7 +139,9 @@ def leave(request: HttpRequest) -> None:
 
 
 def _entries_of_login(session: SessionBase) -> dict[str, Any]:
-    return {key: value for key, value in session.items() if key.startswith(OF_LOGIN)}
+    """Return the entries of a login, pending or complete; all others belong to the visitor."""
+    prefixes = session_store.AUTHENTICATION_KEYS
+    return {key: value for key, value in session.items() if key.startswith(prefixes)}
 
 
 def _states(request: HttpRequest) -> dict[str, Any]:
