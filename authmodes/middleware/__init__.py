@@ -46,23 +46,26 @@ class LoginSessionMiddleware:
         validation.validate_on_access(request)
         if self.is_async:
             return self._respond_async(request)
-        if _may_be_callback(request) and (away := _begin_code_flow(request)):
+        if _may_be_callback(request) and (away := _call(code_flow.begin_request, request)):
             return away
         response = self.get_response(request)
         if _may_end_code_flow(request, response):
-            response = _end_code_flow(request, response)
+            response = _call(code_flow.end_request, request, response)
         _add_headers(request, response)
-        return _finish(request, response) if response_phase.has_work(request) else response
+        if response_phase.has_work(request):
+            return _call(response_phase.finish, request, response) or response
+        return response
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
-        if _may_be_callback(request) and (away := await sync_to_async(_begin_code_flow)(request)):
+        call = sync_to_async(_call)
+        if _may_be_callback(request) and (away := await call(code_flow.begin_request, request)):
             return away
         response = await self.get_response(request)
         if _may_end_code_flow(request, response):
-            response = await sync_to_async(_end_code_flow)(request, response)
+            response = await call(code_flow.end_request, request, response)
         _add_headers(request, response)
         if response_phase.has_work(request):
-            return await sync_to_async(_finish)(request, response)
+            return await call(response_phase.finish, request, response) or response
         return response
 
     def process_exception(
@@ -90,34 +93,18 @@ def _may_be_callback(request: HttpRequest) -> bool:
     return "state" in request.GET and session_store.key_in_cookie(request) is not None
 
 
-def _begin_code_flow(request: HttpRequest) -> HttpResponse | None:
-    try:
-        with unavailable_as_503():
-            code_flow.begin_request(request)
-    except ServiceUnavailable as error:
-        return _unavailable(error)
-    return None
-
-
-def _end_code_flow(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    try:
-        with unavailable_as_503():
-            return code_flow.end_request(request, response)
-    except ServiceUnavailable as error:
-        return _unavailable(error)
-
-
 def _may_end_code_flow(request: HttpRequest, response: HttpResponseBase) -> bool:
     in_flow = request_state(request).code_flow is not None
     return in_flow or (response.status_code == 302 and request.session.accessed)
 
 
-def _finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+def _call(work: Callable[..., Any], *args: Any) -> Any:
+    """Return what `work` returns, or a 503 while the database is unavailable."""
     try:
-        response_phase.finish(request, response)
+        with unavailable_as_503():
+            return work(*args)
     except ServiceUnavailable as error:
         return _unavailable(error)
-    return response
 
 
 def _unavailable(error: ServiceUnavailable) -> HttpResponse:

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from .. import policy, registry, request_client
-from ..models import EndReason, unavailable_as_503
+from ..models import EndReason
 from ..registry import django_sessions, transactions
 from ..sessions import state as session_state
 from ..sessions import store as session_store
@@ -34,7 +34,6 @@ def has_work(request: HttpRequest) -> bool:
     )
 
 
-@unavailable_as_503()
 def finish(request: HttpRequest, response: HttpResponseBase) -> None:
     """Update row, store and cookie. A session that Django will save is only prepared."""
     transactions.run_deferred(request)
