@@ -29,12 +29,13 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format constraints clean
+.PHONY: help demo test lint format docs constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 	@echo "make lint    ruff, mypy and the import contracts"
 	@echo "make format  let ruff rewrite what it can"
+	@echo "make docs    the documentation site, in docs/_build/html"
 	@echo "make clean   remove $(VENV), builds and caches"
 	@echo "make constraints"
 	@echo "             renew constraints/ with the newest releases"
@@ -59,11 +60,14 @@ format: $(VENV)/.installed-test
 	$(bin)/ruff check --fix
 	$(bin)/ruff format
 
+docs: $(VENV)-docs/.installed
+	$(VENV)-docs/bin/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+
 constraints:
 	.ci/constraints
 
 clean:
-	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
+	rm -rf $(VENV) $(VENV)-* docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps keep a second run quick and offline.
@@ -74,6 +78,11 @@ $(VENV)/.installed-demo: setup.cfg pyproject.toml constraints/*.txt | $(bin)/pyt
 $(VENV)/.installed-test: setup.cfg pyproject.toml constraints/*.txt | $(bin)/python
 	$(install) ".[test,demo,redis,spectacular]"
 	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)-docs/.installed: docs/requirements.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 $(bin)/python:
 	@command -v $(PYTHON) >/dev/null || { \

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Page, TimeoutError, expect
 
 from authmodes.urls import urlpatterns
 
+from .support.chromium import chromium as chromium
 from .support.mfa import totp_code
 from .support.processes import free_ports
 
@@ -24,16 +24,6 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT = 90
-# What Chromium would fetch in the background, on a machine that may be offline.
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +65,6 @@ def wait_until_ready(demo: "subprocess.Popen[bytes]", log: Path) -> None:
         assert demo.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None and "CI" not in os.environ:
-        pytest.skip("no Chromium on this machine, and this is not CI")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

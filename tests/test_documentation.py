@@ -106,6 +106,14 @@ def test_the_api_reference_lists_exactly_the_routes_there_are():
     assert listed == routes
 
 
+def test_the_index_of_the_site_lists_every_page_there_is():
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    toctrees = re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL)
+    listed = [line for tree in toctrees for line in tree.splitlines() if re.match(r"[a-z]", line)]
+    assert sorted(listed) == sorted(pages)
+
+
 @pytest.fixture
 def project(tmp_path):
     """A project in a folder of its own, changed by the README's lines and by nothing else."""
