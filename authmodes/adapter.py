@@ -27,6 +27,7 @@ from .signin import (
     authorization_request,
     code_flow,
     email_match,
+    kept_login,
     password,
     pending,
     provider_session,
@@ -92,6 +93,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         sociallogin = (kwargs.get("signal_kwargs") or {}).get("sociallogin")
         if sociallogin is not None:
             email_match.remove_other_ways_in(user, sociallogin)
+        kept_login.keep(request)
         authorization_request.store(request, sociallogin.state if sociallogin else {})
         pending.store(request, user)
         authentication_context.store_provider_session(
@@ -136,7 +138,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             raise ModeDisabled
         if not is_accepted(user):
             if not requested.wants_code:
-                session_store.discard(request)
+                kept_login.discard_sign_in(request)
             if is_rest:
                 raise UserInactive
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
@@ -234,7 +236,7 @@ def _login_url() -> str:
 
 def _refuse(request: HttpRequest, code: str, detail: str = "", status: int = 400) -> HttpResponse:
     """Discard the session; answer with an error of headless, or a page that says what to do."""
-    session_store.discard(request)
+    kept_login.discard_sign_in(request)
     if request_client.is_headless(request):
         return allauth_internals.headless_error(request, code, detail, status)
     # A sign-in that only an app can begin leads back to the app.

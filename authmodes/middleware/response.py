@@ -17,6 +17,7 @@ from ..models import EndReason
 from ..registry import django_sessions, transactions
 from ..sessions import state as session_state
 from ..sessions import store as session_store
+from ..signin import kept_login
 from ..state import request_settings, request_state
 
 
@@ -43,6 +44,8 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
         session_store.reduce_to(request.session, remains)
     elif _is_login_undone(request):
         request.session.flush()
+    if request.session.modified:
+        kept_login.restore(request.session)
     _follow_password(request)
     if _has_key_changed(request.session):
         _follow_key(request)
