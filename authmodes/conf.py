@@ -193,6 +193,7 @@ class Settings:
     CLAIMS = Setting(None, _callable)
     SIGNING_KEYS = Setting(None, _signing_keys)
     RETENTION = Setting(timedelta(days=90), _duration)
+    EVENT_RETENTION = Setting(timedelta(days=365), _duration)
 
     @property
     def DEFAULT_MODE(self) -> Mode:

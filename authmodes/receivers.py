@@ -21,8 +21,8 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from . import policy, registry
 from .conf import Mode
 from .exceptions import LimitReached, UserInactive
-from .models import EndReason, LoginSession, is_accepted
-from .registry import django_sessions, ending, starting, transactions, validation
+from .models import EndReason, EventKind, LoginSession, is_accepted
+from .registry import django_sessions, ending, events, starting, transactions, validation
 from .sessions import rotation as session_rotation
 from .sessions import state as session_state
 from .sessions import store as session_store
@@ -84,6 +84,25 @@ def end_logins_of_request(request: HttpRequest | None, **kwargs: Any) -> None:
     if sids:
         registry.revoke_all(LoginSession.objects.filter(sid__in=sids), EndReason.LOGOUT)
     state.clears_token_cookies = token_cookies.are_enabled()
+
+
+@receiver(authentication_step_completed)
+def record_reauthentication(
+    request: HttpRequest, user: Any, method: str, reauthenticated: bool = False, **kwargs: Any
+) -> None:
+    """Write the event of a step-up, with the login that was confirmed."""
+    stored = session_state.load(request.session) if reauthenticated else None
+    if stored is None:
+        return
+    is_app = session_store.is_app_session(request.session)
+    events.record(
+        EventKind.STEP_UP,
+        user=user,
+        sid=stored.sid,
+        mode=Mode.JWT if is_app else Mode.SESSION,
+        method=method,
+        provider=kwargs.get("provider", ""),
+    )
 
 
 @receiver(authentication_step_completed)

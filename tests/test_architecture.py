@@ -28,10 +28,10 @@ def test_the_models_have_their_migrations(db):
     call_command("makemigrations", "authmodes", check=True, dry_run=True)
 
 
-def test_only_the_registry_writes_login_sessions():
+def test_only_the_registry_writes_login_sessions_and_their_events():
     """An end has to reach the session, the tokens and the snapshot, so nobody sets one alone."""
     ending = r"\.(ended_at|end_reason|ended_by)\s*=(?!=)|\.update\([^)]*\bended_at="
-    writing = r"LoginSession(\(|\.objects\.(create|update|bulk_|get_or_create|delete))"
+    writing = r"Login(Session|Event)(\(|\.objects\.(create|update|bulk_|get_or_create|delete))"
     writers = [
         f"{path.relative_to(PACKAGE)}: {found[0]}"
         for path in MODULES

@@ -19,6 +19,7 @@ DEFAULTS = {
     "COOKIE_SAMESITE": "Lax",
     "CLAIMS": None,
     "RETENTION": timedelta(days=90),
+    "EVENT_RETENTION": timedelta(days=365),
 }
 
 

@@ -23,6 +23,7 @@ PUBLIC = (
     "authmodes.api.serializers.TokenVerifySerializer",
     "authmodes.authentication.AuthModesAuthentication",
     "authmodes.middleware.LoginSessionMiddleware",
+    "authmodes.models.LoginEvent",
     "authmodes.models.LoginSession",
     "authmodes.models.LoginSession.objects.active",
     "authmodes.permissions.HasScope",

@@ -386,7 +386,7 @@ def test_ending_all_logins_is_a_fixed_number_of_statements(
 ):
     for count in range(logins):
         login("session" if count % 2 else "jwt")
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         assert registry.revoke_all(LoginSession.objects.for_user(alice)) == logins
 
 

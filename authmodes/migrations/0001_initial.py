@@ -184,6 +184,118 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="LoginEvent",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("started", "signed in"),
+                            ("refused", "sign-in refused"),
+                            ("reuse", "refresh token reused"),
+                            ("step_up", "re-authenticated"),
+                            ("ended", "ended"),
+                        ],
+                        max_length=10,
+                        verbose_name="kind",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="time"),
+                ),
+                ("sid", models.UUIDField(null=True, verbose_name="sid")),
+                ("ip_address", models.GenericIPAddressField(null=True, verbose_name="IP address")),
+                (
+                    "code",
+                    models.CharField(
+                        default="",
+                        help_text="Why a login ended or was refused: an end reason, or an error code.",
+                        max_length=40,
+                        verbose_name="reason",
+                    ),
+                ),
+                (
+                    "mode",
+                    models.CharField(
+                        choices=[
+                            (authmodes.conf.Mode["SESSION"], "session"),
+                            (authmodes.conf.Mode["JWT"], "jwt"),
+                        ],
+                        default="",
+                        max_length=10,
+                        verbose_name="mode",
+                    ),
+                ),
+                ("method", models.CharField(default="", max_length=40, verbose_name="method")),
+                ("provider", models.CharField(default="", max_length=200, verbose_name="provider")),
+                (
+                    "actor_sid",
+                    models.UUIDField(
+                        help_text="The login that the request came with.",
+                        null=True,
+                        verbose_name="by login",
+                    ),
+                ),
+                (
+                    "filter",
+                    models.CharField(
+                        default="",
+                        help_text="What was ended, where one event stands for many login sessions.",
+                        max_length=500,
+                        verbose_name="filter",
+                    ),
+                ),
+                ("count", models.PositiveIntegerField(default=1, verbose_name="number")),
+                ("bucket", models.BigIntegerField(editable=False, null=True, unique=True)),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="by",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "login event",
+                "verbose_name_plural": "login events",
+                "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(fields=["-created_at", "-id"], name="authmodes_event_time"),
+                    models.Index(fields=["user", "created_at"], name="authmodes_event_user"),
+                    models.Index(fields=["kind", "created_at"], name="authmodes_event_kind"),
+                    models.Index(fields=["code", "created_at"], name="authmodes_event_code"),
+                    models.Index(
+                        fields=["provider", "created_at"], name="authmodes_event_provider"
+                    ),
+                    models.Index(fields=["sid"], name="authmodes_event_sid"),
+                    models.Index(fields=["ip_address"], name="authmodes_event_ip"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="LoginSession",
             fields=[
                 (

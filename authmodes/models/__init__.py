@@ -4,6 +4,7 @@ from .authentication_context import AuthenticationContext
 from .authorization_code import AuthorizationCode
 from .databases import to_unavailable, unavailable_as_503, write_database
 from .expiring_mark import ExpiringMark
+from .login_event import EventKind, LoginEvent
 from .login_session import (
     USER_AGENT_MAX_LENGTH,
     EndReason,
@@ -19,7 +20,9 @@ __all__ = [
     "AuthenticationContext",
     "AuthorizationCode",
     "EndReason",
+    "EventKind",
     "ExpiringMark",
+    "LoginEvent",
     "LoginSession",
     "LoginSessionQuerySet",
     "MachineClient",

@@ -17,6 +17,7 @@ from ..models import (
     AuthorizationCode,
     EndReason,
     ExpiringMark,
+    LoginEvent,
     LoginSession,
     LoginSessionQuerySet,
     write_database,
@@ -24,6 +25,7 @@ from ..models import (
 from ..sessions import StoredKey
 from ..sessions import state as session_state
 from ..sessions import store as session_store
+from . import events
 from .transactions import retry_on_conflict
 
 logger = logging.getLogger("authmodes")
@@ -97,17 +99,22 @@ def latest_revocation_of(user: Any) -> datetime | None:
 
 
 def revoke_all(
-    login_sessions: LoginSessionQuerySet, reason: str = EndReason.REVOKED, *, by: Any = None
+    login_sessions: LoginSessionQuerySet,
+    reason: str = EndReason.REVOKED,
+    *,
+    by: Any = None,
+    event: LoginEvent | None = None,
 ) -> int:
     """End those of a queryset that have not ended. Arguments as for `revoke`.
 
-    Returns the number of login sessions that this call ended. Runs a fixed number of
-    statements for each batch of 500, in constant memory.
+    `event` is one of `events.new_bulk`; without it, each login session has an event of its own.
+    Returns the number of login sessions that this call ended. Runs a fixed number of statements
+    for each batch of 500, in constant memory.
     """
     if reason in DELIBERATE:
         _delete_sessions_again(login_sessions)
     batches = _batches(login_sessions.filter(ended_at__isnull=True))
-    return sum(len(_end([pk for pk, _key in batch], reason, by)) for batch in batches)
+    return sum(len(_end([pk for pk, _key in batch], reason, by, event)) for batch in batches)
 
 
 def _delete_sessions_again(login_sessions: LoginSessionQuerySet) -> None:
@@ -147,7 +154,9 @@ def _batches(login_sessions: LoginSessionQuerySet) -> Iterator[list[tuple[Any, S
 
 
 @retry_on_conflict
-def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
+def _end(
+    pks: Sequence[Any], reason: str, by: Any, event: LoginEvent | None = None
+) -> list[LoginSession]:
     """Set `ended_at` and update both mirrors; return the rows that this call ended."""
     mark = {"ended_at": timezone.now(), "end_reason": reason, "ended_by": by}
     rows = LoginSession.objects.filter(pk__in=pks)
@@ -171,6 +180,7 @@ def _end(pks: Sequence[Any], reason: str, by: Any) -> list[LoginSession]:
             ],
             ignore_conflicts=True,
         )
+        events.record_ends(ended, reason, by, event)
         # After the commit, which may be the caller's.
         transaction.on_commit(lambda: _announce(ended, by), using=write_database())
     _flush_current_session(ended)

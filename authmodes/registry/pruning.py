@@ -12,6 +12,7 @@ from ..models import (
     AuthorizationCode,
     EndReason,
     ExpiringMark,
+    LoginEvent,
     LoginSession,
     MachineClient,
     MachineClientSecret,
@@ -23,8 +24,9 @@ from .ending import BATCH, end_without_django_session, revoke_all
 def prune() -> int:
     """End what has expired, then delete what ended longer ago than `AUTHMODES_RETENTION`.
 
-    Returns the number of login sessions deleted. Works in batches and can be interrupted. A
-    row is kept at least until its tokens have expired, because it is what refuses them.
+    Login events are kept for `AUTHMODES_EVENT_RETENTION`. Returns the number of login sessions
+    deleted. Works in batches and can be interrupted. A row is kept at least until its tokens
+    have expired, because it is what refuses them.
     """
     now = timezone.now()
     for over in (LoginSession.objects.expired(), LoginSession.objects.idle()):
@@ -33,6 +35,7 @@ def prune() -> int:
     AuthorizationCode.objects.filter(expires_at__lt=now).delete()
     ExpiringMark.objects.filter(expires_at__lt=now).delete()
     _prune_machine_clients(now - conf.RETENTION)
+    _prune_events(now - conf.EVENT_RETENTION)
     dead = LoginSession.objects.filter(
         ended_at__lt=now - conf.RETENTION, expires_at__lt=now
     ).order_by("pk")
@@ -54,3 +57,9 @@ def _prune_machine_clients(before: datetime) -> None:
     MachineClient.objects.filter(revoked_at__lt=before).delete()
     ended = Q(revoked_at__lt=before) | Q(expires_at__lt=before)
     MachineClientSecret.objects.filter(ended).delete()
+
+
+def _prune_events(before: datetime) -> None:
+    old = LoginEvent.objects.filter(created_at__lt=before).order_by("created_at", "id")
+    while batch := list(old.values_list("pk", flat=True)[:BATCH]):
+        LoginEvent.objects.filter(pk__in=batch).delete()

@@ -23,7 +23,7 @@ from ..sessions import store as session_store
 from ..state import request_state
 from ..tokens import cookies as token_cookies
 from ..tokens.jwt import new_jti
-from . import django_sessions, notifications
+from . import django_sessions, events, notifications
 from .authentication_context import read_authentication_context
 from .ending import end_without_django_session, revoke, revoke_all
 from .validation import logins_of_token_cookies
@@ -190,6 +190,7 @@ def _start(
             # An app keeps no cookie, so the Django session lasts as long as the tokens.
             request.session.set_expiry(login_session.expires_at)
         _enforce_limit(login_session)
+        events.record_start(login_session)
     request_state(request).login_session = login_session
     transaction.on_commit(lambda: _announce(login_session, request), using=write_database())
     return login_session

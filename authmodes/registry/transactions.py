@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from allauth.core import context
 from django.contrib.sessions.backends.base import UpdateError
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -105,8 +106,10 @@ def run_deferred(request: HttpRequest) -> None:
     """Run the writes that were deferred until the request's transaction is over."""
     state = request_state(request)
     writes, state.deferred_writes = state.deferred_writes, []
-    for write in writes:
-        write()
+    # allauth's own middleware, which sets the current request, is inside ours.
+    with context.request_context(request):
+        for write in writes:
+            write()
 
 
 def retry_on_conflict(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

@@ -1,0 +1,100 @@
+"""Writes the audit trail of logins, `LoginEvent`.
+
+An event is written in the transaction that it tells of, so both are committed or neither is.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from allauth.core import context
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils import timezone
+
+from .. import request_client
+from ..models import EndReason, EventKind, LoginEvent, LoginSession
+from ..sessions import state as session_state
+from ..state import request_state
+
+
+def record(kind: str, login_session: LoginSession | None = None, **fields: Any) -> LoginEvent:
+    """Write one event of the current request.
+
+    `fields` are those of `LoginEvent`. By default, the address and the login that acts are
+    those of the request that allauth's middleware is serving.
+    """
+    event = _new(kind, login_session, fields)
+    LoginEvent.objects.bulk_create([event])
+    return event
+
+
+def record_start(login_session: LoginSession) -> None:
+    record(EventKind.STARTED, login_session, ip_address=login_session.ip_address, actor_sid=None)
+
+
+def record_ends(
+    ended: Iterable[LoginSession], reason: str, by: Any, bulk: LoginEvent | None
+) -> None:
+    """Write why login sessions have ended: one event for each, or one for all of them.
+
+    That a login expired is no event. Reuse is two events: the token that was presented, and
+    the end of its login.
+    """
+    if bulk is not None:
+        _add_to_bulk(bulk, len(list(ended)))
+        return
+    if reason == EndReason.EXPIRED:
+        return
+    here = {"actor": by, **_request_fields()}
+    events = [_new(EventKind.ENDED, row, {**here, "code": reason}) for row in ended]
+    if reason == EndReason.REUSE:
+        found = {**here, "code": "token_reused"}
+        events = [*(_new(EventKind.REUSE, row, found) for row in ended), *events]
+    LoginEvent.objects.bulk_create(events)
+
+
+def new_bulk(filter: str, reason: str = EndReason.REVOKED, *, by: Any = None) -> LoginEvent:
+    """Return the event of a bulk revocation, for the `event` of `registry.revoke_all`.
+
+    It is written with the first batch, and each batch adds to its `count`. To continue in a
+    later request, load the row and pass it on. `filter` says what is ended, such as
+    "provider=google"; it must not contain a name that was typed.
+    """
+    return _new(EventKind.ENDED, None, {"code": reason, "actor": by, "filter": filter, "count": 0})
+
+
+def _add_to_bulk(bulk: LoginEvent, count: int) -> None:
+    written: int | None = bulk.pk
+    # The transaction that wrote it may have been rolled back.
+    if written and LoginEvent.objects.filter(pk=written).update(count=F("count") + count):
+        bulk.count += count
+        return
+    bulk.pk, bulk.count = None, count
+    LoginEvent.objects.bulk_create([bulk])
+
+
+def _new(kind: str, login_session: LoginSession | None, fields: dict[str, Any]) -> LoginEvent:
+    known: dict[str, Any] = {}
+    if login_session is not None:
+        known = {
+            name: getattr(login_session, name)
+            for name in ("user_id", "sid", "mode", "method", "provider")
+        }
+    if not {"ip_address", "actor_sid"} <= fields.keys():
+        known |= _request_fields()
+    return LoginEvent(kind=kind, created_at=timezone.now(), **{**known, **fields})
+
+
+def _request_fields() -> dict[str, Any]:
+    request: HttpRequest | None = context.request
+    if request is None:
+        return {"ip_address": None, "actor_sid": None}
+    return {"ip_address": request_client.ip_address(request), "actor_sid": _acting_sid(request)}
+
+
+def _acting_sid(request: HttpRequest) -> str | None:
+    """Return the `sid` of the request, without loading a session that no code has asked for."""
+    session = getattr(request, "session", None)
+    if request_state(request).sid is None and not getattr(session, "accessed", False):
+        return None
+    return session_state.current_sid(request)
