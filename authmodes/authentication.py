@@ -1,10 +1,15 @@
-"""DRF authentication for every mode: which credential a request is authenticated by."""
+"""Authentication for every mode: which credential a request is authenticated by.
 
-from collections.abc import Mapping
+`AuthModesAuthentication` is for Django REST framework; `authenticate`, `authenticate_token` and
+their async twins are the same check for everything else.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils import timezone
@@ -12,14 +17,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import HTTP_HEADER_ENCODING
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
-from rest_framework_simplejwt.exceptions import AuthenticationFailed
+from rest_framework_simplejwt.exceptions import InvalidToken
 
 from . import policy, request_client
 from .conf import AccessTokenCheck, Mode, conf, simple_jwt
-from .exceptions import REALM, CsrfFailed
+from .exceptions import CsrfFailed, LoginSessionEnded, TokensDisabled
 from .machines import tokens as machine_tokens
 from .machines.tokens import MachineToken
 from .models import LoginSession, unavailable_as_503
@@ -31,7 +36,14 @@ from .tokens import snapshot
 from .tokens.jwt import AccessToken, RingToken, read_any
 from .tokens.user import TokenUser, refuse_token
 
-__all__ = ["AuthModesAuthentication", "LoginAuth"]
+__all__ = [
+    "AuthModesAuthentication",
+    "LoginAuth",
+    "aauthenticate",
+    "aauthenticate_token",
+    "authenticate",
+    "authenticate_token",
+]
 
 # `request.auth.mode` of a machine client, which has no login session of either mode.
 CLIENT = "client"
@@ -68,150 +80,204 @@ class LoginAuth:
         found = LoginSession.objects.select_related("user").filter(sid=self.sid).first()
         if found is None or found.ended_at is not None:
             # The request was authenticated without the row, or it ended since.
-            raise AuthenticationFailed(*_ended())
+            raise LoginSessionEnded
         return found
 
 
-class AuthModesAuthentication(BaseAuthentication):
-    """Authenticate by the `Bearer` header, else the token cookie, else the Django session.
+Authenticated = tuple[Any, LoginAuth]
 
-    A header is validated alone: an invalid one is answered with 401 and never falls back to
-    a cookie. Both cookies enforce CSRF on unsafe methods.
+
+# -- for everything ------------------------------------------------------------------------
+
+
+def authenticate(request: HttpRequest | Request) -> Authenticated | None:
+    """Authenticate a Django request; return its user and `LoginAuth`.
+
+    It looks at the `Bearer` header, else the token cookie, else the Django session. Returns
+    None without a credential, or if the session cookie does not count any more. A machine
+    client has an `AnonymousUser`. The response will name in `Vary` what was looked at.
+
+    Raises `AuthenticationFailed` for a token that is refused; a header never falls back to a
+    cookie. Raises `PermissionDenied` if a cookie comes without a CSRF token on an unsafe method,
+    and `ServiceUnavailable` while the database is unavailable. If a view raises them,
+    `LoginSessionMiddleware` answers with 401, 403 and 503.
     """
+    # A DRF view may pass its own.
+    django_request = getattr(request, "_request", request)
+    return _authenticate(django_request, request, lambda: getattr(django_request, "user", None))
 
-    @unavailable_as_503()
-    # Django's error reports show the variables of every function called from here.
-    @sensitive_variables()
-    def authenticate(self, request: Request) -> tuple[Any, LoginAuth] | None:
-        vary = request_state(request._request).vary
-        vary.add(simple_jwt().AUTH_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").title())
-        header = self.bearer_token(request)
-        if header is not None:
-            # A machine client's token is accepted in the header only.
-            return _authenticate_token(request, header, AccessToken, MachineToken)
-        vary.add("Cookie")
-        in_cookies = request_settings(request._request).tokens_in_cookies
-        cookie = token_cookies.access_token(request._request) if in_cookies else None
-        if cookie is None:
-            return _authenticate_session(request)
-        try:
-            authenticated = _authenticate_token(request, cookie, AccessToken)
-        except AuthenticationFailed:
-            # A browser keeps stale cookies, which must not hide a valid Django session.
-            by_session = _authenticate_session(request)
-            if by_session is None:
-                raise
-            return by_session
-        enforce_csrf(request)
-        return authenticated
 
-    def bearer_token(self, request: Request) -> str | None:
-        """Return the token of a Bearer header; "" if it is malformed, None without one."""
-        jwt_settings = simple_jwt()
-        header = request._request.META.get(jwt_settings.AUTH_HEADER_NAME)
-        if not header:
-            return None
-        if isinstance(header, bytes):
-            header = header.decode(HTTP_HEADER_ENCODING)
-        # By spaces alone (RFC 9110, 11.4): Python's own split takes other characters for them.
-        scheme, _space, credentials = header.strip(" ").partition(" ")
-        accepted = jwt_settings.AUTH_HEADER_TYPES
-        types = [accepted] if isinstance(accepted, str) else accepted
-        if scheme.lower() not in {name.lower() for name in types}:
-            return None
-        return credentials.strip(" ")
+async def aauthenticate(request: HttpRequest) -> Authenticated | None:
+    """Authenticate as `authenticate` does, in an async view."""
+    auser = getattr(request, "auser", None)
+    if auser is None:
+        return await sync_to_async(authenticate)(request)
+    # Django remembers the users of `request.user` and `request.auser()` apart.
+    return await sync_to_async(_authenticate)(request, request, async_to_sync(auser))
 
-    def authenticate_header(self, request: Request) -> str:
-        state = request_state(request._request)
-        # `error` only if a token was sent (RFC 6750, 3.1).
-        return f'{REALM}, error="invalid_token"' if state.has_bad_token else REALM
+
+@sensitive_variables()
+@unavailable_as_503()
+def authenticate_token(raw_token: str, request: HttpRequest | None = None) -> Authenticated:
+    """Authenticate by the text of an access token; return its user and `LoginAuth`.
+
+    `request` is the one that the token came with, if there is one. A login that is bound to
+    its client (`AUTHMODES_BIND_IP`, `AUTHMODES_BIND_USER_AGENT`) is refused without it.
+
+    Raises `AuthenticationFailed` for everything that is no valid access token, and
+    `ServiceUnavailable` while the database is unavailable.
+    """
+    # A machine client's token is accepted here and in the header, never in a cookie.
+    django_request = getattr(request, "_request", request)
+    return _authenticate_token(django_request, raw_token, AccessToken, MachineToken)
+
+
+@sensitive_variables()
+async def aauthenticate_token(raw_token: str, request: HttpRequest | None = None) -> Authenticated:
+    """Authenticate as `authenticate_token` does, in async code."""
+    if request is None:
+        return await sync_to_async(_authenticate_token_outside_request)(raw_token)
+    return await sync_to_async(authenticate_token)(raw_token, request)
+
+
+def _authenticate_token_outside_request(raw_token: str) -> Authenticated:
+    with transactions.closing_old_connections():
+        return authenticate_token(raw_token)
+
+
+# Django's error reports show the variables of every function called from here.
+@sensitive_variables()
+@unavailable_as_503()
+def _authenticate(
+    request: HttpRequest, csrf_request: HttpRequest | Request, find_user: Callable[[], Any]
+) -> Authenticated | None:
+    """Authenticate a request. CSRF is checked with DRF's own, which parses the body itself."""
+    vary = request_state(request).vary
+    vary.add(simple_jwt().AUTH_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").title())
+    header = bearer_token(request)
+    if header is not None:
+        return _authenticate_token(request, header, AccessToken, MachineToken)
+    vary.add("Cookie")
+    in_cookies = request_settings(request).tokens_in_cookies
+    cookie = token_cookies.access_token(request) if in_cookies else None
+    if cookie is None:
+        return _authenticate_session(request, csrf_request, find_user)
+    try:
+        authenticated = _authenticate_token(request, cookie, AccessToken)
+    except AuthenticationFailed:
+        # A browser keeps stale cookies, which must not hide a valid Django session.
+        by_session = _authenticate_session(request, csrf_request, find_user)
+        if by_session is None:
+            raise
+        return by_session
+    enforce_csrf(csrf_request)
+    return authenticated
+
+
+def bearer_token(request: HttpRequest) -> str | None:
+    """Return the token of a Bearer header; "" if it is malformed, None without one."""
+    jwt_settings = simple_jwt()
+    header = request.META.get(jwt_settings.AUTH_HEADER_NAME)
+    if not header:
+        return None
+    if isinstance(header, bytes):
+        header = header.decode(HTTP_HEADER_ENCODING)
+    # By spaces alone (RFC 9110, 11.4): Python's own split takes other characters for them.
+    scheme, _space, credentials = header.strip(" ").partition(" ")
+    accepted = jwt_settings.AUTH_HEADER_TYPES
+    types = [accepted] if isinstance(accepted, str) else accepted
+    if scheme.lower() not in {name.lower() for name in types}:
+        return None
+    return credentials.strip(" ")
+
+
+# -- by a token ----------------------------------------------------------------------------
 
 
 def _authenticate_token(
-    request: Request, raw_token: str, *kinds: type[RingToken]
-) -> tuple[Any, LoginAuth]:
-    django_request = request._request
-    if not request_settings(django_request).allows_tokens:
-        raise refuse_token(django_request, _("Tokens are switched off."), "mode_disabled")
+    request: HttpRequest | None, raw_token: str, *kinds: type[RingToken]
+) -> Authenticated:
+    if not request_settings(request).allows_tokens:
+        raise refuse_token(request, TokensDisabled())
     token = read_any(raw_token, *kinds)
     if isinstance(token, MachineToken):
         # Without a user: `IsAuthenticated`, and every view for users, refuses it.
-        return AnonymousUser(), _validate_machine_token(django_request, token)
+        return AnonymousUser(), _validate_machine_token(request, token)
     if not isinstance(token, AccessToken):
-        raise refuse_token(
-            django_request, _("The access token is invalid or expired."), "token_not_valid"
-        )
+        raise refuse_token(request, InvalidToken(_("The access token is invalid or expired.")))
     auth = LoginAuth(str(token.sid), str(Mode.JWT), token.payload)
     if conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.DATABASE:
-        user = _validate_by_row(django_request, token, auth)
+        user = _validate_by_row(request, token, auth)
     else:
         user = _validate_without_query(request, token, auth)
-    request_state(django_request).sid = auth.sid
+    if request is not None:
+        request_state(request).sid = auth.sid
     return user, auth
 
 
-def _validate_by_row(request: HttpRequest, token: AccessToken, auth: LoginAuth) -> Any:
+def _validate_by_row(request: HttpRequest | None, token: AccessToken, auth: LoginAuth) -> Any:
     """Validate a token by its login session; one query loads that and the user."""
     login_session = validation.find_login_session(token)
     if login_session is None:
-        raise refuse_token(request, _("The access token is invalid."), "token_not_valid")
+        raise refuse_token(request, InvalidToken(_("The access token is invalid.")))
+    if request is None and request_client.is_bound(login_session.ip_address):
+        # Refused, not ended: the token may be in the right hands.
+        raise InvalidToken(_("The login is bound to its client, which is unknown here."))
     if not validation.validate_or_end(login_session, request):
-        raise refuse_token(request, *_ended())
-    if policy.needs_touch(
-        login_session.last_seen_at, request_settings(request).touch_after, timezone.now()
-    ):
-        # After the view: here it would lock the row for as long as the view takes.
-        transactions.defer(
-            request, partial(django_sessions.touch, auth.sid, request_client.ip_address(request))
-        )
+        raise refuse_token(request, LoginSessionEnded())
+    touch_after = request_settings(request).touch_after
+    if policy.needs_touch(login_session.last_seen_at, touch_after, timezone.now()):
+        if request is None:
+            django_sessions.touch(auth.sid, login_session.last_ip_address)
+        else:
+            # After the view: here it would lock the row for as long as the view takes.
+            address = request_client.ip_address(request)
+            transactions.defer(request, partial(django_sessions.touch, auth.sid, address))
     auth.login_session = login_session
     return login_session.user
 
 
-def _validate_without_query(request: Request, token: AccessToken, auth: LoginAuth) -> Any:
+def _validate_without_query(
+    request: HttpRequest | None, token: AccessToken, auth: LoginAuth
+) -> Any:
     """Validate a token by this process's snapshot, or by signature and expiry alone."""
     by_snapshot = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.SNAPSHOT
     has_ended = snapshot.snapshot.has_ended(token.sid) if by_snapshot else False
     if has_ended:
-        raise refuse_token(request._request, *_ended())
+        raise refuse_token(request, LoginSessionEnded())
     if has_ended is None:
         # The snapshot is too old to be believed.
-        return _validate_by_row(request._request, token, auth)
-    user = TokenUser(request._request, token)
-    renderer = getattr(request, "accepted_renderer", None)
-    if renderer is not None and renderer.media_type == "text/html":
-        # DRF's own pages show the user's name after the view, where a 401 would be a 500.
-        user.load()
-    return user
+        return _validate_by_row(request, token, auth)
+    return TokenUser(request, token)
 
 
-def _validate_machine_token(request: HttpRequest, token: MachineToken) -> LoginAuth:
+def _validate_machine_token(request: HttpRequest | None, token: MachineToken) -> LoginAuth:
     """Validate a machine client's token by the row of its secret; a snapshot has only logins."""
     by_signature = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.NONE
     scopes = token.scopes if by_signature else machine_tokens.validate(token)
     if scopes is None:
-        raise refuse_token(request, _("The access token was revoked."), "token_not_valid")
+        raise refuse_token(request, InvalidToken(_("The access token was revoked.")))
     claims = {**token.payload, "scope": " ".join(scopes)}
     return LoginAuth("", CLIENT, claims, token.client_id)
 
 
-def _ended() -> tuple[str, str]:
-    return _("The login session has ended."), "login_session_ended"
+# -- by a Django session -------------------------------------------------------------------
 
 
-def _authenticate_session(request: Request) -> tuple[Any, LoginAuth] | None:
-    if not request_settings(request._request).allows_cookies:
+def _authenticate_session(
+    request: HttpRequest, csrf_request: HttpRequest | Request, find_user: Callable[[], Any]
+) -> Authenticated | None:
+    if not request_settings(request).allows_cookies:
         return None
     # The middleware validates the login session when the user is loaded. `AnonymousUser` is
-    # not active.
-    # A request of DRF's `APIRequestFactory` has no user.
-    user = getattr(request._request, "user", None)
-    if user is None or not user.is_active:
+    # not active. A request of a test's `RequestFactory` may have neither user nor session.
+    user, session = find_user(), getattr(request, "session", None)
+    if user is None or session is None or not user.is_active:
         return None
-    data = session_state.load(request._request.session)
+    data = session_state.load(session)
     if data is None:
         return None
-    enforce_csrf(request)
+    enforce_csrf(csrf_request)
     jwt_settings = simple_jwt()
     claims = {
         jwt_settings.USER_ID_CLAIM: str(getattr(user, jwt_settings.USER_ID_FIELD)),
@@ -221,11 +287,36 @@ def _authenticate_session(request: Request) -> tuple[Any, LoginAuth] | None:
     return user, LoginAuth(data.sid, str(Mode.SESSION), claims)
 
 
-def enforce_csrf(request: Request) -> None:
+def enforce_csrf(request: HttpRequest | Request) -> None:
     """Refuse a cross-site call, where a cookie authenticates it or its answer sets one."""
     # Django's check accepts safe methods too, but reads the cookie first.
-    if request._request.method not in SAFE_METHODS:
+    if request.method not in SAFE_METHODS:
+        check: Any = SessionAuthentication()
         try:
-            SessionAuthentication().enforce_csrf(request)
+            check.enforce_csrf(request)
         except PermissionDenied as error:
             raise CsrfFailed(error.detail) from None
+
+
+# -- for Django REST framework -------------------------------------------------------------
+
+
+class AuthModesAuthentication(BaseAuthentication):
+    """Authenticate by the `Bearer` header, else the token cookie, else the Django session.
+
+    A header is validated alone: an invalid one is answered with 401 and never falls back to
+    a cookie. Both cookies enforce CSRF on unsafe methods.
+    """
+
+    def authenticate(self, request: Request) -> Authenticated | None:
+        authenticated = authenticate(request)
+        renderer = getattr(request, "accepted_renderer", None)
+        if authenticated and renderer is not None and renderer.media_type == "text/html":
+            user = authenticated[0]
+            # DRF's own pages show the user's name after the view, where a 401 would be a 500.
+            if isinstance(user, TokenUser):
+                user.load()
+        return authenticated
+
+    def authenticate_header(self, request: Request) -> str:
+        return request_state(request._request).bearer_challenge

@@ -1,6 +1,7 @@
 """Every reason a login or a token is refused for, as exceptions that DRF answers.
 
-A class states the status, the `code` of the body and the message. Views list the classes that
+`to_response` answers outside of DRF. A class states the status, the `code` of the body and the
+message. Views list the classes that
 they raise, and the OpenAPI document takes status and code from there. A class that is raised
 with several codes lists them in `codes`.
 """
@@ -8,6 +9,7 @@ with several codes lists them in `codes`.
 from collections.abc import Iterable
 from typing import Any
 
+from django.http import JsonResponse
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.exceptions import (
@@ -18,6 +20,18 @@ from rest_framework.exceptions import (
 )
 
 REALM = 'Bearer realm="api"'
+
+
+def to_response(error: APIException, challenge: str = REALM) -> JsonResponse:
+    """Answer an exception as DRF would, with `detail` and `code`; a 401 has the challenge."""
+    headers = {"Cache-Control": "no-store"}
+    if error.status_code == status.HTTP_401_UNAUTHORIZED:
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(wait)
+    detail: Any = error.detail
+    body = detail if isinstance(detail, dict) else {"detail": detail, "code": detail.code}
+    return JsonResponse(body, status=error.status_code, headers=headers)
 
 
 class CodedError(APIException):

@@ -77,6 +77,12 @@ def violates_binding(request: HttpRequest, bound_address: str | None, agent_dige
     return network_of(here) != network_of(bound_address)
 
 
+def is_bound(bound_address: str | None) -> bool:
+    """Whether a login that began at this address is bound to its client at all."""
+    rules = request_settings(None)
+    return rules.bind_user_agent or (rules.bind_ip is not IpBinding.OFF and bool(bound_address))
+
+
 def network_of(ip_address: str) -> str:
     """Return the /24 or /64 of an address: roughly one connection or one office."""
     address = parse_ip(ip_address)

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.views import debug
 
 from .conf import RequestSettings
+from .exceptions import REALM
 from .models import LoginSession
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class RequestState:
     has_bad_token: bool = False
     challenge: str | None = None
 
+    @property
+    def bearer_challenge(self) -> str:
+        """The challenge of a 401; it has an `error` only if a token was sent (RFC 6750, 3.1)."""
+        return f'{REALM}, error="invalid_token"' if self.has_bad_token else REALM
+
 
 def request_state(request: HttpRequest) -> RequestState:
     state: RequestState | None = getattr(request, ATTRIBUTE, None)
@@ -67,8 +73,10 @@ def request_state(request: HttpRequest) -> RequestState:
     return state
 
 
-def request_settings(request: HttpRequest) -> RequestSettings:
+def request_settings(request: HttpRequest | None) -> RequestSettings:
     """Return the settings of this request; they do not change while it runs."""
+    if request is None:
+        return RequestSettings.read()
     state = request_state(request)
     if state.settings is None:
         state.settings = RequestSettings.read()

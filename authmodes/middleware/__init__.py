@@ -13,14 +13,22 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib.sessions.backends.base import UpdateError
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
+from django.http import HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
+from rest_framework.exceptions import AuthenticationFailed
 
 from .. import request_client
 from ..conf import conf
-from ..exceptions import InsufficientAuthentication, LimitReached, ServiceUnavailable, UserInactive
+from ..exceptions import (
+    CsrfFailed,
+    InsufficientAuthentication,
+    LimitReached,
+    ServiceUnavailable,
+    UserInactive,
+    to_response,
+)
 from ..models import unavailable_as_503
 from ..sessions import store as session_store
 from ..signin import code_flow
@@ -71,15 +79,19 @@ class LoginSessionMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """Respond to a refused `login()`, an app without a session and an unavailable database."""
+        """Respond to refused logins and credentials, and to an unavailable database."""
         if isinstance(exception, UpdateError) and request_client.is_app_client(request):
             # Headless saves an app's session in its view. Django's own middleware also answers
             # with 400 if the session was deleted during the request.
             return HttpResponseBadRequest()
         if isinstance(exception, ServiceUnavailable):
-            return _unavailable(exception)
+            return to_response(exception)
         if not isinstance(exception, LimitReached | UserInactive):
-            return code_flow.end_by_exception(request, exception)
+            response = code_flow.end_by_exception(request, exception)
+            if response is None and isinstance(exception, AuthenticationFailed | CsrfFailed):
+                # Of `authenticate`, in a view that is not DRF's.
+                return to_response(exception, request_state(request).bearer_challenge)
+            return response
         context = {
             "code": exception.default_code,
             "detail": exception.detail,
@@ -104,12 +116,7 @@ def _call(work: Callable[..., Any], *args: Any) -> Any:
         with unavailable_as_503():
             return work(*args)
     except ServiceUnavailable as error:
-        return _unavailable(error)
-
-
-def _unavailable(error: ServiceUnavailable) -> HttpResponse:
-    headers = {"Retry-After": str(error.wait), "Cache-Control": "no-store"}
-    return JsonResponse(error.detail, status=error.status_code, headers=headers)
+        return to_response(error)
 
 
 def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:

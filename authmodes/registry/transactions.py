@@ -131,6 +131,26 @@ def retry_on_conflict(function: Callable[Parameters, Result]) -> Callable[Parame
     return again
 
 
+@contextmanager
+def closing_old_connections() -> Iterator[None]:
+    """Close old connections before and after, as Django does around a request.
+
+    For threads that serve no request. Django's `close_old_connections` would also close a
+    connection that is in a transaction, such as that of a test.
+    """
+    try:
+        _close_old_connections()
+        yield
+    finally:
+        _close_old_connections()
+
+
+def _close_old_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
 def _connection() -> BaseDatabaseWrapper:
     return connections[write_database()]
 

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
+from rest_framework import exceptions
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from ..conf import simple_jwt
@@ -24,7 +25,7 @@ class TokenUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at r
     is_authenticated = True
     is_anonymous = False
 
-    def __init__(self, request: HttpRequest, token: AccessToken) -> None:
+    def __init__(self, request: HttpRequest | None, token: AccessToken) -> None:
         field = simple_jwt().USER_ID_FIELD
         user_id = token.payload[simple_jwt().USER_ID_CLAIM]
         super().__init__(lambda: _load(request, field, user_id))
@@ -52,18 +53,23 @@ class TokenUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at r
 
 
 @unavailable_as_503()
-def _load(request: HttpRequest, field: str, user_id: Any) -> Any:
+def _load(request: HttpRequest | None, field: str, user_id: Any) -> Any:
     model = get_user_model()
     try:
         user = model._default_manager.using(write_database()).get(**{field: user_id})
     except (model.DoesNotExist, ValidationError, ValueError, TypeError) as error:
-        raise refuse_token(request, _("User not found"), "user_not_found") from error
+        raise refuse_token(
+            request, AuthenticationFailed(_("User not found"), "user_not_found")
+        ) from error
     if not is_accepted(user):
-        raise refuse_token(request, _("User is inactive"), "user_inactive")
+        raise refuse_token(request, AuthenticationFailed(_("User is inactive"), "user_inactive"))
     return user
 
 
-def refuse_token(request: HttpRequest, detail: str, code: str) -> AuthenticationFailed:
+def refuse_token(
+    request: HttpRequest | None, error: exceptions.AuthenticationFailed
+) -> exceptions.AuthenticationFailed:
     """Return the refusal of an access token; the 401 will say `invalid_token` (RFC 6750, 3.1)."""
-    request_state(request).has_bad_token = True
-    return AuthenticationFailed(detail, code)
+    if request is not None:
+        request_state(request).has_bad_token = True
+    return error

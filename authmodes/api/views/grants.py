@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ...conf import Mode, conf
-from ...exceptions import REALM, InvalidClient, OAuthError
+from ...exceptions import REALM, InvalidClient, OAuthError, TokensDisabled
 from ...machines import clients as machine_clients
 from ...machines import tokens as machine_tokens
 from ...models import MachineClient
@@ -46,7 +46,7 @@ def answer(request: Request) -> Response:
         raise OAuthError("unsupported_grant_type", _("Only client_credentials is supported."))
     if not conf.MODE.allows(Mode.JWT):
         raise OAuthError(
-            "unsupported_grant_type", _("Tokens are switched off."), code="mode_disabled"
+            "unsupported_grant_type", TokensDisabled.default_detail, code="mode_disabled"
         )
     client_id, raw_secret, challenge = _credentials(request, fields)
     here = ip_address(request._request)

@@ -13,7 +13,7 @@ from rest_framework_simplejwt.exceptions import InvalidToken
 
 from ... import exceptions as errors
 from ... import registry
-from ...authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
+from ...authentication import AuthModesAuthentication, LoginAuth, bearer_token, enforce_csrf
 from ...conf import Mode, conf
 from ...models import EndReason, LoginSession
 from ...registry import rotation, validation
@@ -105,12 +105,12 @@ class LogoutView(base.PublicView):
 
     def presented_token(self, request: Request) -> Any:
         """None beside a header, which counts alone: then the body's token is not looked at."""
-        if AuthModesAuthentication().bearer_token(request) is not None:
+        if bearer_token(request._request) is not None:
             return None
         return super().presented_token(request)
 
     def ends_a_login(self, request: Request) -> bool:
-        in_header = AuthModesAuthentication().bearer_token(request)
+        in_header = bearer_token(request._request)
         if in_header is not None:
             return conf.MODE.allows(Mode.JWT) and validation.is_token_active(in_header, AccessToken)
         if _active_sids(self.identify_presented(request)):
@@ -129,10 +129,10 @@ class LogoutView(base.PublicView):
         has_optional_login=True,
     )
     def post(self, request: Request) -> Response:
-        authenticator = AuthModesAuthentication()
-        if authenticator.bearer_token(request) is not None:
+        if bearer_token(request._request) is not None:
             try:
-                response = self._respond(request, _end_login(authenticator.authenticate(request)))
+                found = AuthModesAuthentication().authenticate(request)
+                response = self._respond(request, _end_login(found))
             except AuthenticationFailed as error:
                 response = self.handle_exception(error)
             # Those of a different login may have come along.
