@@ -4,6 +4,7 @@ import sys
 import types
 
 import pytest
+from django.contrib.auth import login as django_login
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.auth.tokens import default_token_generator
@@ -29,11 +30,23 @@ def change_password(request):
     user.save()
     if "keep" in request.query_params:
         update_session_auth_hash(request, user)
+    if "login" in request.query_params:
+        django_login(request, user, "django.contrib.auth.backends.ModelBackend")
+    return Response({})
+
+
+@api_view(["POST"])
+def signs_in(request):
+    django_login(request, request.user, "django.contrib.auth.backends.ModelBackend")
     return Response({})
 
 
 urls = types.ModuleType("tests.login_signals_urls")
-urls.urlpatterns = [path("change/", change_password), path("", include(project))]
+urls.urlpatterns = [
+    path("change/", change_password),
+    path("signs-in/", signs_in),
+    path("", include(project)),
+]
 sys.modules[urls.__name__] = urls
 
 pytestmark = pytest.mark.urls(urls.__name__)
@@ -147,6 +160,30 @@ def test_a_token_kept_by_its_view_leaves_the_browsers_session_alone(login, bob):
     assert browser.post("/change/?keep=1", headers=headers).status_code == 200
     assert other.row.auth_hash == bob.get_session_auth_hash()
     assert other.get().status_code == 200
+
+
+@pytest.mark.parametrize("cookie_of", [None, "alice", "bob"])
+def test_a_token_view_that_signs_in_makes_a_cookie_login_and_does_not_keep_its_token(
+    login, alice, bob, cookie_of
+):
+    """As with a cookie, whose login ends and is followed by a new one."""
+    mine, browser = login("jwt"), Browser()
+    if cookie_of:
+        login("session", user={"alice": alice, "bob": bob}[cookie_of], browser=browser)
+    headers = {"authorization": f"Bearer {mine.access}"}
+    assert browser.post("/change/?login=1", headers=headers).status_code == 200
+    assert mine.row.end_reason == "password_changed"
+    assert mine.get().status_code == 401
+    assert mine.refresh().status_code == 401
+    assert browser.get(PAGE).json()["username"] == "alice"
+    assert LoginSession.objects.active().get().mode == "session"
+
+
+def test_a_token_view_that_signs_in_without_a_new_password_keeps_both(login):
+    mine = login("jwt")
+    assert mine.post("/signs-in/").status_code == 200
+    assert mine.get().status_code == 200
+    assert mine.browser.get(PAGE).json()["username"] == "alice"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -85,7 +85,7 @@ def _follow_password(request: HttpRequest) -> None:
     Django has then put the hash into a Django session, which this login does not have.
     """
     session, sid = request.session, request_state(request).sid
-    if sid is None or not session.modified:
+    if sid is None or not session.modified or django_sessions.has_new_login(request):
         return
     auth_hash = session.get(HASH_SESSION_KEY)
     loaded_hash = (session_state.of(session).loaded_data or {}).get(HASH_SESSION_KEY)

@@ -366,9 +366,16 @@ def end_spared(request: HttpRequest, sid: str) -> None:
         return
     stored = session_state.load(request.session)
     # For a token too, `update_session_auth_hash` writes the hash into the request's session.
-    is_own = request_state(request).sid == sid or (stored is not None and stored.sid == sid)
+    is_own = request_state(request).sid == sid and not has_new_login(request)
+    is_own = is_own or (stored is not None and stored.sid == sid)
     if not is_own or not _has_current_hash(request.session, row):
         revoke(row, EndReason.PASSWORD_CHANGED)
+
+
+def has_new_login(request: HttpRequest) -> bool:
+    """Whether the request's session, and the hash in it, belongs to a `login()` of this request."""
+    started = request_state(request).login_session
+    return started is not None and session_state.sid_in(request.session) == str(started.sid)
 
 
 def _has_current_hash(session: SessionBase, row: LoginSession) -> bool:
