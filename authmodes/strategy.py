@@ -39,6 +39,25 @@ __all__ = ["AuthModesTokenStrategy"]
 class AuthModesTokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]
     """`HEADLESS_TOKEN_STRATEGY = "authmodes.strategy.AuthModesTokenStrategy"`."""
 
+    @classmethod
+    def openapi_spec(cls) -> dict[str, Any]:
+        """Describe both tokens for headless' own OpenAPI document (allauth 65.22 and later).
+
+        Its endpoints accept the session token only.
+        """
+        description = "The app's session token, `meta.session_token` of an answer."
+        session_token = {"type": "apiKey", "in": "header", "name": "X-Session-Token"}
+        schemes = {"SessionToken": {**session_token, "description": description}}
+        if conf.MODE.allows(Mode.JWT):
+            # The name that drf-spectacular gives it in the document of the REST API.
+            schemes["authmodesBearer"] = {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "`meta.access_token` of an answer. It is for the REST API.",
+            }
+        return {"securitySchemes": schemes, "security": [{"SessionToken": []}, {}]}
+
     def get_session_token(self, request: HttpRequest) -> str | None:
         """Return the session token of a request. The response depends on that header."""
         request_state(request).vary.add("X-Session-Token")

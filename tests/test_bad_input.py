@@ -91,6 +91,15 @@ def test_a_body_of_another_type_is_415(path, client, unchanged):
     assert_bad(send(client, path, json.dumps({"x": "y"}), "text/plain"), 415)
 
 
+@pytest.mark.parametrize("path", [*POST, "/auth/social/dummy/"])
+def test_a_multipart_body_that_the_csrf_check_has_read_is_4xx(path, db):
+    """Django has then read the stream, and `request.body` would raise."""
+    browser = Browser(raise_request_exception=False)
+    browser.cookies["sessionid"] = "x" * 32
+    response = browser.post(path, {"x": "y"}, headers=browser.csrf())
+    assert_bad(response, 400, 401)
+
+
 @pytest.mark.parametrize(
     ("content_type", "status"),
     [

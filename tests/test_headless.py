@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.headless.contrib.rest_framework.authentication import XSessionTokenAuthentication
+from allauth.headless.tokens.strategies.base import AbstractTokenStrategy
 from allauth.headless.urls import build_urlpatterns
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
@@ -1078,3 +1079,46 @@ def test_the_strategy_is_the_one_the_project_names():
 
     assert project.HEADLESS_TOKEN_STRATEGY == "authmodes.strategy.AuthModesTokenStrategy"
     assert isinstance(app_settings.TOKEN_STRATEGY, AuthModesTokenStrategy)
+
+
+# -- headless' own OpenAPI document --------------------------------------------------------
+
+
+class WithDocument:
+    urlpatterns = (
+        path("_allauth/", include(("allauth.headless.spec.urls", "headless"))),
+        *project_urlpatterns,
+    )
+
+
+@pytest.mark.parametrize("allowed", ["both", "jwt", "session"])
+@pytest.mark.skipif(
+    not hasattr(AbstractTokenStrategy, "openapi_spec"), reason="allauth is older than 65.22"
+)
+def test_its_document_names_our_tokens(app, settings, allowed):
+    settings.ROOT_URLCONF, settings.AUTHMODES_MODE = WithDocument, allowed
+    document = Client().get("/_allauth/openapi.json").json()
+    schemes = document["components"]["securitySchemes"]
+    has_access = allowed != "session"
+    assert set(schemes) == {"SessionToken", *(["authmodesBearer"] if has_access else [])}
+    used = {
+        name
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        if isinstance(operation, dict)
+        for requirement in operation.get("security", [])
+        for name in requirement
+    }
+    assert used == {"SessionToken"}
+
+
+def test_each_scheme_of_the_document_opens_what_it_says(app):
+    schemes = AuthModesTokenStrategy.openapi_spec()["securitySchemes"]
+    by_header = {schemes["SessionToken"]["name"]: app.session_token}
+    bearer = {"authorization": f"{schemes['authmodesBearer']['scheme']} {app.access}"}
+    answers = [
+        Client().get(path, headers=headers).status_code
+        for headers in (by_header, bearer)
+        for path in (f"{APP}auth/session", API)
+    ]
+    assert answers == [200, 401, 401, 200]
