@@ -1,9 +1,13 @@
 """What a request says about its client: address, user agent, and whether they violate a binding."""
 
 import ipaddress
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 from allauth.account.adapter import get_adapter
 from allauth.core.internal.httpkit import is_headless_request
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
@@ -81,6 +85,27 @@ def is_bound(bound_address: str | None) -> bool:
     """Whether a login that began at this address is bound to its client at all."""
     rules = request_settings(None)
     return rules.bind_user_agent or (rules.bind_ip is not IpBinding.OFF and bool(bound_address))
+
+
+@lru_cache(maxsize=1024)
+def place_of(ip_address: str | None) -> str:
+    """Return where an address is, such as "Berlin, Germany", for display only.
+
+    Needs Django's GeoIP2, with a database of cities or countries at `GEOIP_PATH`; "" without
+    it, or where the address is not in it.
+    """
+    if not ip_address or not getattr(settings, "GEOIP_PATH", None):
+        return ""
+    try:
+        from django.contrib.gis.geoip2 import GeoIP2
+
+        geoip = GeoIP2()
+        find: Callable[[str], Any] = geoip.city if geoip.is_city else geoip.country
+        found = find(ip_address)
+    except Exception:
+        # The package, the database or the address in it may be missing: all the same to a page.
+        return ""
+    return ", ".join(str(found[part]) for part in ("city", "country_name") if found.get(part))
 
 
 def network_of(ip_address: str) -> str:

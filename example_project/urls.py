@@ -15,7 +15,6 @@ admin.site.login = secure_admin_login(admin.site.login)
 urlpatterns = [
     path("", views.home, name="home"),
     path("account/", views.account, name="account"),
-    path("account/sessions/<uuid:sid>/revoke/", views.revoke, name="revoke_login_session"),
     path("spa/", views.spa, name="spa"),
     path("api/hello/", api.hello, name="hello"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

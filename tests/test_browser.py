@@ -327,7 +327,7 @@ def test_the_page_fits_and_ends_another_login(new_page):
         here.goto(MANAGE)
         expect(here.get_by_role("heading", name="Where you are signed in")).to_be_visible()
         assert here.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        button = here.get_by_role("button", name="End HeadlessChrome").first
+        button = here.get_by_role("button", name="Revoke HeadlessChrome").first
         box = button.bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width

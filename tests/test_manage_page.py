@@ -2,9 +2,13 @@
 
 import re
 import uuid
+from unittest import mock
 
 import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 
+from authmodes import request_client
 from authmodes.models import LoginSession
 
 from .support.browser import Browser
@@ -19,11 +23,11 @@ def here(login):
 
 
 def forms(html):
-    """What each form of the page would send, without the CSRF token."""
+    """What each form that ends logins would send, without the CSRF token."""
     found = []
     for form in re.findall(r"<form.*?</form>", html, re.S):
         fields = dict(re.findall(r'<input type="hidden" name="(sid|others)" value="([^"]*)"', form))
-        if fields:
+        if fields and 'name="name"' not in form:
             found.append(fields)
     return found
 
@@ -37,7 +41,7 @@ def test_it_lists_ones_logins_in_both_modes(here, login):
     other, token = login("session"), login("jwt")
     html = text_of(here.browser.get(URL))
     assert html.count("last seen") == 3
-    assert html.count("This one") == 1
+    assert html.count("This login") == 1
     assert {form["sid"] for form in forms(html) if "sid" in form} == {other.sid, token.sid}
 
 
@@ -48,6 +52,62 @@ def test_it_shows_no_other_users_logins_and_no_ended_ones(here, login, bob):
     html = text_of(here.browser.get(URL))
     assert his.sid not in html
     assert ended.sid not in html
+
+
+def test_a_login_is_named_and_the_name_is_removed_again(here, login):
+    other = login("jwt")
+    assert (
+        here.browser.submit(URL, {"sid": other.sid, "name": "my <b>phone</b>\x00"}).status_code
+        == 302
+    )
+    html = text_of(here.browser.get(URL))
+    assert "my &lt;b&gt;phone&lt;/b&gt;" in html
+    assert other.get().status_code == 200
+    here.browser.submit(URL, {"sid": other.sid, "name": ""})
+    assert "phone" not in text_of(here.browser.get(URL))
+
+
+def test_the_login_of_a_mail_is_asked_about(here, login, bob):
+    other, his = login("session"), login("session", bob)
+    html = text_of(here.browser.get(URL, {"login": other.sid}))
+    question = html.split("Was this you?")[1].split("All your logins")[0]
+    assert {form["sid"] for form in forms(question)} == {other.sid}
+    assert "/accounts/password/change/" in question
+    for unknown in (his.sid, "junk", "\x00", ""):
+        assert "Was this you?" not in text_of(here.browser.get(URL, {"login": unknown}))
+
+
+def test_many_logins_are_paged(here, login):
+    for _ in range(3):
+        login("jwt")
+    with mock.patch("authmodes.api.serializers.PAGE_SIZE", 2):
+        first = text_of(here.browser.get(URL))
+        second = text_of(here.browser.get(URL, {"page": "2"}))
+        assert "Page 1 of 2" in first
+        assert first.count("last seen") == second.count("last seen") == 2
+        for junk in ("0", "99", "junk", "\x00"):
+            assert text_of(here.browser.get(URL, {"page": junk})).count("last seen") == 2
+
+
+def test_the_place_of_an_address_is_shown_where_the_project_has_geoip2(here, settings, tmp_path):
+    database = MMDBWriter(database_type="GeoLite2-City", languages=["en"])
+    berlin = {
+        "city": {"names": {"en": "Berlin"}},
+        "country": {"iso_code": "DE", "names": {"en": "Germany"}},
+    }
+    database.insert_network(IPSet(["127.0.0.0/8"]), berlin)
+    database.to_db_file(str(tmp_path / "GeoLite2-City.mmdb"))
+    settings.GEOIP_PATH = tmp_path
+    request_client.place_of.cache_clear()
+    assert "Berlin, Germany" in text_of(here.browser.get(URL))
+    # Not in the database, no database, and a damaged one.
+    assert request_client.place_of("192.0.2.1") == ""
+    settings.GEOIP_PATH = tmp_path / "missing"
+    assert request_client.place_of("127.0.0.2") == ""
+    (tmp_path / "GeoLite2-City.mmdb").write_bytes(b"junk")
+    settings.GEOIP_PATH = tmp_path
+    assert request_client.place_of("127.0.0.3") == ""
+    request_client.place_of.cache_clear()
 
 
 def test_it_shows_no_credential(here, login):

@@ -109,10 +109,10 @@ def test_the_mail_says_what_to_know_and_where_to_end_it(sign_in_from):
     for text in (message.body, html):
         assert "Safari on macOS" in text
         assert AWAY in text
-        assert "http://testserver/auth/sessions/manage/" in text
-    sid = str(LoginSession.objects.latest("pk").sid)
-    assert sid not in message.body + html
-    key = LoginSession.objects.latest("pk").session_key
+        assert "This was not me" in text
+        row = LoginSession.objects.latest("pk")
+        assert f"http://testserver/auth/sessions/manage/?login={row.sid}" in text
+    key = row.session_key
     assert key is None or key not in message.body + html
 
 

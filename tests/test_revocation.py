@@ -356,7 +356,7 @@ def test_a_user_can_neither_end_nor_see_the_login_of_another_user(mode, login, b
 def test_the_list_shows_both_modes_alike_and_no_credential(login, bob):
     cookie, token = login("session"), login("jwt")
     login("jwt", bob)
-    listed = token.get("/auth/sessions/").json()
+    listed = token.get("/auth/sessions/").json()["results"]
     assert {entry["sid"]: entry["mode"] for entry in listed} == {
         cookie.sid: "session",
         token.sid: "jwt",
@@ -376,7 +376,7 @@ def test_the_list_shows_both_modes_alike_and_no_credential(login, bob):
 def test_an_ended_login_is_not_listed(mode, login):
     victim, other = login(mode), login("jwt")
     registry.revoke(victim.row)
-    assert [entry["sid"] for entry in other.get("/auth/sessions/").json()] == [other.sid]
+    assert [entry["sid"] for entry in other.get("/auth/sessions/").json()["results"]] == [other.sid]
     assert other.get(f"/auth/sessions/{victim.sid}/").status_code == 404
 
 

@@ -182,7 +182,7 @@ def test_nothing_is_written_by_a_request(check, login):
 def test_our_own_endpoints_work_as_ever(check, login):
     used = login("jwt")
     assert call_with(used.access, "/auth/user/").json()["sid"] == used.sid
-    (listed,) = call_with(used.access, "/auth/sessions/").json()
+    (listed,) = call_with(used.access, "/auth/sessions/").json()["results"]
     assert listed["is_current"] is True
     assert used.refresh().status_code == 200
     assert used.delete(f"/auth/sessions/{used.sid}/").status_code == 204

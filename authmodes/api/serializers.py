@@ -28,8 +28,8 @@ from .. import exceptions as errors
 from .. import registry
 from ..conf import Mode, Transport, conf
 from ..machines import tokens as machine_tokens
-from ..models import EndReason, LoginSession
-from ..registry import rotation, validation
+from ..models import NAME_MAX_LENGTH, EndReason, LoginSession
+from ..registry import rotation, starting, validation
 from ..signin import authorization_code, authorization_request
 from ..signin import password as password_signin
 from ..signin.provider_tokens import Credential
@@ -38,6 +38,7 @@ from ..tokens import cookies as token_cookies
 from ..tokens.jwt import RefreshToken, TokenPair, mint
 
 PASSWORD_MAX_LENGTH = 4096
+PAGE_SIZE, PAGE_SIZE_LIMIT = 50, 200
 LOGIN_MAX_LENGTH = 320
 # Those of large directories carry a group list.
 TOKEN_MAX_LENGTH = 16_384
@@ -282,6 +283,9 @@ class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
     """A login session as its user may see it: nothing in it is a credential."""
 
     mode = ModeField(read_only=True)
+    name = CharField(
+        max_length=NAME_MAX_LENGTH, allow_blank=True, help_text="What the user calls it."
+    )
     client = CharField(source="client_label", read_only=True)
     is_current = serializers.SerializerMethodField()
 
@@ -291,6 +295,7 @@ class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
             "sid",
             "mode",
             "is_current",
+            "name",
             "client",
             "method",
             "provider",
@@ -300,11 +305,28 @@ class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
             "last_seen_at",
             "expires_at",
         )
-        read_only_fields = fields
+        read_only_fields = tuple(field for field in fields if field != "name")
 
     def get_is_current(self, login_session: LoginSession) -> bool:
         return str(login_session.sid) == self.context["request"].auth.sid
 
+    def update(self, instance: LoginSession, validated_data: dict[str, Any]) -> LoginSession:
+        starting.rename(instance, validated_data["name"])
+        return instance
+
+
+LoginSessionPageSerializer = declare(
+    "LoginSessionPage",
+    "A page of login sessions, the newest sign-in first.",
+    next=serializers.URLField(allow_null=True, help_text="The URL of the next page."),
+    previous=serializers.URLField(allow_null=True),
+    results=LoginSessionSerializer(many=True),
+)
+PageQuerySerializer = declare(
+    "PageQuery",
+    cursor=CharField(required=False, help_text="From `next` or `previous` of a page."),
+    page_size=IntegerField(required=False, min_value=1, max_value=PAGE_SIZE_LIMIT),
+)
 
 # Requests. `schema` is what a `validate` asks beyond the fields, as JSON schema.
 

@@ -361,6 +361,15 @@ class Migration(migrations.Migration):
                     "user_agent",
                     models.CharField(default="", max_length=512, verbose_name="user agent"),
                 ),
+                (
+                    "name",
+                    models.CharField(
+                        default="",
+                        help_text="What the user calls this login session.",
+                        max_length=60,
+                        verbose_name="name",
+                    ),
+                ),
                 ("created_at", models.DateTimeField(verbose_name="signed in at")),
                 ("last_seen_at", models.DateTimeField(verbose_name="last seen at")),
                 ("expires_at", models.DateTimeField(db_index=True, verbose_name="expires at")),

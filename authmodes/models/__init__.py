@@ -6,6 +6,7 @@ from .databases import to_unavailable, unavailable_as_503, write_database
 from .expiring_mark import ExpiringMark
 from .login_event import EventKind, LoginEvent
 from .login_session import (
+    NAME_MAX_LENGTH,
     USER_AGENT_MAX_LENGTH,
     EndReason,
     LoginSession,
@@ -16,6 +17,7 @@ from .machine_client import MachineClient, MachineClientSecret, split_scopes
 from .users import is_accepted
 
 __all__ = [
+    "NAME_MAX_LENGTH",
     "USER_AGENT_MAX_LENGTH",
     "AuthenticationContext",
     "AuthorizationCode",

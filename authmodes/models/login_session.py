@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -16,24 +17,36 @@ from .authentication_context import AuthenticationContextModel
 from .managers import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
+NAME_MAX_LENGTH = 60
 # How much of a user agent is parsed for a label: there are many rules, and each searches it all.
 LABEL_INPUT_LENGTH = 256
+HANDHELD_SYSTEMS = {"Android", "iOS", "iPadOS", "Windows Phone"}
 # A request may take this long between changing a key and writing the row.
 SLOW_REQUEST = timedelta(minutes=5)
 
 
 def client_label(user_agent: str) -> str:
     """Describe a client for display, such as "Chrome on macOS". Never decide anything by it."""
-    # It compiles its rules when it is imported, and only pages and mails need a label.
-    import ua_parser
-
-    parsed = ua_parser.parse(user_agent[:LABEL_INPUT_LENGTH])
-    browser = parsed.user_agent.family if parsed.user_agent else ""
-    system = parsed.os.family.replace("Mac OS X", "macOS") if parsed.os else ""
+    browser, system = _parse_user_agent(user_agent[:LABEL_INPUT_LENGTH])
     if browser and system:
         return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
     # Command-line clients and apps have no browser family: "my-app/1.2 (…)" is "my-app".
     return browser or system or user_agent.split("/")[0][:40] or gettext("Unknown client")
+
+
+@lru_cache(maxsize=1024)
+def _parse_user_agent(user_agent: str) -> tuple[str, str]:
+    """Return the names of the browser and the operating system, each "" if unknown.
+
+    Parsing takes milliseconds, and the rows of a list have few different user agents.
+    """
+    # It compiles its rules when it is imported, and only pages and mails need a label.
+    import ua_parser
+
+    parsed = ua_parser.parse(user_agent)
+    browser = parsed.user_agent.family if parsed.user_agent else ""
+    system = parsed.os.family.replace("Mac OS X", "macOS") if parsed.os else ""
+    return browser, system
 
 
 class EndReason(models.TextChoices):
@@ -151,6 +164,12 @@ class LoginSession(AuthenticationContextModel):
     ip_address = models.GenericIPAddressField(_("IP address"), null=True)
     last_ip_address = models.GenericIPAddressField(_("last IP address"), null=True)
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_MAX_LENGTH, default="")
+    name = models.CharField(
+        _("name"),
+        max_length=NAME_MAX_LENGTH,
+        default="",
+        help_text=_("What the user calls this login session."),
+    )
 
     created_at = models.DateTimeField(_("signed in at"))
     last_seen_at = models.DateTimeField(_("last seen at"))
@@ -193,6 +212,17 @@ class LoginSession(AuthenticationContextModel):
     @property
     def client_label(self) -> str:
         return client_label(self.user_agent)
+
+    @property
+    def display_name(self) -> str:
+        """What the user calls it, or else the label of its client."""
+        return self.name or self.client_label
+
+    @property
+    def is_handheld(self) -> bool:
+        """Whether the client looks like a phone or tablet. For display only."""
+        _browser, system = _parse_user_agent(self.user_agent[:LABEL_INPUT_LENGTH])
+        return system in HANDHELD_SYSTEMS
 
     @property
     def auth_time(self) -> int:

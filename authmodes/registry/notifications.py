@@ -55,7 +55,8 @@ def _send(request: HttpRequest, login_session: LoginSession) -> None:
     except NoReverseMatch:
         # Our URLs are included below a namespace of the project's, or not at all.
         page = None
-    manage_url = request.build_absolute_uri(page) if page else None
+    query = f"?login={login_session.sid}"
+    manage_url = request.build_absolute_uri(page) + query if page else None
     context = {"user": user, "login_session": login_session, "manage_url": manage_url}
     get_adapter(request).send_mail(TEMPLATE_PREFIX, email, context)
 

@@ -276,6 +276,12 @@ def _surplus(login_session: LoginSession, limit: int) -> list[Any]:
     return list(newest_first[limit - 1 :])
 
 
+def rename(login_session: LoginSession, name: str) -> None:
+    """Set what the user calls the login session."""
+    login_session.name = name
+    login_session.save(update_fields=["name"])
+
+
 def _announce(login_session: LoginSession, request: HttpRequest) -> None:
     logger.info(
         "login session %s started: user %s, mode %s, method %s, ip %s",

@@ -56,6 +56,11 @@ class Login:
         body = json.dumps({} if data is None else data)
         return self.browser.post(path, body, "application/json", headers=self.headers(), **extra)
 
+    def patch(self, path: str, data: Any) -> Any:
+        return self.browser.patch(
+            path, json.dumps(data), "application/json", headers=self.headers()
+        )
+
     def delete(self, path: str, **extra: Any) -> Any:
         return self.browser.delete(path, headers=self.headers(), **extra)
 

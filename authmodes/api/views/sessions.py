@@ -1,10 +1,13 @@
 """A user's own login sessions: the REST endpoints and the HTML page."""
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
@@ -12,12 +15,13 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.generics import get_object_or_404
+from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ... import registry
-from ...models import EndReason, LoginSession, LoginSessionQuerySet
-from ...registry import ending
+from ... import registry, request_client
+from ...models import NAME_MAX_LENGTH, EndReason, LoginSession, LoginSessionQuerySet
+from ...registry import ending, starting
 from ...sessions import state as session_state
 from .. import serializers
 from . import base
@@ -28,16 +32,36 @@ def active_of(user: Any) -> LoginSessionQuerySet:
     return LoginSession.objects.active().for_user(user).order_by("-last_seen_at", "-pk")
 
 
+class LoginSessionPagination(CursorPagination):
+    """Pages by the time of the sign-in, which does not change as `last_seen_at` does."""
+
+    ordering = ("-created_at", "-pk")
+    page_size = serializers.PAGE_SIZE
+    page_size_query_param = "page_size"
+    max_page_size = serializers.PAGE_SIZE_LIMIT
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (DjangoValidationError, ValueError, OverflowError):
+            # DRF does not validate the position in a cursor.
+            raise NotFound(self.invalid_cursor_message) from None
+
+
 class SessionListView(base.LoginSessionView):
     """The caller's active login sessions."""
 
-    @base.describe(answers={200: serializers.LoginSessionSerializer(many=True)})
+    @base.describe(
+        query=serializers.PageQuerySerializer,
+        answers={200: serializers.LoginSessionPageSerializer},
+        errors=(NotFound,),
+    )
     def get(self, request: Request) -> Response:
-        rows = active_of(request.user)
-        serializer = serializers.LoginSessionSerializer(
-            rows, many=True, context={"request": request}
-        )
-        return Response(serializer.data)
+        paginator = LoginSessionPagination()
+        rows = paginator.paginate_queryset(active_of(request.user), request, view=self)
+        context = {"request": request}
+        serializer = serializers.LoginSessionSerializer(rows, many=True, context=context)
+        return paginator.get_paginated_response(serializer.data)
 
     @base.describe(
         query=serializers.EndOthersQuerySerializer,
@@ -63,6 +87,21 @@ class SessionDetailView(base.LoginSessionView):
         serializer = serializers.LoginSessionSerializer(row, context={"request": request})
         return Response(serializer.data)
 
+    @base.describe(
+        body=serializers.LoginSessionSerializer,
+        answers={200: serializers.LoginSessionSerializer},
+        errors=(NotFound,),
+    )
+    def patch(self, request: Request, sid: str) -> Response:
+        """Set the `name` of one of the caller's active login sessions; "" removes it."""
+        row = get_object_or_404(active_of(request.user), sid=sid)
+        serializer = serializers.LoginSessionSerializer(
+            row, data=request.data, context={"request": request}
+        )
+        serializer.is_valid(raise_exception=True)
+        serializer.save()
+        return Response(serializer.data)
+
     @base.describe(answers={204: None}, errors=(NotFound,))
     def delete(self, request: Request, sid: str) -> Response:
         """End one of the caller's active login sessions."""
@@ -75,14 +114,23 @@ class SessionDetailView(base.LoginSessionView):
 
 @method_decorator([base.never_framed, never_cache, login_required], name="dispatch")
 class SessionManageView(View):
-    """List the user's login sessions; end one, all others, or all. Works without JavaScript."""
+    """List the user's login sessions; name or end one, end all others, or all.
+
+    Works without JavaScript. `?login=<sid>`, as in the mail about a new login, asks about that
+    one.
+    """
 
     def get(self, request: HttpRequest) -> HttpResponse:
         current = session_state.current_sid(request)
-        rows: list[Any] = list(active_of(request.user))
+        paginator = Paginator(active_of(request.user), serializers.PAGE_SIZE)
+        page = paginator.get_page(request.GET.get("page"))
+        asked_about = self._find(request, request.GET.get("login", ""))
+        rows: list[Any] = [*page.object_list, *([asked_about] if asked_about else [])]
         for row in rows:
             row.is_current = str(row.sid) == current
-        return render(request, "authmodes/sessions.html", {"login_sessions": rows})
+            row.place = request_client.place_of(row.last_ip_address)
+        context = {"page": page, "asked_about": asked_about}
+        return render(request, "authmodes/sessions.html", context)
 
     def post(self, request: HttpRequest) -> HttpResponse:
         if request.POST.get("all"):
@@ -90,7 +138,17 @@ class SessionManageView(View):
         elif request.POST.get("others"):
             ending.revoke_others(request.user, spare=session_state.current_sid(request))
         else:
-            row = get_object_or_404(active_of(request.user), sid=request.POST.get("sid", ""))
+            row = self._find(request, request.POST.get("sid", ""))
+            if row is None:
+                raise Http404
+            if "name" in request.POST:
+                starting.rename(row, request.POST["name"].replace("\x00", "")[:NAME_MAX_LENGTH])
+                return redirect(request.path)
             registry.revoke(row, EndReason.REVOKED_BY_USER, by=request.user)
         messages.success(request, _("The selected login sessions were ended."))
         return redirect(request.path)
+
+    def _find(self, request: HttpRequest, sid: str) -> LoginSession | None:
+        with suppress(DjangoValidationError):
+            return active_of(request.user).filter(sid=sid).first()
+        return None

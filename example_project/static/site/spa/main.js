@@ -84,7 +84,7 @@ async function welcome() {
 }
 
 async function showSessions() {
-  const sessions = await api.get("/auth/sessions/");
+  const { results: sessions } = await api.get("/auth/sessions/");
   view.sessions(sessions, (session) => guarded(() => revoke(session))());
 }
 
