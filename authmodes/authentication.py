@@ -217,7 +217,7 @@ def _authenticate_token(
 
 def _validate_by_row(request: HttpRequest | None, token: AccessToken, auth: LoginAuth) -> Any:
     """Validate a token by its login session; one query loads that and the user."""
-    login_session = validation.find_login_session(token)
+    login_session = validation.find_for_request(token)
     if login_session is None:
         raise refuse_token(request, InvalidToken(_("The access token is invalid.")))
     if request is None and request_client.is_bound(login_session.ip_address):
@@ -233,7 +233,6 @@ def _validate_by_row(request: HttpRequest | None, token: AccessToken, auth: Logi
             # After the view: here it would lock the row for as long as the view takes.
             address = request_client.ip_address(request)
             transactions.defer(request, partial(django_sessions.touch, auth.sid, address))
-    auth.login_session = login_session
     return login_session.user
 
 

@@ -359,7 +359,7 @@ def broken(*args, **kwargs):
 
 def test_a_database_that_is_away_is_503_and_its_exception(login, monkeypatch):
     used = login("jwt")
-    monkeypatch.setattr("authmodes.authentication.validation.find_login_session", broken)
+    monkeypatch.setattr("authmodes.authentication.validation.find_for_request", broken)
     for url in (PLAIN, ASYNC):
         response = call_with(used.access, url)
         assert (response.status_code, response["Retry-After"]) == (503, "5")

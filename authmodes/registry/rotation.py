@@ -17,6 +17,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from .. import policy, request_client, signals
 from ..conf import Mode, conf, simple_jwt
 from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted, write_database
+from ..models.compiled import CompiledUpdate
 from ..state import hide_variables
 from ..tokens.jwt import (
     LegacyRefreshToken,
@@ -131,32 +132,52 @@ def _is_within_grace(login_session: LoginSession, jti: str, now: datetime) -> bo
     )
 
 
+def _row_update(pk: Any, previous: Any, jti: Any, now: Any, auth_hash: Any) -> Any:
+    rows = LoginSession.objects.active(now).filter(pk=pk, previous_jti=previous)
+    changes = {"previous_jti": jti, "rotated_at": now, "last_seen_at": now, "auth_hash": auth_hash}
+    return rows, changes
+
+
+def _token_update(pk: Any, jti: Any, successor: Any, now: Any) -> Any:
+    blacklisted = BlacklistedToken.objects.filter(token_id=OuterRef("pk"))
+    rows = OutstandingToken.objects.filter(~Exists(blacklisted), pk=pk, jti=jti)
+    return rows, {"jti": successor, "created_at": now}
+
+
+_update_row = CompiledUpdate(
+    LoginSession,
+    _row_update,
+    pk="id",
+    previous="previous_jti",
+    jti="previous_jti",
+    now="rotated_at",
+    auth_hash="auth_hash",
+)
+_update_token = CompiledUpdate(
+    OutstandingToken, _token_update, pk="id", jti="jti", successor="jti", now="created_at"
+)
+
+
 def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
     """Write the next `jti`; return False if a parallel request rotated or ended the family."""
     outstanding = login_session.refresh_token
     assert outstanding is not None
     successor = new_jti()
-    blacklisted = BlacklistedToken.objects.filter(token_id=OuterRef("pk"))
+    using, user = write_database(), login_session.user
     # The first statement locks the row and both are conditional: each rotation changes
     # `previous_jti` and `jti`, so of two at once the second matches nothing.
-    with transaction.atomic(using=write_database()):
-        won = (
-            LoginSession.objects.active()
-            .filter(pk=login_session.pk, previous_jti=login_session.previous_jti)
-            .update(
-                previous_jti=jti,
-                rotated_at=now,
-                last_seen_at=now,
-                # With the current SECRET_KEY, so that its fallbacks can be removed.
-                auth_hash=login_session.user.get_session_auth_hash(),
-            )
-        ) and (
-            OutstandingToken.objects.filter(
-                ~Exists(blacklisted), pk=outstanding.pk, jti=jti
-            ).update(jti=successor, created_at=now)
-        )
+    with transaction.atomic(using=using):
+        won = _update_row.execute(
+            using,
+            pk=login_session.pk,
+            previous=login_session.previous_jti,
+            jti=jti,
+            now=now,
+            # With the current SECRET_KEY, so that its fallbacks can be removed.
+            auth_hash=user.get_session_auth_hash(),
+        ) and _update_token.execute(using, pk=outstanding.pk, jti=jti, successor=successor, now=now)
         if not won:
-            transaction.set_rollback(True, using=write_database())
+            transaction.set_rollback(True, using=using)
             return False
     login_session.previous_jti, login_session.rotated_at = jti, now
     login_session.last_seen_at = now
