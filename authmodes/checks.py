@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import wraps
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -361,7 +362,7 @@ def check_key_length(app_configs: Any, **kwargs: Any) -> Messages:
 @unless_misconfigured
 def check_redirect_schemes(app_configs: Any, **kwargs: Any) -> Messages:
     """W005: a code that is sent over plain http can be read on the way."""
-    for uri in conf.REDIRECT_URIS:
+    for uri in chain.from_iterable(conf.REDIRECT_URIS.values()):
         parts = urlsplit(uri)
         if parts.scheme == "http" and parts.hostname not in LOCAL_HOSTS:
             yield Warning(

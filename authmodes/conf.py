@@ -6,6 +6,7 @@ changed setting, as DRF and simplejwt keep theirs.
 
 import enum
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -79,6 +80,10 @@ class IpBinding(enum.StrEnum):
         return (cls.EXACT if value else cls.OFF) if isinstance(value, bool) else None
 
 
+# The app of an `AUTHMODES_REDIRECT_URIS` that is a list.
+CLIENT_ID = "app"
+# RFC 6749, appendix A.1; and none that a machine client can have.
+CLIENT_ID_PATTERN = re.compile(r"(?!client-)[\x21-\x7e]{1,100}")
 Choice = TypeVar("Choice", bound=enum.StrEnum)
 Value = TypeVar("Value")
 
@@ -143,6 +148,16 @@ def _strings(name: str, value: Any) -> Sequence[str]:
     return list(value)
 
 
+def _redirect_uris(name: str, value: Any) -> Mapping[str, Sequence[str]]:
+    """Return the redirect URIs by `client_id`; a list has those of one client, `CLIENT_ID`."""
+    clients = value if isinstance(value, Mapping) else {CLIENT_ID: value}
+    for client_id in clients:
+        if not isinstance(client_id, str) or not CLIENT_ID_PATTERN.fullmatch(client_id):
+            raise ImproperlyConfigured(f"{name}: {client_id!r} cannot be a client_id.")
+    by_client = {client_id: _strings(name, uris) for client_id, uris in clients.items()}
+    return {client_id: uris for client_id, uris in by_client.items() if uris}
+
+
 def _same_site(name: str, value: Any) -> str:
     if value not in ("Lax", "Strict", "None"):
         raise ImproperlyConfigured(f"{name} must be 'Lax', 'Strict' or 'None'.")
@@ -172,7 +187,7 @@ class Settings:
     """One attribute per setting, named as in the reference (`docs/settings.md`)."""
 
     MODE = Setting(Mode.SESSION, _choice(Mode))
-    REDIRECT_URIS = Setting((), _strings)
+    REDIRECT_URIS = Setting((), _redirect_uris)
     IDLE_TIMEOUT = Setting(None, _optional_duration)
     ABSOLUTE_LIFETIME = Setting(timedelta(days=30), _duration)
     RENEW_AFTER = Setting(None, _optional_duration)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.http import JsonResponse
+from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.exceptions import (
@@ -144,14 +145,18 @@ class OAuthError(APIException):
 
     status_code: int = status.HTTP_400_BAD_REQUEST
     codes: tuple[str, ...] = (
-        "invalid_request",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "mode_disabled",
+        *("invalid_request", "invalid_grant", "unsupported_grant_type", "invalid_scope"),
+        *("mode_disabled", "token_not_valid", "token_expired", "token_reused"),
+        *("login_session_ended", "limit_reached", "login_outdated", "upstream_logout"),
+        "user_inactive",
     )
 
-    def __init__(self, error: str, detail: Any, *, code: str = "") -> None:
-        super().__init__({"error": error, "detail": detail, "code": code or error})
+    def __init__(self, error: str, detail: Any, *, code: str = "", **values: str) -> None:
+        with translation.override(None):
+            # RFC 6749 allows ASCII only, so it is never translated.
+            description = str(detail) % values
+        said = {"error": error, "error_description": description, "detail": detail % values}
+        super().__init__({**said, "code": code or error})
 
 
 class InvalidClient(OAuthError):

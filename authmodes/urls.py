@@ -30,7 +30,6 @@ urlpatterns = [
     path("token/refresh/", tokens.TokenRefreshView.as_view(), name="token_refresh"),
     path("token/verify/", tokens.TokenVerifyView.as_view(), name="token_verify"),
     path("token/blacklist/", tokens.TokenBlacklistView.as_view(), name="token_blacklist"),
-    path("token/exchange/", tokens.TokenExchangeView.as_view(), name="token_exchange"),
     path("token/revoke/", tokens.TokenRevokeView.as_view(), name="token_revoke"),
     path("token/introspect/", tokens.TokenIntrospectView.as_view(), name="token_introspect"),
     path(".well-known/jwks.json", tokens.JwksView.as_view(), name="jwks"),

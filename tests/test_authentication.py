@@ -87,7 +87,7 @@ def test_another_scheme_is_no_bearer_token(value, db):
         ("/auth/token/refresh/", {"refresh": "x"}),
         ("/auth/token/verify/", {"token": "x"}),
         ("/auth/token/blacklist/", {"refresh": "x"}),
-        ("/auth/token/exchange/", {"code": "x", "code_verifier": "v" * 43}),
+        ("/auth/token/", {"grant_type": "client_credentials"}),
     ],
 )
 def test_every_401_carries_a_bearer_challenge(path, body, alice):
@@ -385,7 +385,7 @@ def test_a_token_cookie_is_subject_to_csrf(cookie_login, header):
 
 def test_with_token_cookies_a_login_is_subject_to_csrf(alice):
     with COOKIES:
-        for path in ("/auth/login/", "/auth/token/", "/auth/token/exchange/"):
+        for path in ("/auth/login/", "/auth/token/"):
             body = {"username": "alice", "password": PASSWORD, "mode": "jwt"}
             assert post_json(path, body, Client(enforce_csrf_checks=True)).status_code == 403
     assert not LoginSession.objects.exists()

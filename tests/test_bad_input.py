@@ -23,7 +23,6 @@ POST = {
     "/auth/token/refresh/": {"refresh": "x"},
     "/auth/token/verify/": {"token": "x"},
     "/auth/token/blacklist/": {"refresh": "x"},
-    "/auth/token/exchange/": {"code": "x", "code_verifier": "v" * 43},
 }
 GET = ["/auth/", "/auth/csrf/", "/auth/user/", "/auth/social/", "/auth/sessions/"]
 

@@ -39,7 +39,7 @@ def test_every_setting_has_its_documented_default(unset, name):
 
 def test_cookie_sessions_are_the_default_mode(unset):
     assert conf.MODE is Mode.SESSION
-    assert conf.REDIRECT_URIS == []
+    assert conf.REDIRECT_URIS == {}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_cookie_sessions_are_the_default_mode(unset):
         ("ABSOLUTE_LIFETIME", timedelta(hours=24)),
         ("TOUCH_INTERVAL", timedelta(seconds=5)),
         ("REFRESH_GRACE", timedelta(0)),
-        ("REDIRECT_URIS", ["app://callback"]),
+        ("REDIRECT_URIS", {"phone": ["app://callback"]}),
         ("COOKIE_SAMESITE", "Strict"),
         ("ACCESS_COOKIE_NAME", "a"),
         ("REFRESH_COOKIE_NAME", "r"),
@@ -103,8 +103,21 @@ def test_only_the_idle_timeout_may_be_none(settings, name):
         getattr(conf, name)
 
 
-@pytest.mark.parametrize("value", ["https://spa.example/callback", [None], [b"x"], None, 5])
-def test_redirect_uris_are_a_list_of_strings(settings, value):
+@pytest.mark.parametrize("value", [["app://a"], {"app": ["app://a"], "empty": []}])
+def test_a_list_of_redirect_uris_is_the_one_of_the_client_app(settings, value):
+    settings.AUTHMODES_REDIRECT_URIS = value
+    assert conf.REDIRECT_URIS == {"app": ["app://a"]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("https://spa.example/callback", [None], [b"x"], None, 5, {"app": "app://a"}),
+        *({None: ["app://a"]}, {"": ["app://a"]}, {"an app": ["app://a"]}),
+        {"client-0": ["app://a"]},
+    ],
+)
+def test_redirect_uris_are_lists_of_strings_by_client_id(settings, value):
     settings.AUTHMODES_REDIRECT_URIS = value
     with pytest.raises(ImproperlyConfigured, match="AUTHMODES_REDIRECT_URIS"):
         _ = conf.REDIRECT_URIS

@@ -113,7 +113,7 @@ class SocialStart(EntryPoint):
     def note(self, response):
         if response.status_code == 302 and "code=" in response.url:
             self.code_flow.code = redirect_query(response)["code"]
-            self.tokens = self.code_flow.exchange().json()["access"]
+            self.tokens = self.code_flow.exchange().json()["access_token"]
 
 
 class AllauthsPage(EntryPoint):

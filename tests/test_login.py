@@ -209,7 +209,7 @@ def test_a_code_flow_makes_one_row_when_the_code_is_exchanged(code_flow, alice):
         "dummy",
     )
     assert (row.provider_uid, row.amr) == (UID, "fed")
-    assert claims_of(response.json()["access"])["amr"] == ["fed"]
+    assert claims_of(response.json()["access_token"])["amr"] == ["fed"]
 
 
 def test_a_sign_up_on_allauths_page_makes_one_row(db):

@@ -235,7 +235,8 @@ REFUSED: dict[str, tuple[Any, Any, int, str]] = {
     "Basic and a secret": ({"client_secret": SECRET}, "right", 400, "invalid_request"),
     "Basic and another name": ({"client_id": "client-0"}, "right", 400, "invalid_request"),
     "another grant": ({"grant_type": "password"}, "right", 400, "unsupported_grant_type"),
-    "refresh grant": ({"grant_type": "refresh_token"}, None, 400, "unsupported_grant_type"),
+    "refresh grant": ({"grant_type": "refresh_token"}, "right", 401, "invalid_client"),
+    "code grant": ({"grant_type": "authorization_code"}, "right", 401, "invalid_client"),
     "grant of no text": ({"grant_type": ["client_credentials"]}, None, 400, "invalid_request"),
     "grant of a number": ({"grant_type": 1}, None, 400, "invalid_request"),
 }

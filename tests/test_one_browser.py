@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from authmodes.models import LoginSession
 
 from . import urls as project
+from .support.authorization_code import code_grant
 from .support.browser import Browser
 from .support.logins import (
     API,
@@ -173,8 +174,8 @@ def test_an_exchanged_code_replaces_the_cookie_login(code_flow, login):
     browser = code_flow.browser
     code_flow.run()
     first = login("session", browser=browser)
-    body = {"code": code_flow.code, "code_verifier": code_flow.verifier}
-    assert browser.send_json("/auth/token/exchange/", body).status_code == 200
+    body = code_grant(code_flow.code, code_flow.verifier)
+    assert browser.send_json("/auth/token/", body).status_code == 200
     assert first.row.end_reason == "replaced"
     assert names_of(browser) == ("alice", None)
 

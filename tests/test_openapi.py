@@ -330,8 +330,8 @@ def test_the_code_flow_answers_as_documented(conforms, code_flow):
     conforms("authmodes_social_start_get", code_flow.look(), 200)
     conforms("authmodes_social_start_get", code_flow.look(next="https://evil.example/"), 400)
     code_flow.run()
-    conforms("authmodes_token_exchange", code_flow.exchange(), 200)
-    conforms("authmodes_token_exchange", code_flow.exchange(), 401)
+    conforms("authmodes_token_obtain_pair", code_flow.exchange(), 200)
+    conforms("authmodes_token_obtain_pair", code_flow.exchange(), 400)
     start = "/auth/social/dummy/start/?mode=session"
     conforms("authmodes_social_start_post", Browser().post(start), 403)
     conforms("authmodes_social_start_post", Browser().submit(start), 302)

@@ -18,13 +18,15 @@ from authmodes.machines import clients as machine_clients
 from authmodes.machines import tokens as machine_tokens
 from authmodes.models import LoginSession
 
+from .support.authorization_code import code_grant
 from .support.browser import Browser
 from .support.caches import UNREACHABLE
 from .support.logins import PASSWORD, post_json, refresh
 
 EVERY = api_throttling.EVERY_SCOPE
 PASSWORD_BODY = {"username": "alice", "password": "wrong", "mode": "jwt"}
-EXCHANGE_BODY = {"code": "x", "code_verifier": "v" * 43}
+CODE_BODY = code_grant("x", "v" * 43)
+REFRESH_GRANT = {"grant_type": "refresh_token", "refresh_token": "x"}
 START = "/auth/social/dummy/start/"
 
 # scope: path, body, and what the endpoint says to it while it listens
@@ -32,7 +34,8 @@ ENDPOINTS = {
     "login": ("authmodes_login", "/auth/login/", PASSWORD_BODY, 401),
     "obtain": ("authmodes_login", "/auth/token/", PASSWORD_BODY, 401),
     "start": ("authmodes_start", START, {}, 302),
-    "exchange": ("authmodes_exchange", "/auth/token/exchange/", EXCHANGE_BODY, 401),
+    "code": ("authmodes_code", "/auth/token/", CODE_BODY, 400),
+    "refresh grant": ("authmodes_refresh", "/auth/token/", REFRESH_GRANT, 400),
     "refresh": ("authmodes_refresh", "/auth/token/refresh/", {"refresh": "x"}, 401),
     "verify": ("authmodes_token", "/auth/token/verify/", {"token": "x"}, 401),
     "blacklist": ("authmodes_token", "/auth/token/blacklist/", {"refresh": "x"}, 401),
@@ -133,7 +136,7 @@ def test_every_endpoint_that_takes_a_credential_is_counted():
         scopes[route.name] = getattr(view, "credential_scope", "")
     assert {name for name, scope in scopes.items() if not scope} == UNLIMITED
     # What `token/` is counted by depends on the body.
-    used = {*filter(None, scopes.values()), "authmodes_client"}
+    used = {*filter(None, scopes.values()), "authmodes_client", "authmodes_code"}
     assert used == set(api_throttling.DEFAULT_RATES)
     assert {scope for scope, *_ in ENDPOINTS.values()} | {"authmodes_introspect"} == set(
         api_throttling.DEFAULT_RATES
@@ -173,7 +176,7 @@ def test_what_is_only_read_is_never_counted(rates, alice):
 # -- who is one caller ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("endpoint", ["login", "exchange", "refresh"])
+@pytest.mark.parametrize("endpoint", ["login", "code", "refresh"])
 def test_a_made_up_forwarded_address_changes_nothing(endpoint, rates, alice):
     scope, _, _, usual = ENDPOINTS[endpoint]
     rates(**{scope: "2/min"})
@@ -203,15 +206,15 @@ def test_behind_a_trusted_proxy_its_word_counts_and_no_more(rates, settings, ali
     assert forwarded("203.0.113.7, 198.51.100.1") == 429
 
 
-@pytest.mark.parametrize("endpoint", ["exchange", "login", "client"])
+@pytest.mark.parametrize("endpoint", ["code", "login", "client"])
 def test_fewer_proxies_than_the_settings_say_are_no_500(endpoint, rates, settings, caplog, alice):
     settings.ALLAUTH_TRUSTED_PROXY_COUNT = 2
     rates(**{EVERY: "1/min"})
-    alone = {"x-forwarded-for": "198.51.100.1"}
-    assert [call(endpoint, **alone).status_code for _ in range(2)] == [401, 401]
+    alone, usual = {"x-forwarded-for": "198.51.100.1"}, ENDPOINTS[endpoint][3]
+    assert [call(endpoint, **alone).status_code for _ in range(2)] == [usual] * 2
     # allauth's own limits are not waived, so nobody guesses passwords that way.
     settings.ACCOUNT_RATE_LIMITS = {}
-    assert call(endpoint, **alone).status_code == (403 if endpoint == "login" else 401)
+    assert call(endpoint, **alone).status_code == (403 if endpoint == "login" else usual)
     assert "ALLAUTH_TRUSTED_PROXY_COUNT" in caplog.text
 
 
@@ -245,7 +248,7 @@ def test_an_ipv6_network_is_one_caller(rates, alice):
 
 def test_where_no_address_is_known_nobody_is_shut_out(rates, alice):
     rates(**{EVERY: "1/min"})
-    assert statuses("exchange", 3, ip="") == [401, 401, 401]
+    assert statuses("code", 3, ip="") == [400, 400, 400]
 
 
 def test_behind_one_address_each_login_has_refreshes_of_its_own(rates, login):
@@ -434,18 +437,18 @@ def test_rates_are_read_live(rates, alice, clock):
 def test_a_rate_that_makes_no_sense_is_the_default_and_an_error_of_the_checks(
     rate, rates, caplog, db
 ):
-    rates(authmodes_exchange=rate, authmodes_start="5/min")
-    assert api_throttling.invalid_rates() == ["authmodes_exchange"]
-    assert call("exchange").status_code == 401
-    default = api_throttling.DEFAULT_RATES["authmodes_exchange"]
-    assert api_throttling.CredentialThrottle("authmodes_exchange").rate == default
-    assert "rate of authmodes_exchange makes no sense" in caplog.text
+    rates(authmodes_code=rate, authmodes_start="5/min")
+    assert api_throttling.invalid_rates() == ["authmodes_code"]
+    assert call("code").status_code == 400
+    default = api_throttling.DEFAULT_RATES["authmodes_code"]
+    assert api_throttling.CredentialThrottle("authmodes_code").rate == default
+    assert "rate of authmodes_code makes no sense" in caplog.text
 
 
 def test_one_rate_can_stand_for_all_that_are_not_named(rates, alice):
-    rates(**{EVERY: "1/min"}, authmodes_exchange=None)
+    rates(**{EVERY: "1/min"}, authmodes_code=None)
     assert statuses("login", 2) == [401, 429]
-    assert statuses("exchange", 3) == [401] * 3
+    assert statuses("code", 3) == [400] * 3
 
 
 def test_the_projects_own_throttles_go_on_counting(rates, monkeypatch, alice):

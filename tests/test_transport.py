@@ -16,6 +16,7 @@ from authmodes.models import AuthorizationCode, LoginSession
 from authmodes.registry import validation
 from authmodes.tokens import cookies, mint
 
+from .support.authorization_code import code_grant
 from .support.browser import Browser
 from .support.logins import API, PASSWORD, Login, html_login, post_json, sign_in, social_login
 
@@ -205,7 +206,7 @@ def state_of_the_database():
         ("post", "/auth/login/", BODY),
         ("post", "/auth/token/", BODY),
         ("post", "/auth/token/refresh/", {}),
-        ("post", "/auth/token/exchange/", {"code": "x", "code_verifier": "v" * 43}),
+        ("post", "/auth/token/", code_grant("x", "v" * 43)),
         ("post", "/auth/logout/", {}),
         ("delete", "/auth/sessions/", {}),
         ("delete", "/auth/sessions/?all=1", {}),

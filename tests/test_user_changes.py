@@ -476,7 +476,7 @@ def test_the_owner_who_comes_in_for_tokens_puts_the_squatter_out(squatted):
     squatter, logins = squatted
     code_flow = CodeFlow()
     assert code_flow.run("555", **OWNER).status_code == 302
-    answer = code_flow.exchange().json()
+    answer = code_flow.tokens()
     assert_squatter_is_out(squatter, logins)
     assert call_with(answer["access"]).status_code == 200
     assert refresh(answer["refresh"]).status_code == 200

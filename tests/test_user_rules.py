@@ -91,7 +91,7 @@ def test_an_authorization_code_of_a_refused_user_is_worth_nothing(delete_softly,
     flow = CodeFlow()
     flow.run()
     delete_softly()
-    assert flow.exchange().status_code == 401
+    assert flow.exchange().status_code == 400
 
 
 def test_a_refused_user_does_not_get_in_by_a_provider(delete_softly, alice):

@@ -121,7 +121,7 @@ class LoginSessionAdmin(RevokingAdmin):
         return [
             (None, {"fields": [user, "status", "mode", "client", "sid"]}),
             (_("Sign-in"), {"fields": ["method", "provider", "provider_uid", "amr"]}),
-            (_("Client"), {"fields": ["ip_address", "last_ip_address", "user_agent"]}),
+            (_("Client"), {"fields": ["client_id", "ip_address", "last_ip_address", "user_agent"]}),
             (_("Time"), {"fields": ["created_at", "last_seen_at", "rotated_at", "expires_at"]}),
             (_("End"), {"fields": ["ended_at", "end_reason", actor]}),
         ]

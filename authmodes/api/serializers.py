@@ -6,12 +6,14 @@ The OpenAPI document is made from them, so a docstring here is a description the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.utils import user_display
 from allauth.socialaccount.providers.base import AuthProcess
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.serializers import (
     CharField,
@@ -35,7 +37,7 @@ from ..signin import password as password_signin
 from ..signin.provider_tokens import Credential
 from ..signin.stages import Answers
 from ..tokens import cookies as token_cookies
-from ..tokens.jwt import RefreshToken, TokenPair, mint
+from ..tokens.jwt import AccessToken, RefreshToken, TokenPair, mint
 
 PASSWORD_MAX_LENGTH = 4096
 PAGE_SIZE, PAGE_SIZE_LIMIT = 50, 200
@@ -48,6 +50,11 @@ REFRESH_ERRORS = (
     *(InvalidToken, errors.TokenExpired, errors.TokenReused),
     *(errors.LoginSessionEnded, errors.TokensDisabled),
 )
+
+
+def refresh_error(refusal: rotation.Refusal) -> APIException:
+    """Return what a refused refresh is answered with."""
+    return next(error() for error in REFRESH_ERRORS if error.default_code == refusal.code)
 
 
 def wanted_mode(named: Any) -> str:
@@ -143,7 +150,11 @@ StagePendingSerializer = declare(
     **{"continue": ContinuationSerializer()},
 )
 OAuthErrorSerializer = declare(
-    "OAuthError", "RFC 6749, 5.2, beside what all errors have.", ErrorSerializer, error=CharField()
+    "OAuthError",
+    "RFC 6749, 5.2, beside what all errors have.",
+    ErrorSerializer,
+    error=CharField(),
+    error_description=CharField(),
 )
 UpstreamErrorSerializer = declare(
     "UpstreamError",
@@ -219,14 +230,35 @@ class TokenAnswerSerializer(CookieAnswerSerializer):
         return fields
 
 
-ClientTokenSerializer = declare(
-    "ClientToken",
-    "RFC 6749, 5.1.",
-    access_token=CharField(),
-    token_type=CharField(),
-    expires_in=IntegerField(),
-    scope=CharField(),
-)
+class GrantAnswer:
+    """A `TokenPair` in the words of RFC 6749, 5.1."""
+
+    token_type = "Bearer"
+
+    def __init__(self, pair: TokenPair) -> None:
+        self.access_token, self.refresh_token = pair.access, pair.refresh
+        self.expires_in = round((pair.access_expires_at - timezone.now()).total_seconds())
+        scope = AccessToken(cast(Any, pair.access), verify=False).get("scope")
+        self.scope = scope if isinstance(scope, str) else ""
+        self.sid = pair.login_session.sid
+
+
+class GrantAnswerSerializer(Serializer[Any]):
+    """RFC 6749, 5.1, and the `sid` of a user's login; cookies hold tokens that travel in them."""
+
+    access_token = CharField(required=False)
+    token_type = CharField()
+    expires_in = IntegerField()
+    refresh_token = CharField(required=False)
+    scope = CharField(required=False)
+    sid = serializers.UUIDField(required=False)
+
+    def to_representation(self, instance: GrantAnswer) -> dict[str, Any]:
+        answer = super().to_representation(instance)
+        hidden = ("access_token", "refresh_token") if token_cookies.are_enabled() else ()
+        return {name: answer[name] for name in answer if name not in hidden and answer[name]}
+
+
 ProviderSerializer = declare(
     "Provider",
     "A provider, and how a client may use it.",
@@ -299,6 +331,7 @@ class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
             "client",
             "method",
             "provider",
+            "client_id",
             "ip_address",
             "last_ip_address",
             "created_at",
@@ -338,6 +371,7 @@ SocialStartQuerySerializer = declare(
     "SocialStartQuery",
     "The query of `social/<provider>/start/`.",
     ModeQuerySerializer,
+    client_id=CharField(**OPTIONAL, help_text="Which client, where several list `next`."),
     next=CharField(
         **OPTIONAL, help_text="Where the browser goes afterwards; listed, where it carries a code."
     ),
@@ -349,7 +383,7 @@ AuthorizeQuerySerializer = declare(
     "AuthorizeQuery",
     "The query of `authorize/` (RFC 6749, 4.1.1; RFC 7636, 4.3).",
     response_type=ChoiceField(["code"]),
-    client_id=ChoiceField(["app"]),
+    client_id=CharField(help_text="Of `AUTHMODES_REDIRECT_URIS`; `app` where that is a list."),
     redirect_uri=CharField(),
     state=CharField(required=False),
     code_challenge=CharField(),
@@ -444,7 +478,7 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
         _check_transport(self.context)
         outcome = rotation.rotate(attrs["refresh"], _django_request(self.context.get("request")))
         if isinstance(outcome, rotation.Refusal):
-            raise next(error for error in REFRESH_ERRORS if error.default_code == outcome.code)
+            raise refresh_error(outcome)
         self.pair = outcome
         return TokenAnswerSerializer(self.pair).data
 
@@ -492,13 +526,20 @@ def _django_request(request: Request | Any) -> Any:
     return getattr(request, "_request", request)
 
 
-class ClientCredentialsSerializer(Serializer[Any]):
-    """RFC 6749, 4.4; the client is named here unless HTTP Basic names it."""
+class GrantSerializer(Serializer[Any]):
+    """RFC 6749, 4.1.3, 4.4 and 6; the client is named here unless HTTP Basic names it."""
 
-    grant_type = ParameterField(["client_credentials"])
+    grant_type = ParameterField(["authorization_code", "refresh_token", "client_credentials"])
+    code = ParameterField()
+    code_verifier = ParameterField()
+    redirect_uri = ParameterField()
+    refresh_token = ParameterField()
     client_id = ParameterField()
     client_secret = ParameterField()
-    scope = ParameterField(help_text="Without it, all scopes of the client.")
+    scope = ParameterField(
+        help_text="Of a machine client; without it, all scopes of the client. Of a user's token, "
+        "the answer names the scope."
+    )
     schema: dict[str, Any] = {"required": ["grant_type"]}
 
 
@@ -507,14 +548,6 @@ class TokenHintSerializer(Serializer[Any]):
 
     token = TokenField()
     token_type_hint = TokenField(**OPTIONAL)
-
-
-class TokenExchangeSerializer(Serializer[Any]):
-    """`token/exchange/`: the authorization code and the verifier of its challenge."""
-
-    code = CharField(max_length=128)
-    code_verifier = serializers.RegexField(authorization_code.CODE_VERIFIER, trim_whitespace=False)
-    next = CharField(required=False, max_length=2000)
 
 
 LogoutTokenSerializer = declare(

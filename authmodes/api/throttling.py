@@ -24,7 +24,7 @@ DEFAULT_RATES = {
     # A count of its own: machines must not use up what users have.
     "authmodes_client": "60/min",
     "authmodes_start": "60/min",
-    "authmodes_exchange": "60/min",
+    "authmodes_code": "60/min",
     "authmodes_refresh": "60/min",
     "authmodes_token": "120/min",
     "authmodes_logout": "120/min",

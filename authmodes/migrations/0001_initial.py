@@ -64,6 +64,7 @@ class Migration(migrations.Migration):
                 ("authenticated_at", models.DateTimeField(editable=False, null=True)),
                 ("digest", models.CharField(max_length=64, unique=True)),
                 ("auth_hash", models.CharField(default="", max_length=128)),
+                ("client_id", models.CharField(max_length=100)),
                 ("code_challenge", models.CharField(max_length=43)),
                 ("next", models.CharField(max_length=2000)),
                 ("sid", models.UUIDField(null=True)),
@@ -352,6 +353,15 @@ class Migration(migrations.Migration):
                     models.DateTimeField(editable=False, null=True, verbose_name="rotated at"),
                 ),
                 ("auth_hash", models.CharField(default="", editable=False, max_length=128)),
+                (
+                    "client_id",
+                    models.CharField(
+                        default="",
+                        help_text="The app that requested the login; empty for this site's own pages.",
+                        max_length=100,
+                        verbose_name="client id",
+                    ),
+                ),
                 ("ip_address", models.GenericIPAddressField(null=True, verbose_name="IP address")),
                 (
                     "last_ip_address",

@@ -17,6 +17,7 @@ class AuthorizationCode(AuthenticationContextModel):
     digest = models.CharField(max_length=64, unique=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     auth_hash = models.CharField(max_length=128, default="")
+    client_id = models.CharField(max_length=100)
     code_challenge = models.CharField(max_length=43)
     next = models.CharField(max_length=2000)
     # Of the login that it was issued for without another sign-in.

@@ -164,6 +164,12 @@ class LoginSession(AuthenticationContextModel):
     rotated_at = models.DateTimeField(_("rotated at"), null=True, editable=False)
     auth_hash = models.CharField(max_length=128, default="", editable=False)
 
+    client_id = models.CharField(
+        _("client id"),
+        max_length=100,
+        default="",
+        help_text=_("The app that requested the login; empty for this site's own pages."),
+    )
     ip_address = models.GenericIPAddressField(_("IP address"), null=True)
     last_ip_address = models.GenericIPAddressField(_("last IP address"), null=True)
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_MAX_LENGTH, default="")

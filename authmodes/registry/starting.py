@@ -37,6 +37,7 @@ def start(
     mode: str,
     *,
     authentication_context: AuthenticationContext | None = None,
+    client_id: str = "",
     not_after: datetime | None = None,
     replacing: Iterable[LoginSession] = (),
 ) -> LoginSession:
@@ -44,7 +45,8 @@ def start(
 
     `mode` is "session" or "jwt". A "session" login is tied to `request.session`, which gets
     the `sid`; for a "jwt" login, `tokens.mint()` makes the tokens. `authentication_context`
-    is read from the request by default. `not_after` is an aware datetime that limits the
+    is read from the request by default. `client_id` names the app that requested the login, if
+    one did. `not_after` is an aware datetime that limits the
     lifetime. `replacing` are login sessions that end with this one's start.
 
     Sends `login_session_started` after the commit. For a "jwt" login, sends Django's
@@ -54,6 +56,7 @@ def start(
     login_session = new_row(
         request, user, mode, authentication_context or read_authentication_context(request, user)
     )
+    login_session.client_id = client_id
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
     if mode == Mode.SESSION:
@@ -70,6 +73,8 @@ def start_tokens(
     user: Any,
     authentication_context: AuthenticationContext | None = None,
     not_after: datetime | None = None,
+    *,
+    client_id: str = "",
 ) -> LoginSession:
     """Start a login for tokens. With the cookie transport it replaces the browser's others.
 
@@ -87,6 +92,7 @@ def start_tokens(
     login_session = start(
         *(request, user, Mode.JWT),
         authentication_context=authentication_context,
+        client_id=client_id,
         not_after=not_after,
         replacing=replacing,
     )

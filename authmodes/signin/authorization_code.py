@@ -43,14 +43,24 @@ class ClientRedirect(HttpResponseRedirect):
         super().__init__(redirect_to)
 
 
-def is_allowed_redirect_uri(next_url: Any) -> bool:
-    """Whether codes may be sent there: this very text has to be listed (RFC 9700, 4.1.3).
+def is_allowed_redirect_uri(redirect_uri: Any) -> bool:
+    """Whether codes may be sent there: see `clients_of`."""
+    return bool(clients_of(redirect_uri))
+
+
+def clients_of(redirect_uri: Any) -> list[str]:
+    """Return the clients that list exactly this text (RFC 9700, 4.1.3).
 
     Only the port of a loopback address may be any.
     """
-    if isinstance(next_url, str) and LOOPBACK.match(next_url):
-        return _without_port(next_url) in {_without_port(listed) for listed in conf.REDIRECT_URIS}
-    return next_url in conf.REDIRECT_URIS
+    if not isinstance(redirect_uri, str):
+        return []
+    wanted = _without_port(redirect_uri)
+    return [
+        client_id
+        for client_id, listed in conf.REDIRECT_URIS.items()
+        if wanted in map(_without_port, listed)
+    ]
 
 
 def _without_port(url: str) -> str:
@@ -78,6 +88,7 @@ def issue(
         digest=_digest(code),
         user=user,
         auth_hash=user.get_session_auth_hash(),
+        client_id=requested.client_id,
         code_challenge=requested.code_challenge,
         next=requested.next,
         expires_at=timezone.now() + LIFETIME,
@@ -96,20 +107,20 @@ def answer_url(requested: "AuthorizationRequest", **answer: str) -> str:
 
 
 def redeem(
-    code: str, code_verifier: str, next: str = ""
+    code: str, code_verifier: str, client_id: str, redirect_uri: str
 ) -> tuple[Any, AuthenticationContext] | None:
     """Use a code up; return the user and how they signed in, None if it is not acceptable.
 
     Of two simultaneous calls, only the one that deletes the row gets the code. A wrong
-    verifier, or a `next` that the code was not sent to (RFC 6749, 4.1.3), uses the code up as
-    well, because it shows that the code is in the wrong hands.
+    verifier, or a client or redirect URI that the code was not issued to (RFC 6749, 4.1.3),
+    uses the code up as well, because it shows that the code is in the wrong hands.
     """
     entry = AuthorizationCode.objects.select_related("user").filter(digest=_digest(code)).first()
     if entry is None:
         return None
     valid = AuthorizationCode.objects.filter(pk=entry.pk, expires_at__gt=timezone.now())
     deleted, _ = valid.delete()
-    if not deleted or next not in ("", entry.next):
+    if not deleted or (client_id, redirect_uri) != (entry.client_id, entry.next):
         return None
     if not constant_time_compare(code_challenge_of(code_verifier), entry.code_challenge):
         return None
@@ -130,4 +141,5 @@ def code_challenge_of(code_verifier: str) -> str:
 
 
 def _digest(code: str) -> str:
-    return hashlib.sha256(code.encode()).hexdigest()
+    # JSON can carry half of a surrogate pair, which strict UTF-8 refuses to encode.
+    return hashlib.sha256(code.encode(errors="surrogatepass")).hexdigest()

@@ -18,13 +18,12 @@ from .. import request_client
 from ..conf import Mode, conf
 from ..exceptions import InvalidClientID, InvalidRedirectURI
 from ..state import request_state
-from .authorization_code import CODE_CHALLENGE, is_allowed_redirect_uri
+from .authorization_code import CODE_CHALLENGE, clients_of
 from .id_tokens import IdTokenMark
 
 SESSION_KEY = "_authmodes_authorization_request"
 STATE_KEY = "authmodes"
 STATE_MAX_LENGTH = 1024
-CLIENT_ID = "app"
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class AuthorizationRequest:
     """The requested mode and, for a code flow, the client that will receive the code."""
 
     mode: str
+    client_id: str = ""
     next: str = ""
     code_challenge: str = ""
     state: str = ""
@@ -119,13 +119,14 @@ def read(parameters: QueryDict) -> tuple[AuthorizationRequest, str]:
     state = parameters.get("state", "")
     requested = AuthorizationRequest(
         Mode.JWT,
+        client_id=parameters.get("client_id", ""),
         next=parameters.get("redirect_uri", ""),
         code_challenge=parameters.get("code_challenge", ""),
         state=state if len(state) <= STATE_MAX_LENGTH else "",
     )
-    if parameters.get("client_id") != CLIENT_ID:
+    if requested.client_id not in conf.REDIRECT_URIS:
         raise InvalidClientID
-    if not is_allowed_redirect_uri(requested.next):
+    if requested.client_id not in clients_of(requested.next):
         raise InvalidRedirectURI
     is_wrong = (
         state != requested.state

@@ -240,7 +240,10 @@ def _mint_refresh(login_session: LoginSession) -> str:
 def _shared_claims(
     login_session: LoginSession, issued_at: datetime, expires_at: datetime
 ) -> dict[str, Any]:
+    client_id = login_session.client_id
     return {
+        # RFC 9068, 2.2: of the logins that an app requested.
+        **({"client_id": client_id} if client_id else {}),
         # simplejwt writes the id as text, and RFC 7519 requires `sub` to be one.
         simple_jwt().USER_ID_CLAIM: _user_id(login_session),
         "sid": str(login_session.sid),

@@ -18,6 +18,19 @@ def challenge_of(verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
+def code_grant(code: str | None, verifier: str, **changed: Any) -> dict[str, Any]:
+    """The parameters of a token request (RFC 6749, 4.1.3); None leaves one out."""
+    sent = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "code_verifier": verifier,
+        "client_id": "app",
+        "redirect_uri": NEXT,
+        **changed,
+    }
+    return {name: value for name, value in sent.items() if value is not None}
+
+
 def redirect_query(response: Any) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(response.url).query).items()}
 
@@ -67,7 +80,15 @@ class CodeFlow:
             self.code = redirect_query(response)["code"]
         return response
 
+    def tokens(self) -> dict[str, Any]:
+        """The answer of the exchange, with the tokens by the names that `login/` uses."""
+        response = self.exchange()
+        assert response.status_code == 200, response.content
+        answer = response.json()
+        return {**answer, "access": answer["access_token"], "refresh": answer["refresh_token"]}
+
     def exchange(self, **changed: Any) -> Any:
         """The client's call; it has no cookies of the browser."""
-        body = {"code": self.code, "code_verifier": self.verifier, **changed}
-        return post_json("/auth/token/exchange/", body)
+        body = code_grant(self.code, self.verifier, redirect_uri=self.next)
+        sent = {name: value for name, value in {**body, **changed}.items() if value is not None}
+        return post_json("/auth/token/", sent)

@@ -39,7 +39,7 @@ HEADERS = {"Location": 302, "WWW-Authenticate": 401, "Retry-After": 429}
 MODES: dict[Any, Mode] = {
     serializers.CookieAnswerSerializer: Mode.SESSION,
     serializers.TokenAnswerSerializer: Mode.JWT,
-    serializers.ClientTokenSerializer: Mode.JWT,
+    serializers.GrantAnswerSerializer: Mode.JWT,
 }
 # Of errors whose body has more than all errors have.
 ERROR_SERIALIZERS: dict[type[Exception], Any] = {

@@ -252,19 +252,23 @@ def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
     return Response(serializers.CookieAnswerSerializer(login).data)
 
 
-def respond_to_login(pair: TokenPair, answer: Mapping[str, Any]) -> Response:
+def respond_to_login(
+    pair: TokenPair, answer: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
     """Answer a login with its tokens."""
     try:
-        return respond_with_tokens(pair, answer)
+        return respond_with_tokens(pair, answer, headers)
     except errors.TokenTooLarge:
         # No client will ever hold its tokens.
         registry.revoke(pair.login_session, EndReason.REVOKED)
         raise
 
 
-def respond_with_tokens(pair: TokenPair, answer: Mapping[str, Any]) -> Response:
-    """Answer with what `TokenAnswerSerializer` made of a pair, which may travel in cookies."""
-    response = Response(answer)
+def respond_with_tokens(
+    pair: TokenPair, answer: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with what a serializer made of a pair, which may travel in cookies."""
+    response = Response(answer, headers=headers)
     if token_cookies.are_enabled():
         token_cookies.check_size(pair)
         token_cookies.set_cookies(response, pair)

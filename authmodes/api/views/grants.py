@@ -1,54 +1,144 @@
-"""`token/` as OAuth's token endpoint: which grant is asked for, and by which client."""
+"""`token/` as OAuth's token endpoint: which grant is requested, and by which client."""
 
 import base64
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import get_authorization_header
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from ... import exceptions as errors
+from ...authentication import enforce_csrf
 from ...conf import Mode, conf
 from ...exceptions import REALM, InvalidClient, OAuthError, TokensDisabled
 from ...machines import clients as machine_clients
 from ...machines import tokens as machine_tokens
 from ...models import MachineClient
+from ...registry import rotation, starting
 from ...request_client import ip_address
+from ...signin import authorization_code
+from ...state import request_state
+from ...tokens import cookies as token_cookies
+from ...tokens.jwt import RefreshToken, TokenPair, mint, read_any
 from .. import serializers
+from . import base
 
 logger = logging.getLogger("authmodes")
 BASIC = 'Basic realm="api"'
+# By grant, a scope of `throttling`; that of other grants is the one of machine clients.
+THROTTLE_SCOPES = {
+    "authorization_code": "authmodes_code",
+    "refresh_token": "authmodes_refresh",
+}
+CLIENT_SCOPE = "authmodes_client"
+# RFC 6749, 5.1 asks for this beside `Cache-Control`.
+HEADERS = {"Pragma": "no-cache"}
+# What a login is refused for after its code was accepted.
+START_REFUSALS = (
+    *(errors.LimitReached, errors.LoginOutdated, errors.UpstreamLogout),
+    errors.UserInactive,
+)
 
 
-def is_asked_for(request: Request) -> bool:
-    """Whether the body names a grant; without one it is simplejwt's password login.
+def requested_grant(request: Request) -> Any:
+    """Return the grant that the body names, of any type; None for simplejwt's password login.
 
     A parameter without a value counts as left out (RFC 6749, 3.2).
     """
-    return isinstance(request.data, Mapping) and request.data.get("grant_type") not in (None, "")
+    named = request.data.get("grant_type") if isinstance(request.data, Mapping) else None
+    return None if named == "" else named
 
 
-def answer(request: Request) -> Response:
-    """Exchange a machine client's secret for an access token. Raises `OAuthError`.
+def throttle_scope(request: Request) -> str:
+    return THROTTLE_SCOPES.get(str(requested_grant(request)), CLIENT_SCOPE)
 
-    It reads no cookie and sets none, so there is nothing that CSRF could make use of.
-    """
-    serializer = serializers.ClientCredentialsSerializer(data=request.data)
+
+def refresh_token(request: Request) -> Any:
+    """Return the refresh token of a `refresh_token` grant, None for any other request."""
+    if requested_grant(request) != "refresh_token":
+        return None
+    if token_cookies.are_enabled():
+        return token_cookies.refresh_token(request._request)
+    data: Any = request.data
+    return data.get("refresh_token")
+
+
+def respond(request: Request) -> Response:
+    """Answer a token request. Raises `OAuthError`."""
+    serializer = serializers.GrantSerializer(data=request.data)
     if not serializer.is_valid():
         names = ", ".join(serializer.errors)
-        detail = _("%(name)s must be one text, and once.") % {"name": names}
-        raise OAuthError("invalid_request", detail)
+        detail = _("%(name)s must be one text, and once.")
+        raise OAuthError("invalid_request", detail, name=names)
     fields = serializer.validated_data
-    if fields["grant_type"] != "client_credentials":
-        raise OAuthError("unsupported_grant_type", _("Only client_credentials is supported."))
+    grant = GRANTS.get(fields["grant_type"])
+    if grant is None:
+        raise OAuthError("unsupported_grant_type", _("This grant type is not supported."))
     if not conf.MODE.allows(Mode.JWT):
         raise OAuthError(
             "unsupported_grant_type", TokensDisabled.default_detail, code="mode_disabled"
         )
+    try:
+        return grant(request, fields)
+    except START_REFUSALS as error:
+        raise _invalid_grant(error) from error
+
+
+def _redeem_code(request: Request, fields: Mapping[str, Any]) -> Response:
+    """RFC 6749, 4.1.3; RFC 7636, 4.5."""
+    _enforce_csrf(request)
+    client_id = _public_client(request, fields)
+    for name in ("code", "redirect_uri", "code_verifier"):
+        if not fields.get(name):
+            raise _missing(name)
+    if not authorization_code.CODE_VERIFIER.match(fields["code_verifier"]):
+        raise OAuthError("invalid_request", _("The code_verifier is malformed."))
+    redeemed = authorization_code.redeem(
+        *(fields["code"], fields["code_verifier"], client_id, fields["redirect_uri"])
+    )
+    if redeemed is None:
+        raise _invalid_grant(errors.InvalidGrant())
+    user, context = redeemed
+    pair = mint(starting.start_tokens(request._request, user, context, client_id=client_id))
+    return base.respond_to_login(pair, _answer(pair), HEADERS)
+
+
+def _refresh(request: Request, fields: Mapping[str, Any]) -> Response:
+    """RFC 6749, 6; with the rules of `token/refresh/`."""
+    _enforce_csrf(request)
+    client_id = ""
+    if fields.get("client_id") or _basic(request) is not None:
+        client_id = _public_client(request, fields)
+    raw_token = refresh_token(request)
+    if not raw_token and not token_cookies.are_enabled():
+        raise _missing("refresh_token")
+    if client_id:
+        # Before the rotation, so that a refused call changes nothing. Tokens of a login that no
+        # app requested are bound to none.
+        token = read_any(raw_token, RefreshToken)
+        if token is not None and token.payload.get("client_id", client_id) != client_id:
+            raise _invalid_grant(errors.InvalidGrant())
+    outcome = rotation.rotate(raw_token or "", request._request)
+    if isinstance(outcome, rotation.Refusal):
+        request_state(request._request).clears_token_cookies = token_cookies.are_enabled()
+        raise _invalid_grant(serializers.refresh_error(outcome))
+    return base.respond_with_tokens(outcome, _answer(outcome), HEADERS)
+
+
+def _answer(pair: TokenPair) -> Any:
+    return serializers.GrantAnswerSerializer(serializers.GrantAnswer(pair)).data
+
+
+def _client_credentials(request: Request, fields: Mapping[str, Any]) -> Response:
+    """RFC 6749, 4.4. It reads no cookie and sets none, so there is nothing that CSRF could use."""
     client_id, raw_secret, challenge = _credentials(request, fields)
+    if not client_id or not raw_secret:
+        raise InvalidClient(challenge)
     here = ip_address(request._request)
     secret = machine_clients.authenticate(client_id, raw_secret, here)
     if secret is None:
@@ -60,19 +150,44 @@ def answer(request: Request) -> Response:
         *(client_id, granted["scope"], granted["expires_in"], here),
     )
     return Response(
-        {"access_token": str(token), "token_type": "Bearer", **granted},
-        # RFC 6749, 5.1 asks for this as well.
-        headers={"Pragma": "no-cache"},
+        {"access_token": str(token), "token_type": "Bearer", **granted}, headers=HEADERS
     )
+
+
+GRANTS: dict[str, Callable[[Request, Mapping[str, Any]], Response]] = {
+    "authorization_code": _redeem_code,
+    "refresh_token": _refresh,
+    "client_credentials": _client_credentials,
+}
+
+
+def _missing(name: str) -> OAuthError:
+    return OAuthError("invalid_request", _("%(name)s is required."), name=name)
+
+
+def _invalid_grant(error: APIException) -> OAuthError:
+    """Return an error of our own as the one of RFC 6749, 5.2."""
+    return OAuthError("invalid_grant", error.default_detail, code=error.default_code)
+
+
+def _enforce_csrf(request: Request) -> None:
+    if token_cookies.are_enabled():
+        enforce_csrf(request)
+
+
+def _public_client(request: Request, fields: Mapping[str, Any]) -> str:
+    """Return the app that makes the request; it has no secret (RFC 6749, 2.1)."""
+    client_id, raw_secret, challenge = _credentials(request, fields)
+    if client_id not in conf.REDIRECT_URIS or raw_secret:
+        raise InvalidClient(challenge)
+    return client_id
 
 
 def _credentials(request: Request, fields: Mapping[str, Any]) -> tuple[str, str, str]:
     """Client id, secret, and the challenge of the way they came (RFC 6749, 2.3.1)."""
-    scheme, encoded = [*get_authorization_header(request).split(maxsplit=1), b"", b""][:2]
-    named, sent = fields.get("client_id"), fields.get("client_secret")
-    if scheme.lower() != b"basic":
-        if not named or not sent:
-            raise InvalidClient(REALM)
+    named, sent = fields.get("client_id", ""), fields.get("client_secret", "")
+    encoded = _basic(request)
+    if encoded is None:
         return named, sent, REALM
     client_id, raw_secret = _decode_basic(encoded)
     if sent or (named and named != client_id):
@@ -80,6 +195,12 @@ def _credentials(request: Request, fields: Mapping[str, Any]) -> tuple[str, str,
             "invalid_request", _("The client must authenticate in one way only (RFC 6749, 2.3).")
         )
     return client_id, raw_secret, BASIC
+
+
+def _basic(request: Request) -> bytes | None:
+    """Return what follows "Basic" in the header; None for other schemes, and without one."""
+    scheme, encoded = [*get_authorization_header(request).split(maxsplit=1), b"", b""][:2]
+    return encoded if scheme.lower() == b"basic" else None
 
 
 def _decode_basic(encoded: bytes) -> tuple[str, str]:

@@ -36,7 +36,7 @@ class IndexView(base.PublicView):
     def get(self, request: Request) -> Response:
         names = ["csrf", "login", "logout", "user", "social", "session_list"]
         if conf.MODE.allows(Mode.JWT):
-            names += ["authorize", "token_obtain_pair", "token_refresh", "token_exchange"]
+            names += ["authorize", "token_obtain_pair", "token_refresh"]
         return Response(
             {
                 "mode": conf.MODE,

@@ -214,6 +214,7 @@ class AuthorizeView(PublicView):
             return _answer(requested, error="invalid_request")
         start = {
             "mode": Mode.JWT,
+            "client_id": requested.client_id,
             "next": requested.next,
             "code_challenge": requested.code_challenge,
             "code_challenge_method": "S256",
@@ -253,16 +254,20 @@ def _answers_at_once(redirect_uri: str) -> bool:
 def _authorization_request(request: Request) -> AuthorizationRequest:
     """Read what the login will become. Raises `BadRequest`."""
     mode = serializers.wanted_mode(_parameter(request, "mode"))
+    next_url = _parameter(request, "next")
+    # Of several clients that list the URL, the first, unless one is named.
+    clients = authorization_code.clients_of(next_url)
     requested = AuthorizationRequest(
         mode=mode,
-        next=_parameter(request, "next"),
+        client_id=_parameter(request, "client_id") or next(iter(clients), ""),
+        next=next_url,
         code_challenge=_parameter(request, "code_challenge") if mode == Mode.JWT else "",
         state=_parameter(request, "state"),
     )
     if len(requested.state) > authorization_request.STATE_MAX_LENGTH:
         raise errors.InvalidState
     if requested.wants_code:
-        _check_code_flow(request, requested)
+        _check_code_flow(request, requested, clients)
     elif mode == Mode.JWT and not token_cookies.are_enabled():
         raise errors.CodeChallengeRequired
     elif requested.next and not get_account_adapter().is_safe_url(requested.next):
@@ -270,12 +275,12 @@ def _authorization_request(request: Request) -> AuthorizationRequest:
     return requested
 
 
-def _check_code_flow(request: Request, requested: AuthorizationRequest) -> None:
+def _check_code_flow(request: Request, requested: AuthorizationRequest, clients: list[str]) -> None:
     method = _parameter(request, "code_challenge_method")
     is_digest = authorization_code.CODE_CHALLENGE.match(requested.code_challenge)
     if method not in ("", "S256") or not is_digest:
         raise errors.InvalidCodeChallenge
-    if not authorization_code.is_allowed_redirect_uri(requested.next):
+    if requested.client_id not in clients:
         raise errors.InvalidNext
 
 

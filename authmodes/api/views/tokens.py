@@ -1,4 +1,4 @@
-"""simplejwt's token endpoints, on login sessions, and the exchange of an authorization code."""
+"""simplejwt's token endpoints on login sessions, and OAuth's beside them."""
 
 from typing import Any
 
@@ -19,11 +19,10 @@ from ...authentication import enforce_csrf
 from ...conf import Mode, conf, simple_jwt
 from ...machines import tokens as machine_tokens
 from ...models import EndReason
-from ...registry import rotation, starting, validation
-from ...signin import authorization_code
+from ...registry import rotation, validation
 from ...tokens import cookies as token_cookies
 from ...tokens import keys
-from ...tokens.jwt import LoginToken, RefreshToken, mint
+from ...tokens.jwt import LoginToken, RefreshToken
 from .. import serializers
 from . import base, grants
 
@@ -32,34 +31,42 @@ JWKS_MAX_AGE = 600
 
 
 class TokenObtainPairView(base.AuthModesViewMixin, simplejwt.TokenObtainPairView):
-    """Sign in with a password, as simplejwt does; or give a machine client a token (RFC 6749).
+    """Sign in with a password, as simplejwt does; or answer a token request of OAuth's.
 
-    The user passes through allauth's stages. With a `grant_type` it is OAuth's token endpoint.
+    The user passes through allauth's stages. With a `grant_type` this is the token endpoint of
+    RFC 6749: `authorization_code`, `refresh_token` or `client_credentials`.
     """
 
     serializer_class = serializers.TokenObtainPairSerializer
     # The one of `login/`, so that alternating between them gains no attempts.
     credential_scope = "authmodes_login"
+    token_kinds = (RefreshToken,)
 
     def get_credential_scope(self) -> str:
-        if grants.is_asked_for(self.request):
-            return "authmodes_client"
+        if grants.requested_grant(self.request) is not None:
+            return grants.throttle_scope(self.request)
         return self.credential_scope
+
+    def presented_token(self, request: Request) -> Any:
+        return grants.refresh_token(request)
+
+    def ends_a_login(self, request: Request) -> bool:
+        return rotation.is_reused(self.presented_token(request))
 
     @base.describe(
         body={
             "application/json": serializers.TokenObtainPairSerializer,
-            base.FORM: serializers.ClientCredentialsSerializer,
+            base.FORM: serializers.GrantSerializer,
         },
-        answers={200: (serializers.TokenAnswerSerializer, serializers.ClientTokenSerializer)},
+        answers={200: (serializers.TokenAnswerSerializer, serializers.GrantAnswerSerializer)},
         errors=(
             *(errors.ModeDisabled, *base.PASSWORD_ERRORS, *base.START_ERRORS),
             *(errors.OAuthError, errors.InvalidClient),
         ),
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        if grants.is_asked_for(request):
-            return grants.answer(request)
+        if grants.requested_grant(request) is not None:
+            return grants.respond(request)
         if token_cookies.are_enabled():
             enforce_csrf(request)
         serializer: Any = self.get_serializer(data=request.data)
@@ -134,30 +141,6 @@ class TokenBlacklistView(base.AuthModesViewMixin, simplejwt.TokenBlacklistView):
 
     def ends_a_login(self, request: Request) -> bool:
         return validation.is_token_active(self.presented_token(request), RefreshToken)
-
-
-class TokenExchangeView(base.PublicView):
-    """Exchange the authorization code of a browser login for tokens."""
-
-    credential_scope = "authmodes_exchange"
-
-    @base.describe(
-        body=serializers.TokenExchangeSerializer,
-        answers={200: serializers.TokenAnswerSerializer},
-        errors=(errors.ModeDisabled, errors.InvalidGrant, *base.START_ERRORS),
-    )
-    def post(self, request: Request) -> Response:
-        serializers.wanted_mode(Mode.JWT)
-        if token_cookies.are_enabled():
-            enforce_csrf(request)
-        serializer = serializers.TokenExchangeSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        redeemed = authorization_code.redeem(**serializer.validated_data)
-        if redeemed is None:
-            raise errors.InvalidGrant
-        user, context = redeemed
-        pair = mint(starting.start_tokens(request._request, user, context))
-        return base.respond_to_login(pair, serializers.TokenAnswerSerializer(pair).data)
 
 
 class TokenRevokeView(base.PublicView):

@@ -38,7 +38,7 @@ export function hasReturned() {
   return query.has("code") || query.has("error");
 }
 
-// Returns the server's answer with the tokens.
+// Returns the tokens, by the names that the other endpoints use.
 export async function complete(credentials) {
   const query = new URLSearchParams(location.search);
   // Remove the code from the address bar and the history before anything can fail.
@@ -54,10 +54,22 @@ export async function complete(credentials) {
     const known = ["error_description", "error"].map((name) => query.get(name));
     throw new Error(known.map(reason).find(Boolean) ?? FAILED);
   }
-  return send("POST", "/auth/token/exchange/", {
-    body: { code: query.get("code"), code_verifier: attempt.verifier },
+  const answer = await send("POST", "/auth/token/", {
+    body: {
+      grant_type: "authorization_code",
+      client_id: "app",
+      redirect_uri: HERE,
+      code: query.get("code"),
+      code_verifier: attempt.verifier,
+    },
     ...(await credentials.attach("POST")),
   });
+  return {
+    sid: answer.sid,
+    access: answer.access_token,
+    refresh: answer.refresh_token,
+    access_expires_at: Date.now() + answer.expires_in * 1000,
+  };
 }
 
 function reason(code) {

@@ -87,7 +87,9 @@ export function lifetimes({ accessExpiresAt, accessLifetime, refreshExpiresAt },
   const left = Math.max(0, accessExpiresAt - Date.now());
   show("access-left", clock(left));
   one('[data-show="access-meter"]').value = accessLifetime > 0 ? left / accessLifetime : 0;
-  show("refresh-left", span(Math.max(0, refreshExpiresAt - Date.now())));
+  // The answer to a code does not say; that to a refresh does.
+  const rest = refreshExpiresAt - Date.now();
+  show("refresh-left", Number.isNaN(rest) ? "known after a refresh" : span(Math.max(0, rest)));
   show("refreshes", refreshes === 1 ? "refreshed once" : `refreshed ${refreshes} times`);
 }
 
