@@ -18,5 +18,9 @@ class AuthModesConfig(AppConfig):
 
             collation.register()
             social_login.register()
+        if apps.is_installed("hijack") or apps.is_installed("loginas"):
+            from .contrib import hijack
+
+            hijack.register()
         if apps.is_installed("drf_spectacular"):
             from .api import openapi  # noqa: F401

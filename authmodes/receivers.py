@@ -22,7 +22,15 @@ from . import policy, registry
 from .conf import Mode
 from .exceptions import LimitReached, UserInactive
 from .models import EndReason, EventKind, LoginSession, is_accepted
-from .registry import django_sessions, ending, events, starting, transactions, validation
+from .registry import (
+    django_sessions,
+    ending,
+    events,
+    impersonation,
+    starting,
+    transactions,
+    validation,
+)
 from .sessions import rotation as session_rotation
 from .sessions import state as session_state
 from .sessions import store as session_store
@@ -60,6 +68,8 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
     try:
         if request_state(request).adds_tokens:
             starting.start_app(request, user)
+        elif (left := impersonation.login_to_leave(request)) is not None:
+            impersonation.start(request, user, left)
         else:
             registry.start(request, user, Mode.SESSION)
     except (LimitReached, UserInactive):

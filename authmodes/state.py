@@ -36,6 +36,8 @@ class RequestState:
     deferred_writes: list[Callable[[], object]] = field(default_factory=list)
     sid: str | None = None
     login_session: LoginSession | None = None
+    # A `login()` in this request is an impersonation, or returns from one.
+    impersonates: bool = False
     # What a sign-in in this request will become.
     authorization_request: "AuthorizationRequest | None" = None
     # Whether the Django session of that sign-in gets tokens as well.

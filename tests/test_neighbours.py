@@ -1,4 +1,4 @@
-"""allauth.usersessions and django-axes beside authmodes, in a project and process of their own."""
+"""Other packages beside authmodes, in a project and process of their own."""
 
 import subprocess
 import sys
@@ -7,8 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_packages_that_listen_to_sign_ins_work_beside_authmodes():
+def test_packages_that_listen_to_sign_ins_or_impersonate_work_beside_authmodes():
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
-    command += ["--ds=tests.neighbours.settings", "--nomigrations", "tests/neighbours/cases.py"]
+    command += ["--ds=tests.neighbours.settings", "--nomigrations"]
+    command += ["tests/neighbours/cases.py", "tests/neighbours/impersonation.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -26,6 +26,7 @@ PUBLIC = (
     "authmodes.authentication.aauthenticate_token",
     "authmodes.authentication.authenticate",
     "authmodes.authentication.authenticate_token",
+    "authmodes.contrib.hijack.impersonating",
     "authmodes.middleware.LoginSessionMiddleware",
     "authmodes.models.LoginEvent",
     "authmodes.models.LoginSession",

@@ -56,7 +56,7 @@ class LoginSessionAdmin(RevokingAdmin):
     # -- the list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).select_related("user").defer(*SECRETS)
+        return super().get_queryset(request).select_related("user", "acting_user").defer(*SECRETS)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         # On a small screen the last columns may be out of sight, so the first ones are those
@@ -91,7 +91,12 @@ class LoginSessionAdmin(RevokingAdmin):
 
     @admin.display(description=_("signed in with"))
     def signed_in_with(self, row: LoginSession) -> str | None:
-        return row.provider or row.method or None
+        way = row.provider or row.method
+        if row.acting_user is None:
+            return way or None
+        # "by root (password)": how the acting user signed in.
+        by = gettext("by %(user)s") % {"user": row.acting_user}
+        return f"{by} ({way})" if way else by
 
     @admin.display(description=_("status"))
     def status(self, row: LoginSession) -> SafeString:
@@ -120,7 +125,10 @@ class LoginSessionAdmin(RevokingAdmin):
         actor = self.actor_column(request, of=lambda row: row.ended_by)
         return [
             (None, {"fields": [user, "status", "mode", "client", "sid"]}),
-            (_("Sign-in"), {"fields": ["method", "provider", "provider_uid", "amr"]}),
+            (
+                _("Sign-in"),
+                {"fields": ["method", "provider", "provider_uid", "amr", "acting_user"]},
+            ),
             (_("Client"), {"fields": ["client_id", "ip_address", "last_ip_address", "user_agent"]}),
             (_("Time"), {"fields": ["created_at", "last_seen_at", "rotated_at", "expires_at"]}),
             (_("End"), {"fields": ["ended_at", "end_reason", actor]}),

@@ -320,6 +320,7 @@ class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
     )
     client = CharField(source="client_label", read_only=True)
     is_current = serializers.SerializerMethodField()
+    is_impersonated = serializers.BooleanField(read_only=True)
 
     class Meta:
         model = LoginSession
@@ -328,6 +329,7 @@ class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
             "mode",
             "is_current",
             "name",
+            "is_impersonated",
             "client",
             "method",
             "provider",

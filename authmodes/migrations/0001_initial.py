@@ -408,6 +408,17 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "acting_user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="acting user",
+                    ),
+                ),
+                (
                     "ended_by",
                     models.ForeignKey(
                         null=True,

@@ -101,6 +101,10 @@ class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
     def for_user(self, user: Any) -> "LoginSessionQuerySet":
         return self.filter(user=user)
 
+    def opened_to(self, user: Any) -> "LoginSessionQuerySet":
+        """Those of the user, and those in which the user acts in another user's name."""
+        return self.filter(models.Q(user=user) | models.Q(acting_user=user))
+
     def by_sid(self, sid: uuid.UUID) -> "LoginSession | None":
         """Return the one with this `sid`. Unlike `first()`, this does not sort."""
         return next(iter(self.filter(sid=sid)), None)
@@ -145,6 +149,15 @@ class LoginSession(AuthenticationContextModel):
         verbose_name=_("user"),
         on_delete=models.CASCADE,
         related_name="login_sessions",
+    )
+    # Who acts in this login in the user's name (impersonation).
+    acting_user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("acting user"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
     )
     # `Mode.BOTH` is a setting: a login session has one of the two.
     mode = models.CharField(
@@ -217,6 +230,11 @@ class LoginSession(AuthenticationContextModel):
     @property
     def is_active(self) -> bool:
         return self.ended_at is None and not policy.is_over(self.expires_at, timezone.now())
+
+    @property
+    def is_impersonated(self) -> bool:
+        """Whether a different user acts in this login in the user's name."""
+        return self.acting_user_id is not None
 
     @property
     def client_label(self) -> str:

@@ -61,16 +61,18 @@ def revoke(login_session: LoginSession, reason: str = EndReason.REVOKED, *, by: 
 def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -> int:
     """End all login sessions of a user, and the sign-ins that are not finished yet.
 
+    This includes those in which the user acts in another user's name.
+
     Arguments as for `revoke`. Returns the number of login sessions that this call ended.
     """
     cancel_pending(user.pk)
-    return revoke_all(LoginSession.objects.for_user(user), reason, by=by)
+    return revoke_all(LoginSession.objects.opened_to(user), reason, by=by)
 
 
 def revoke_others(user: Any, *, spare: str | None) -> int:
     """End all login sessions of a user except the one with the `sid` to spare, for the user."""
     cancel_pending(user.pk)
-    others = LoginSession.objects.for_user(user)
+    others = LoginSession.objects.opened_to(user)
     if spare is not None:
         others = others.exclude(sid=spare)
     return revoke_all(others, EndReason.REVOKED_BY_USER, by=user)

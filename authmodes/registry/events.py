@@ -29,7 +29,13 @@ def record(kind: str, login_session: LoginSession | None = None, **fields: Any) 
 
 
 def record_start(login_session: LoginSession) -> None:
-    record(EventKind.STARTED, login_session, ip_address=login_session.ip_address, actor_sid=None)
+    record(
+        EventKind.STARTED,
+        login_session,
+        ip_address=login_session.ip_address,
+        actor=login_session.acting_user,
+        actor_sid=None,
+    )
 
 
 def record_ends(

@@ -21,7 +21,8 @@ LABELLED = 20
 
 def is_new_client(login_session: LoginSession) -> bool:
     """Whether the user has signed in before, but never with this client from this network."""
-    earlier = LoginSession.objects.for_user(login_session.user).exclude(pk=login_session.pk)
+    own = LoginSession.objects.for_user(login_session.user).filter(acting_user=None)
+    earlier = own.exclude(pk=login_session.pk)
     newest_first = earlier.order_by("-created_at", "-pk")
     seen = list(newest_first.values_list("user_agent", "ip_address")[:HISTORY])
     if not seen:

@@ -40,14 +40,16 @@ def start(
     client_id: str = "",
     not_after: datetime | None = None,
     replacing: Iterable[LoginSession] = (),
+    acting_user: Any = None,
 ) -> LoginSession:
     """Record a sign-in that allauth, or Django's `login()`, has finished.
 
     `mode` is "session" or "jwt". A "session" login is tied to `request.session`, which gets
     the `sid`; for a "jwt" login, `tokens.mint()` makes the tokens. `authentication_context`
     is read from the request by default. `client_id` names the app that requested the login, if
-    one did. `not_after` is an aware datetime that limits the
-    lifetime. `replacing` are login sessions that end with this one's start.
+    one did. `not_after` is an aware datetime that limits the lifetime. `replacing` are login
+    sessions that end with this one's start. `acting_user` is who acts in the user's name
+    (impersonation): such a login takes no place in the limit, and the user gets no mail.
 
     Sends `login_session_started` after the commit. For a "jwt" login, sends Django's
     `user_logged_in`, as `login()` does for the other. Raises `LimitReached`, or `UserInactive`
@@ -57,6 +59,7 @@ def start(
         request, user, mode, authentication_context or read_authentication_context(request, user)
     )
     login_session.client_id = client_id
+    login_session.acting_user = acting_user
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
     if mode == Mode.SESSION:
@@ -259,7 +262,7 @@ def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
 
 def _enforce_limit(login_session: LoginSession) -> None:
     limit = conf.MAX_LOGIN_SESSIONS
-    if limit is None:
+    if limit is None or login_session.is_impersonated:
         return
     mine = LoginSession.objects.for_user(login_session.user)
     # Expired logins do not count against the limit.
@@ -277,7 +280,8 @@ def _enforce_limit(login_session: LoginSession) -> None:
 
 def _surplus(login_session: LoginSession, limit: int) -> list[Any]:
     """Return the oldest logins of the user that exceed the limit together with the new one."""
-    others = LoginSession.objects.active().for_user(login_session.user).exclude(pk=login_session.pk)
+    active = LoginSession.objects.active().for_user(login_session.user)
+    others = active.filter(acting_user=None).exclude(pk=login_session.pk)
     newest_first = others.order_by("-created_at", "-pk").values_list("pk", flat=True)
     return list(newest_first[limit - 1 :])
 
@@ -290,11 +294,12 @@ def rename(login_session: LoginSession, name: str) -> None:
 
 def _announce(login_session: LoginSession, request: HttpRequest) -> None:
     logger.info(
-        "login session %s started: user %s, mode %s, method %s, ip %s",
+        "login session %s started: user %s, mode %s, method %s, ip %s, acting user %s",
         *(login_session.sid, login_session.user_id, login_session.mode),
-        *(login_session.method, login_session.ip_address),
+        *(login_session.method, login_session.ip_address, login_session.acting_user_id),
     )
-    is_new_client = notifications.is_new_client(login_session) if conf.NOTIFY_NEW_LOGIN else None
+    notifies = conf.NOTIFY_NEW_LOGIN and not login_session.is_impersonated
+    is_new_client = notifications.is_new_client(login_session) if notifies else None
     signals.login_session_started.send_robust(
         LoginSession, login_session=login_session, request=request, is_new_client=is_new_client
     )

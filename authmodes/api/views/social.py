@@ -236,7 +236,8 @@ def _issue(request: Request, requested: AuthorizationRequest) -> HttpResponseBas
     django_request = request._request
     data = session_state.load(django_request.session)
     found = LoginSession.objects.active().filter(sid=data.sid).first() if data else None
-    if found is None:
+    # The tokens would outlast an impersonation, and not say who acts.
+    if found is None or found.is_impersonated:
         return _answer(requested, error="access_denied")
     url = authorization_code.issue(django_request, django_request.user, requested, found)
     return authorization_code.ClientRedirect(url)

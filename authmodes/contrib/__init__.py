@@ -1,0 +1,1 @@
+"""Thin adapters for other packages; each module needs its package, and nothing imports it here."""
