@@ -5,8 +5,9 @@
     whether the user's earlier logins came from other clients or networks (None unless
     `AUTHMODES_NOTIFY_NEW_LOGIN` is on).
 `login_session_ended`
-    The end of a login session was committed, once for each. Arguments: `login_session`, with
-    `ended_at`, `end_reason` and `ended_by`.
+    The end of a login session was committed, once for each, also when many end at once.
+    Arguments: `login_session`, with its user and `ended_at`, `end_reason` and `ended_by`. A
+    project with a receiver pays for it when many end: whole rows are loaded, batch by batch.
 `refresh_token_reused`
     A refresh token was presented after it had been rotated, so it has two holders
     (RFC 9700, 4.14.2). Arguments: `login_session`, `request` (may be None). The token itself

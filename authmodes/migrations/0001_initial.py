@@ -343,10 +343,7 @@ class Migration(migrations.Migration):
                         verbose_name="mode",
                     ),
                 ),
-                (
-                    "session_key",
-                    models.CharField(editable=False, max_length=128, null=True, unique=True),
-                ),
+                ("session_key", models.CharField(editable=False, max_length=128, null=True)),
                 ("previous_jti", models.CharField(default="", editable=False, max_length=255)),
                 (
                     "rotated_at",
@@ -382,11 +379,8 @@ class Migration(migrations.Migration):
                 ),
                 ("created_at", models.DateTimeField(verbose_name="signed in at")),
                 ("last_seen_at", models.DateTimeField(verbose_name="last seen at")),
-                ("expires_at", models.DateTimeField(db_index=True, verbose_name="expires at")),
-                (
-                    "ended_at",
-                    models.DateTimeField(db_index=True, null=True, verbose_name="ended at"),
-                ),
+                ("expires_at", models.DateTimeField(verbose_name="expires at")),
+                ("ended_at", models.DateTimeField(null=True, verbose_name="ended at")),
                 (
                     "end_reason",
                     models.CharField(
@@ -421,6 +415,7 @@ class Migration(migrations.Migration):
                 (
                     "ended_by",
                     models.ForeignKey(
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
@@ -442,6 +437,7 @@ class Migration(migrations.Migration):
                 (
                     "user",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="login_sessions",
                         to=settings.AUTH_USER_MODEL,
@@ -457,10 +453,40 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["user", "ended_at"], name="authmodes_user_ended"),
                     models.Index(fields=["-created_at", "-id"], name="authmodes_created"),
-                    models.Index(fields=["provider", "ended_at"], name="authmodes_provider_ended"),
-                    models.Index(fields=["provider_sid"], name="authmodes_provider_sid"),
-                    models.Index(fields=["provider_uid"], name="authmodes_provider_uid"),
                     models.Index(fields=["ip_address"], name="authmodes_ip"),
+                    models.Index(
+                        condition=models.Q(("ended_at__isnull", True)),
+                        fields=["expires_at"],
+                        name="authmodes_open_expires",
+                    ),
+                    models.Index(
+                        condition=models.Q(("ended_at__isnull", False)),
+                        fields=["ended_at"],
+                        name="authmodes_ended",
+                    ),
+                    models.Index(
+                        condition=models.Q(("ended_by__isnull", False)),
+                        fields=["ended_by"],
+                        name="authmodes_ended_by",
+                    ),
+                    models.Index(
+                        condition=models.Q(("provider", ""), _negated=True),
+                        fields=["provider"],
+                        name="authmodes_provider",
+                    ),
+                    models.Index(
+                        condition=models.Q(("provider_sid", ""), _negated=True),
+                        fields=["provider_sid"],
+                        name="authmodes_provider_sid",
+                    ),
+                    models.Index(
+                        condition=models.Q(("provider_uid", ""), _negated=True),
+                        fields=["provider_uid"],
+                        name="authmodes_provider_uid",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("session_key",), name="authmodes_session_key")
                 ],
             },
         ),

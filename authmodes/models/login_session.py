@@ -149,6 +149,8 @@ class LoginSession(AuthenticationContextModel):
         verbose_name=_("user"),
         on_delete=models.CASCADE,
         related_name="login_sessions",
+        # The index on user and end has it first.
+        db_index=False,
     )
     # Who acts in this login in the user's name (impersonation).
     acting_user = models.ForeignKey(
@@ -164,7 +166,7 @@ class LoginSession(AuthenticationContextModel):
         _("mode"), max_length=10, choices=[(Mode.SESSION, _("session")), (Mode.JWT, _("jwt"))]
     )
     # A credential: used to delete the Django session, never shown.
-    session_key = models.CharField(max_length=128, unique=True, null=True, editable=False)  # noqa: DJ001
+    session_key = models.CharField(max_length=128, null=True, editable=False)  # noqa: DJ001
     refresh_token = models.OneToOneField(
         "token_blacklist.OutstandingToken",
         verbose_name=_("refresh token"),
@@ -195,8 +197,8 @@ class LoginSession(AuthenticationContextModel):
 
     created_at = models.DateTimeField(_("signed in at"))
     last_seen_at = models.DateTimeField(_("last seen at"))
-    expires_at = models.DateTimeField(_("expires at"), db_index=True)
-    ended_at = models.DateTimeField(_("ended at"), null=True, db_index=True)
+    expires_at = models.DateTimeField(_("expires at"))
+    ended_at = models.DateTimeField(_("ended at"), null=True)
     end_reason = models.CharField(
         _("end reason"), max_length=20, choices=EndReason.choices, default=""
     )
@@ -206,6 +208,7 @@ class LoginSession(AuthenticationContextModel):
         on_delete=models.SET_NULL,
         null=True,
         related_name="+",
+        db_index=False,
     )
 
     objects = PrimaryManager.from_queryset(LoginSessionQuerySet)()
@@ -215,13 +218,38 @@ class LoginSession(AuthenticationContextModel):
         verbose_name_plural = _("login sessions")
         default_permissions = ("view",)
         permissions = (("revoke_loginsession", _("Can revoke login session")),)
+        constraints = (
+            # Not `unique=True`, which on PostgreSQL adds an index for LIKE.
+            models.UniqueConstraint(fields=["session_key"], name="authmodes_session_key"),
+        )
+        # Ending a row writes to each index that it is in, so indexes leave out what no query asks
+        # for. MySQL and MariaDB ignore the conditions. SQLite uses such an index only for a query
+        # that repeats the condition.
         indexes = (
             models.Index(fields=["user", "ended_at"], name="authmodes_user_ended"),
             models.Index(fields=["-created_at", "-id"], name="authmodes_created"),
-            models.Index(fields=["provider", "ended_at"], name="authmodes_provider_ended"),
-            models.Index(fields=["provider_sid"], name="authmodes_provider_sid"),
-            models.Index(fields=["provider_uid"], name="authmodes_provider_uid"),
             models.Index(fields=["ip_address"], name="authmodes_ip"),
+            models.Index(
+                fields=["expires_at"],
+                name="authmodes_open_expires",
+                condition=models.Q(ended_at__isnull=True),
+            ),
+            models.Index(
+                fields=["ended_at"],
+                name="authmodes_ended",
+                condition=models.Q(ended_at__isnull=False),
+            ),
+            models.Index(
+                fields=["ended_by"],
+                name="authmodes_ended_by",
+                condition=models.Q(ended_by__isnull=False),
+            ),
+            *(
+                models.Index(
+                    fields=[name], name=f"authmodes_{name}", condition=~models.Q((name, ""))
+                )
+                for name in ("provider", "provider_sid", "provider_uid")
+            ),
         )
 
     def __str__(self) -> str:

@@ -7,8 +7,16 @@ it. Locks are taken in one order, login session first and refresh token second, 
 orders would deadlock.
 """
 
-from .ending import revoke, revoke_all, revoke_user
-from .pruning import prune
+from .ending import revoke, revoke_all, revoke_in_batches, revoke_user
+from .pruning import prune, prune_in_batches
 from .starting import start
 
-__all__ = ["prune", "revoke", "revoke_all", "revoke_user", "start"]
+__all__ = [
+    "prune",
+    "prune_in_batches",
+    "revoke",
+    "revoke_all",
+    "revoke_in_batches",
+    "revoke_user",
+    "start",
+]

@@ -29,10 +29,12 @@ from . import events
 from .transactions import retry_on_conflict
 
 logger = logging.getLogger("authmodes")
-BATCH = 500
+BATCH = 1000
 ENDED_USER = "ended_user"
 # As long as any refresh token from before authmodes: simplejwt sets no limit.
 MARK_LIFETIME = timedelta(days=3650)
+# What the mirrors, the event and the log need of a row.
+MIRRORED = ("sid", "user", "mode", "method", "provider", "session_key", "refresh_token")
 # These also cancel the user's authorization codes.
 DELIBERATE = {
     EndReason.REVOKED,
@@ -49,11 +51,12 @@ def revoke(login_session: LoginSession, reason: str = EndReason.REVOKED, *, by: 
     `reason` is an `EndReason`; `by` is the user who acted, None for the system. Returns False
     if the login session had ended before. Sends `login_session_ended` after the commit.
     """
-    ended = _end([login_session.pk], reason, by)
-    for row in ended:
-        login_session.ended_at, login_session.end_reason = row.ended_at, row.end_reason
+    now = timezone.now()
+    ended = _end([login_session.pk], reason, by, now)
+    if ended:
+        login_session.ended_at, login_session.end_reason = now, reason
         login_session.ended_by = by
-    if not ended:
+    else:
         _delete_sessions_again(LoginSession.objects.filter(pk=login_session.pk))
     return bool(ended)
 
@@ -111,12 +114,27 @@ def revoke_all(
 
     `event` is one of `events.new_bulk`; without it, each login session has an event of its own.
     Returns the number of login sessions that this call ended. Runs a fixed number of statements
-    for each batch of 500, in constant memory.
+    for each batch of 1,000, in constant memory. Every batch is a transaction, so a call that was
+    interrupted can be repeated.
+    """
+    return sum(revoke_in_batches(login_sessions, reason, by=by, event=event))
+
+
+def revoke_in_batches(
+    login_sessions: LoginSessionQuerySet,
+    reason: str = EndReason.REVOKED,
+    *,
+    by: Any = None,
+    event: LoginEvent | None = None,
+) -> Iterator[int]:
+    """As `revoke_all`, but yield the number of each batch once it is committed.
+
+    Nothing more is ended when the caller stops iterating.
     """
     if reason in DELIBERATE:
         _delete_sessions_again(login_sessions)
-    batches = _batches(login_sessions.filter(ended_at__isnull=True))
-    return sum(len(_end([pk for pk, _key in batch], reason, by, event)) for batch in batches)
+    for batch in batches_of(login_sessions.filter(ended_at__isnull=True), "pk"):
+        yield len(_end([pk for pk, _pk in batch], reason, by, timezone.now(), event))
 
 
 def _delete_sessions_again(login_sessions: LoginSessionQuerySet) -> None:
@@ -128,46 +146,50 @@ def _delete_sessions_again(login_sessions: LoginSessionQuerySet) -> None:
         return
     recently = timezone.now() - conf.TOUCH_INTERVAL - session_store.TOMBSTONE_MARGIN
     left = login_sessions.filter(ended_at__gte=recently, session_key__isnull=False)
-    for batch in _batches(left):
+    for batch in batches_of(left, "session_key"):
         keys = [key for _pk, key in batch if key]
         transaction.on_commit(partial(session_store.delete_now, keys), using=write_database())
 
 
-def end_without_django_session(login_sessions: LoginSessionQuerySet) -> int:
-    """End the cookie logins whose Django session has expired; return their number.
+def end_without_django_session(login_sessions: LoginSessionQuerySet) -> Iterator[int]:
+    """End the cookie logins whose Django session has expired; yield the number of each batch.
 
     The store is asked because a page may set an expiry of its own.
     """
-    count = 0
-    for batch in _batches(login_sessions.cookie_only()):
+    for batch in batches_of(login_sessions.cookie_only(), "session_key"):
         missing = session_store.find_missing([key for _pk, key in batch if key])
         pks = [pk for pk, key in batch if key in missing]
-        count += len(_end(pks, EndReason.EXPIRED, None))
-    return count
+        yield len(_end(pks, EndReason.EXPIRED, None, timezone.now()))
 
 
-def _batches(login_sessions: LoginSessionQuerySet) -> Iterator[list[tuple[Any, StoredKey | None]]]:
-    """Yield primary keys and stored session keys, in the order in which rows are locked."""
-    rows: Any = login_sessions.order_by("pk").values_list("pk", "session_key")
+def batches_of(rows: LoginSessionQuerySet, column: str) -> Iterator[list[tuple[Any, Any]]]:
+    """Yield primary keys and a column, in the order in which rows are locked.
+
+    Each batch goes on from the last key: rows that were passed are not read again.
+    """
+    keyed: Any = rows.order_by("pk").values_list("pk", column)
     last = 0
-    while batch := list(rows.filter(pk__gt=last)[:BATCH]):
+    while batch := list(keyed.filter(pk__gt=last)[:BATCH]):
         yield batch
         last = batch[-1][0]
 
 
 @retry_on_conflict
 def _end(
-    pks: Sequence[Any], reason: str, by: Any, event: LoginEvent | None = None
+    pks: Sequence[Any], reason: str, by: Any, now: datetime, event: LoginEvent | None = None
 ) -> list[LoginSession]:
     """Set `ended_at` and update both mirrors; return the rows that this call ended."""
-    mark = {"ended_at": timezone.now(), "end_reason": reason, "ended_by": by}
+    mark = {"ended_at": now, "end_reason": reason, "ended_by": by}
     rows = LoginSession.objects.filter(pk__in=pks)
     with transaction.atomic(using=write_database()):
         # Writing first takes the lock (on SQLite, of the database) before anything is read. The
         # timestamp then distinguishes our rows from those that another process ended.
         if not rows.filter(ended_at__isnull=True).update(**mark):
             return []
-        ended = list(rows.filter(**mark).select_related("user"))
+        rows = rows.filter(**mark)
+        # Whole rows with their users take half of the time of ending many.
+        is_heard = signals.login_session_ended.has_listeners(LoginSession)
+        ended = list(rows.select_related("user") if is_heard else rows.only(*MIRRORED))
         session_store.delete(
             {str(row.sid): StoredKey(row.session_key) for row in ended if row.session_key}
         )
@@ -184,7 +206,7 @@ def _end(
         )
         events.record_ends(ended, reason, by, event)
         # After the commit, which may be the caller's.
-        transaction.on_commit(lambda: _announce(ended, by), using=write_database())
+        transaction.on_commit(lambda: _announce(ended, reason, by), using=write_database())
     _flush_current_session(ended)
     return ended
 
@@ -201,11 +223,11 @@ def _flush_current_session(ended: Sequence[LoginSession]) -> None:
         session.flush()
 
 
-def _announce(ended: Iterable[LoginSession], by: Any) -> None:
+def _announce(ended: Iterable[LoginSession], reason: str, by: Any) -> None:
     for login_session in ended:
         logger.info(
             "login session %s ended: user %s, mode %s, reason %s, by %s",
             *(login_session.sid, login_session.user_id, login_session.mode),
-            *(login_session.end_reason, by.pk if by else None),
+            *(reason, by.pk if by else None),
         )
         signals.login_session_ended.send_robust(LoginSession, login_session=login_session)

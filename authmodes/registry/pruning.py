@@ -1,5 +1,6 @@
 """Ends login sessions that have expired and deletes rows that ended long ago."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from django.db import transaction
@@ -14,11 +15,12 @@ from ..models import (
     ExpiringMark,
     LoginEvent,
     LoginSession,
+    LoginSessionQuerySet,
     MachineClient,
     MachineClientSecret,
     write_database,
 )
-from .ending import BATCH, end_without_django_session, revoke_all
+from .ending import BATCH, batches_of, end_without_django_session, revoke_in_batches
 
 
 def prune() -> int:
@@ -28,24 +30,36 @@ def prune() -> int:
     deleted. Works in batches and can be interrupted. A row is kept at least until its tokens
     have expired, because it is what refuses them.
     """
+    return sum(deleted for _ended, deleted in prune_in_batches())
+
+
+def prune_in_batches() -> Iterator[tuple[int, int]]:
+    """As `prune`, but yield how many rows each batch ended and deleted once it is committed."""
     now = timezone.now()
     for over in (LoginSession.objects.expired(), LoginSession.objects.idle()):
-        revoke_all(over, EndReason.EXPIRED)
-    end_without_django_session(LoginSession.objects.all())
+        for ended in revoke_in_batches(over, EndReason.EXPIRED):
+            yield ended, 0
+    for ended in end_without_django_session(LoginSession.objects.all()):
+        yield ended, 0
     AuthorizationCode.objects.filter(expires_at__lt=now).delete()
     ExpiringMark.objects.filter(expires_at__lt=now).delete()
     _prune_machine_clients(now - conf.RETENTION)
     _prune_events(now - conf.EVENT_RETENTION)
-    dead = LoginSession.objects.filter(
-        ended_at__lt=now - conf.RETENTION, expires_at__lt=now
-    ).order_by("pk")
-    deleted = 0
-    while batch := list(dead.values_list("pk", "refresh_token_id")[:BATCH]):
+    for batch in batches_of(_dead(now), "refresh_token_id"):
         with transaction.atomic(using=write_database()):
             LoginSession.objects.filter(pk__in=[pk for pk, _ in batch]).delete()
             OutstandingToken.objects.filter(pk__in=[pk for _, pk in batch if pk]).delete()
-        deleted += len(batch)
-    return deleted
+        yield 0, len(batch)
+
+
+def count_prunable() -> tuple[int, int]:
+    """Return about how many rows `prune` would end and delete now; it asks no session store."""
+    over = LoginSession.objects.expired().count() + LoginSession.objects.idle().count()
+    return over, _dead(timezone.now()).count()
+
+
+def _dead(now: datetime) -> LoginSessionQuerySet:
+    return LoginSession.objects.filter(ended_at__lt=now - conf.RETENTION, expires_at__lt=now)
 
 
 def _prune_machine_clients(before: datetime) -> None:

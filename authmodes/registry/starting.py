@@ -269,7 +269,7 @@ def _enforce_limit(login_session: LoginSession) -> None:
     revoke_all(mine.idle(), EndReason.EXPIRED)
     surplus = _surplus(login_session, limit)
     # The session store is asked only if a login would have to end: it costs a query.
-    if surplus and end_without_django_session(mine):
+    if surplus and sum(end_without_django_session(mine)):
         surplus = _surplus(login_session, limit)
     if not surplus:
         return

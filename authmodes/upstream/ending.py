@@ -117,8 +117,15 @@ def _exact_pks(rows: QuerySet[Any], lookup: dict[str, str]) -> list[Any]:
 
     MariaDB's collations treat "A", "á" and "a " like "a", which may be different accounts.
     """
-    found = rows.filter(**lookup).values_list("pk", *lookup)
+    found = _with_values(rows, lookup).values_list("pk", *lookup)
     return [pk for pk, *values in found if values == list(lookup.values())]
+
+
+def _with_values(rows: QuerySet[Any], lookup: dict[str, str]) -> QuerySet[Any]:
+    for name in lookup:
+        # The conditions of the indexes; SQLite uses them only for a query that repeats them.
+        rows = rows.exclude(**{name: ""})
+    return rows.filter(**lookup)
 
 
 def _has_sub(extra_data: Any, subject: str) -> bool:
