@@ -1,4 +1,8 @@
-"""Receivers of the signals of Django, allauth and simplejwt; the registry does the work."""
+"""Receivers of the signals of Django, allauth and simplejwt; the registry does the work.
+
+Rows that `loaddata` loads (`raw`) may come before the rows that they refer to, and end nothing.
+Validation reads the user and the blacklist, so a login that they invalidate is refused.
+"""
 
 from contextlib import suppress
 from functools import partial
@@ -140,19 +144,23 @@ def change_key_at_reauthentication(
 
 
 @receiver(post_save, sender=BlacklistedToken)
-def end_blacklisted_login(instance: BlacklistedToken, **kwargs: Any) -> None:
+def end_blacklisted_login(instance: BlacklistedToken, raw: bool, **kwargs: Any) -> None:
     """End the login session of a refresh token that was blacklisted through simplejwt."""
+    if raw:
+        return
     ended = registry.revoke_all(LoginSession.objects.filter(refresh_token=instance.token_id))
     if not ended:
         validation.revoke_by_raw_token(instance.token)
 
 
 def note_new_password(
-    instance: Any, update_fields: frozenset[str] | None, using: str, **kwargs: Any
+    instance: Any, update_fields: frozenset[str] | None, using: str, raw: bool, **kwargs: Any
 ) -> None:
     """Note that a save is about to change the password."""
     has_new_password.pop(id(instance), None)
-    if instance.pk is None or (update_fields is not None and "password" not in update_fields):
+    if raw or instance.pk is None:
+        return
+    if update_fields is not None and "password" not in update_fields:
         return
     stored = get_user_model()._base_manager.using(using).filter(pk=instance.pk)
     if any(known != instance.password for known in stored.values_list("password", flat=True)):
@@ -160,7 +168,7 @@ def note_new_password(
 
 
 def end_logins_of_changed_user(
-    instance: Any, created: bool, update_fields: frozenset[str] | None, **kwargs: Any
+    instance: Any, created: bool, update_fields: frozenset[str] | None, raw: bool, **kwargs: Any
 ) -> None:
     """End logins that a new password or a deactivated account invalidates.
 
@@ -168,7 +176,9 @@ def end_logins_of_changed_user(
     Ending them here keeps lists and the admin correct.
     """
     is_new_password = has_new_password.pop(id(instance), None) is not None
-    if created or (update_fields is not None and not {"password", "is_active"} & update_fields):
+    if raw or created:
+        return
+    if update_fields is not None and not {"password", "is_active"} & update_fields:
         return
     if not is_accepted(instance):
         registry.revoke_user(instance, EndReason.USER_DISABLED)
