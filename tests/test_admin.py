@@ -528,6 +528,40 @@ def test_the_token_lists_cannot_either(viewer, path):
     assert viewer.get(path).status_code == 400
 
 
+def test_autocomplete_names_no_token(root, victim):
+    """It shows the `str()` of a row, which of simplejwt's tokens has the `jti`."""
+    _cookie, token = victim
+    fields = [
+        ("token_blacklist", "blacklistedtoken", "token"),
+        ("authmodes", "loginsession", "refresh_token"),
+    ]
+    for app, model, field in fields:
+        asked = {"app_label": app, "model_name": model, "field_name": field}
+        for term in ("", "alice", token.row.refresh_token.jti[:4]):
+            answer = root.get("/admin/autocomplete/", {**asked, "term": term})
+            assert answer.status_code == 404
+            assert token.row.refresh_token.jti not in answer.content.decode()
+
+
+@pytest.mark.parametrize("page", [LIST, TOKENS, BLACKLIST])
+@pytest.mark.parametrize("field", ["session_key", "jti", "token", "token__jti", "previous_jti"])
+def test_a_popup_names_no_credential_either(root, victim, page, field):
+    assert root.get(page, {"_popup": "1", "_to_field": field}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    [
+        "login_sessions__session_key__startswith=a",
+        "login_sessions__refresh_token__jti__startswith=a",
+        "outstandingtoken__jti__startswith=a",
+        "outstandingtoken__token__startswith=a",
+    ],
+)
+def test_the_list_of_users_cannot_be_asked_for_a_credential_letter_by_letter(root, victim, lookup):
+    assert root.get(f"/admin/auth/user/?{lookup}").status_code == 400
+
+
 def test_a_token_leads_to_its_login_session(root, victim):
     _cookie, token = victim
     target = change_url(token.row)

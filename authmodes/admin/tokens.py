@@ -34,6 +34,13 @@ class TokenAdmin(RevokingAdmin):
     def token_of(self, row: Any) -> OutstandingToken:
         raise NotImplementedError
 
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        # Autocomplete shows the `str()` of a row, and simplejwt's has the `jti`. Without fields,
+        # it answers 404.
+        match = request.resolver_match
+        is_autocomplete = match is not None and match.url_name == "autocomplete"
+        return () if is_autocomplete else super().get_search_fields(request)
+
     def login_session_of(self, row: Any) -> LoginSession | None:
         """None for a token that simplejwt issued without authmodes."""
         return getattr(self.token_of(row), "login_session", None)
