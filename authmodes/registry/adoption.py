@@ -12,7 +12,6 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 
 from .. import policy
 from ..conf import Mode, conf, simple_jwt
@@ -25,7 +24,7 @@ from . import authentication_context
 from .django_sessions import belongs_to, find_sid, follow_key
 from .starting import new_row, record_cookie
 from .transactions import defer, in_view_transaction
-from .validation import auth_hashes
+from .validation import matches_password
 
 
 def adopt(request: HttpRequest, user: Any) -> bool:
@@ -145,5 +144,4 @@ def _is_accepted(user: Any, data: Mapping[str, Any]) -> bool:
         return False
     if data.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return False
-    stored = data.get(HASH_SESSION_KEY, "")
-    return any(constant_time_compare(stored, hash_) for hash_ in auth_hashes(user))
+    return matches_password(data.get(HASH_SESSION_KEY, ""), user)

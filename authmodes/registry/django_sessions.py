@@ -28,7 +28,7 @@ from ..sessions import store as session_store
 from ..state import ATTRIBUTE, request_state
 from .ending import revoke, revoke_all
 from .transactions import as_bookkeeping, retry_on_conflict, write_if_possible
-from .validation import auth_hashes, is_password_known, validate_or_end
+from .validation import matches_password, validate_or_end
 
 Prepare = Callable[[SessionBase], None]
 
@@ -274,7 +274,7 @@ def follow_key(session: SessionBase, sid: str, old_key: BrowserKey | None = None
         if (
             row is None
             or auth_hash in (row.auth_hash, "")
-            or auth_hash not in auth_hashes(row.user)
+            or not matches_password(auth_hash, row.user)
         ):
             return False
         if row.session_key:
@@ -295,7 +295,7 @@ def logins_of(session: SessionBase) -> LoginSessionQuerySet:
 def follow_password(sid: str, auth_hash: str) -> None:
     """Update the row after a changed password, unless that change was rolled back."""
     row = LoginSession.objects.for_credential().filter(sid=sid).first()
-    if row is not None and auth_hash in auth_hashes(row.user):
+    if row is not None and matches_password(auth_hash, row.user):
         LoginSession.objects.active().filter(pk=row.pk).update(auth_hash=auth_hash)
 
 
@@ -362,7 +362,7 @@ def end_if_refused(session: SessionBase) -> None:
 def end_spared(request: HttpRequest, sid: str) -> None:
     """End the login that has changed its user's password, unless Django was told to keep it."""
     row = LoginSession.objects.for_credential().filter(sid=sid, ended_at=None).first()
-    if row is None or is_password_known(row):
+    if row is None or matches_password(row.auth_hash, row.user):
         return
     stored = session_state.load(request.session)
     # For a token too, `update_session_auth_hash` writes the hash into the request's session.
@@ -380,7 +380,7 @@ def has_new_login(request: HttpRequest) -> bool:
 
 def _has_current_hash(session: SessionBase, row: LoginSession) -> bool:
     """Whether `update_session_auth_hash` was called; the row is updated after the view."""
-    return session.get(HASH_SESSION_KEY, "") in auth_hashes(row.user)
+    return matches_password(session.get(HASH_SESSION_KEY, ""), row.user)
 
 
 def _open_with_key(session_key: BrowserKey) -> LoginSessionQuerySet:

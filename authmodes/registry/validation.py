@@ -124,7 +124,7 @@ def validate_or_end(login_session: LoginSession, request: HttpRequest | None = N
     if login_session.ended_at is not None:
         return False
     reason = reason_to_end(login_session, timezone.now())
-    if reason is None and not is_password_known(login_session):
+    if reason is None and not matches_password(login_session.auth_hash, login_session.user):
         # Not ended: a SECRET_KEY that this process does not have yet looks the same as a new
         # password, whose `save()` ends the login.
         return False
@@ -161,10 +161,9 @@ def _violates_binding(request: HttpRequest, login_session: LoginSession) -> bool
     return request_client.violates_binding(request, login_session.ip_address, agent)
 
 
-def is_password_known(login_session: LoginSession) -> bool:
-    """Whether the login began with the user's password, by a SECRET_KEY that is known here."""
-    stored, known = login_session.auth_hash, auth_hashes(login_session.user)
-    return any(constant_time_compare(stored, candidate) for candidate in known)
+def matches_password(auth_hash: str, user: AbstractBaseUser) -> bool:
+    """Whether a session auth hash is of the user's password, by a SECRET_KEY that is known here."""
+    return any(constant_time_compare(auth_hash, known) for known in auth_hashes(user))
 
 
 def auth_hashes(user: AbstractBaseUser) -> list[str]:

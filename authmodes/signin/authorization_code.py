@@ -22,7 +22,7 @@ from ..conf import conf, simple_jwt
 from ..models import AuthenticationContext, AuthorizationCode, LoginSession, is_accepted
 from ..registry import django_sessions
 from ..registry.authentication_context import last_authenticated_at, read_authentication_context
-from ..registry.validation import auth_hashes
+from ..registry.validation import matches_password
 
 if TYPE_CHECKING:
     from .authorization_request import AuthorizationRequest
@@ -127,9 +127,7 @@ def redeem(
     if entry.sid is not None and not django_sessions.is_active(str(entry.sid)):
         return None
     # In these 60 seconds an account may be locked, or its password changed.
-    if not is_accepted(entry.user) or not any(
-        constant_time_compare(entry.auth_hash, known) for known in auth_hashes(entry.user)
-    ):
+    if not is_accepted(entry.user) or not matches_password(entry.auth_hash, entry.user):
         return None
     return entry.user, entry.authentication_context
 

@@ -9,7 +9,6 @@ from typing import Any
 from allauth.account.authentication import get_authentication_records
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
-from django.utils.crypto import constant_time_compare
 
 from .. import policy
 from ..exceptions import LoginOutdated
@@ -78,8 +77,7 @@ def pop_and_validate(request: HttpRequest, user: Any) -> None:
     stored = request.session.pop(SESSION_KEY, None)
     if stored is None or stored["user"] != str(user.pk) or request_state(request).has_begun_login:
         return
-    hashes = validation.auth_hashes(user)
-    if not any(constant_time_compare(stored["auth_hash"], known) for known in hashes):
+    if not validation.matches_password(stored["auth_hash"], user):
         raise LoginOutdated
     # The mark of an ending expires; its absence does not mean that a new ending happened.
     if _as_text(ending.latest_revocation_of(user)) not in ("", stored["ended"]):
