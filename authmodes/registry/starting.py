@@ -32,7 +32,7 @@ logger = logging.getLogger("authmodes")
 
 
 def start(
-    request: HttpRequest,
+    request: HttpRequest | None,
     user: Any,
     mode: str,
     *,
@@ -44,17 +44,21 @@ def start(
 ) -> LoginSession:
     """Record a sign-in that allauth, or Django's `login()`, has finished.
 
-    `mode` is "session" or "jwt". A "session" login is tied to `request.session`, which gets
-    the `sid`; for a "jwt" login, `tokens.mint()` makes the tokens. `authentication_context`
-    is read from the request by default. `client_id` names the app that requested the login, if
-    one did. `not_after` is an aware datetime that limits the lifetime. `replacing` are login
-    sessions that end with this one's start. `acting_user` is who acts in the user's name
+    `request` is None in a script, whose login has no address and no user agent. `mode` is
+    "session" or "jwt". A "session" login is tied to `request.session`, which gets the `sid`; for
+    a "jwt" login, `tokens.mint()` makes the tokens. `authentication_context` is read from the
+    request by default. `client_id` names the app that requested the login, if one did.
+    `not_after` is an aware datetime that limits the lifetime. `replacing` are login sessions
+    that end with this one's start. `acting_user` is who acts in the user's name
     (impersonation): such a login takes no place in the limit, and the user gets no mail.
 
     Sends `login_session_started` after the commit. For a "jwt" login, sends Django's
     `user_logged_in`, as `login()` does for the other. Raises `LimitReached`, or `UserInactive`
     for a user that the project's rules refuse, and then changes nothing.
     """
+    if request is None:
+        request = HttpRequest()
+        request.session = session_store.engine()()
     login_session = new_row(
         request, user, mode, authentication_context or read_authentication_context(request, user)
     )
