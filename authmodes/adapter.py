@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import user_logged_in
+from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.providers.base import AuthError
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -17,9 +19,18 @@ from django.urls import NoReverseMatch, reverse
 
 from . import request_client
 from .conf import Mode, conf
-from .exceptions import LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout, UserInactive
+from .exceptions import (
+    NOWHERE_TO_SEND_TOKENS,
+    PROVIDER_ERROR,
+    InvalidProviderToken,
+    LimitReached,
+    LoginOutdated,
+    ModeDisabled,
+    UpstreamLogout,
+    UserInactive,
+)
 from .models import is_accepted
-from .registry import authentication_context, starting
+from .registry import authentication_context, events, starting
 from .sessions import store as session_store
 from .signin import (
     allauth_internals,
@@ -46,7 +57,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger("authmodes")
-FOR_APPS = ("nowhere_to_send_tokens", ModeDisabled.default_code)
+FOR_APPS = (NOWHERE_TO_SEND_TOKENS, ModeDisabled.default_code)
 REFUSALS = (LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout)
 if TYPE_CHECKING:
     from allauth.account.adapter import DefaultAccountAdapter as Base
@@ -109,6 +120,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             code_flow.set_aside_login(request)
 
     def respond_user_inactive(self, request: HttpRequest, user: Any) -> HttpResponse:
+        events.note_refusal(request, UserInactive.default_code, find_user=lambda: user)
         return code_flow.end_inactive(request) or super().respond_user_inactive(request, user)
 
     def login(self, request: HttpRequest, user: Any) -> None:
@@ -119,6 +131,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             self._validate(request, user, requested, is_rest)
             self._complete(request, user, requested, is_rest)
         except REFUSALS as error:
+            events.note_refusal(request, error.default_code, find_user=lambda: user)
             if is_rest:
                 # DRF answers the exception.
                 session_store.discard(request)
@@ -178,7 +191,8 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             state.token_pair = mint(starting.start_tokens(request, user))
             request.user = user
         else:
-            raise ImmediateHttpResponse(_refuse(request, "nowhere_to_send_tokens"))
+            events.note_refusal(request, NOWHERE_TO_SEND_TOKENS, find_user=lambda: user)
+            raise ImmediateHttpResponse(_refuse(request, NOWHERE_TO_SEND_TOKENS))
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         """Called by allauth for the response to a login that `login` has completed."""
@@ -209,12 +223,33 @@ class AuthModesSocialAccountAdapterMixin(SocialBase):  # type: ignore[misc]
         """Called by allauth before each call of a provider, above all with the client's secret."""
         return provider_session.bound(super().get_requests_session())
 
+    def validation_error(self, code: str, *args: Any) -> Any:
+        """Called by allauth's providers for a token of a client's that does not verify."""
+        if code == "invalid_token":
+            _note_provider_refusal(context.request, InvalidProviderToken.default_code)
+        return super().validation_error(code, *args)
+
+    def on_authentication_error(
+        self, request: HttpRequest, provider: Any, error: Any = None, **kwargs: Any
+    ) -> None:
+        """Called by allauth for a callback of a provider that signs nobody in."""
+        if error != AuthError.CANCELLED:
+            _note_provider_refusal(request, PROVIDER_ERROR, getattr(provider, "sub_id", ""))
+        super().on_authentication_error(request, provider, error=error, **kwargs)
+
 
 class AuthModesSocialAccountAdapter(
     AuthModesSocialAccountAdapterMixin,
     DefaultSocialAccountAdapter,  # type: ignore[misc]
 ):
     """`SOCIALACCOUNT_ADAPTER = "authmodes.adapter.AuthModesSocialAccountAdapter"`."""
+
+
+def _note_provider_refusal(request: HttpRequest | None, code: str, provider: str = "") -> None:
+    """Count it, unless a user who is signed in connects an account."""
+    if request is None or request_state(request).sid or request.user.is_authenticated:
+        return
+    events.note_refusal(request, code, provider=provider)
 
 
 def _send_user_logged_in(

@@ -54,6 +54,32 @@ class CodeInDetail(CodedError):
         super().__init__(detail)
 
 
+# Why allauth's pages and flows refuse a sign-in; no answer of ours has these codes.
+INVALID_CODE = "invalid_code"
+PROVIDER_ERROR = "provider_error"
+NOWHERE_TO_SEND_TOKENS = "nowhere_to_send_tokens"
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether an error of a sign-in says that this user or this credential may not sign in.
+
+    The others are mistakes of the caller, a stage that follows, or a server that is away.
+    """
+    if isinstance(error, StagePending | CsrfFailed):
+        return False
+    return isinstance(
+        error, ModeDisabled | AudienceUnverifiable | Unauthorized | Forbidden | Conflict
+    )
+
+
+def refusal_codes() -> list[str]:
+    """Return the codes that a refused sign-in may have, sorted."""
+    kinds: list[Any] = [ModeDisabled, AudienceUnverifiable]
+    kinds += [kind for base in (Unauthorized, Forbidden) for kind in base.__subclasses__()]
+    codes = {kind.default_code for kind in kinds if kind is not StagePending}
+    return sorted({*codes, INVALID_CODE, PROVIDER_ERROR, NOWHERE_TO_SEND_TOKENS})
+
+
 # 400: the request
 
 

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
-from allauth.account.signals import authentication_step_completed
+from allauth.account.signals import authentication_step_completed, login_code_rejected
 from allauth.core import context
 from allauth.socialaccount.signals import social_account_added, social_account_removed
 from django.apps import apps
 from django.contrib.auth import SESSION_KEY, get_user_model
-from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.contrib.sessions.backends.base import UpdateError
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.dispatch import receiver
@@ -24,7 +24,13 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from . import policy, registry
 from .conf import Mode
-from .exceptions import LimitReached, UserInactive
+from .exceptions import (
+    INVALID_CODE,
+    InvalidMfaCode,
+    LimitReached,
+    NoActiveAccount,
+    UserInactive,
+)
 from .models import EndReason, EventKind, LoginSession, is_accepted
 from .registry import (
     django_sessions,
@@ -38,10 +44,12 @@ from .registry import (
 from .sessions import rotation as session_rotation
 from .sessions import state as session_state
 from .sessions import store as session_store
-from .signin import pending
+from .signin import password, pending
 from .state import request_state
 from .tokens import cookies as token_cookies
 
+# The credentials that name an account, Django's and allauth's.
+ACCOUNT_NAMES = {"username", "email", "phone"}
 # Users by `id()`, between the two signals of the save that changes their password.
 has_new_password: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
@@ -56,6 +64,7 @@ def connect() -> None:
     if apps.is_installed("allauth.mfa"):
         from allauth.mfa import signals
 
+        signals.authentication_failed.connect(note_wrong_mfa_code)
         signals.authenticator_added.connect(end_other_logins)
         signals.authenticator_removed.connect(end_other_logins)
         signals.authenticator_reset.connect(end_other_logins)
@@ -76,11 +85,36 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
             impersonation.start(request, user, left)
         else:
             registry.start(request, user, Mode.SESSION)
-    except (LimitReached, UserInactive):
+    except (LimitReached, UserInactive) as error:
+        events.note_refusal(request, error.default_code, find_user=lambda: user)
         # Django has put the user into the session already. If the error becomes a response, as
         # in DRF, the session would be saved.
         session_store.discard(request)
         raise
+
+
+@receiver(user_login_failed)
+def note_wrong_password(
+    credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
+) -> None:
+    """Count a password that no backend has accepted, on any page, form or endpoint."""
+    # Looked up after the view, and dropped then: it is what somebody typed.
+    named = {key: credentials[key] for key in ACCOUNT_NAMES & credentials.keys()}
+    find_user = partial(password.account_of, named)
+    events.note_refusal(
+        request or context.request, NoActiveAccount.default_code, find_user=find_user
+    )
+
+
+@receiver(login_code_rejected)
+def note_wrong_code(request: HttpRequest, user: Any, **kwargs: Any) -> None:
+    """Count a wrong code of a mail. allauth pretends to send one to unknown addresses."""
+    events.note_refusal(request, INVALID_CODE, find_user=lambda: user)
+
+
+def note_wrong_mfa_code(request: HttpRequest, user: Any, **kwargs: Any) -> None:
+    """Count a wrong second factor."""
+    events.note_refusal(request, InvalidMfaCode.default_code, find_user=lambda: user)
 
 
 @receiver(user_logged_out)

@@ -12,14 +12,23 @@
     A refresh token was presented after it had been rotated, so it has two holders
     (RFC 9700, 4.14.2). Arguments: `login_session`, `request` (may be None). The token itself
     is never an argument.
+`login_refused`
+    An attempt to sign in was refused, once for each request, after its view. Arguments:
+    `request`, `code` and `provider` ("" without one).
 
 Receivers are called by `send_robust`: an exception is logged and changes nothing.
 """
 
 from django.dispatch import Signal
 
-__all__ = ["login_session_ended", "login_session_started", "refresh_token_reused"]
+__all__ = [
+    "login_refused",
+    "login_session_ended",
+    "login_session_started",
+    "refresh_token_reused",
+]
 
+login_refused = Signal()
 login_session_started = Signal()
 login_session_ended = Signal()
 refresh_token_reused = Signal()

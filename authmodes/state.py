@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 ATTRIBUTE = "authmodes"
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an attempt to sign in was refused. `find_user` makes a query, or returns None."""
+
+    code: str
+    provider: str = ""
+    find_user: Callable[[], Any] | None = None
+
+
 @dataclass(slots=True)
 class RequestState:
     """What we know about one request; none of it is stored.
@@ -54,6 +63,8 @@ class RequestState:
     browser_session: SessionBase | None = None
     # The logins of the token cookies that came along have ended.
     clears_token_cookies: bool = False
+    # Why this request's attempt to sign in was refused, and whose it was.
+    refusal: Refusal | None = None
     # Headers that the answer depends on and that Django does not know of, for `Vary`.
     vary: set[str] = field(default_factory=set)
     # What the challenge of a 401 or 403 says.

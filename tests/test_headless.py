@@ -10,7 +10,6 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.headless.contrib.rest_framework.authentication import XSessionTokenAuthentication
 from allauth.headless.tokens.strategies.base import AbstractTokenStrategy
-from allauth.headless.urls import build_urlpatterns
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.conf import settings as project
@@ -31,7 +30,7 @@ from authmodes.sessions import store as session_store
 from authmodes.strategy import AuthModesTokenStrategy
 
 from .support.browser import Browser
-from .support.headless import APP, App
+from .support.headless import APP, App, Routes
 from .support.logins import API, PASSWORD, UID, admin_login, call_with, only_row, post_json, refresh
 from .support.mfa import totp_code
 from .support.tokens import claims_of
@@ -196,15 +195,6 @@ def test_a_signup_that_waits_for_its_address_gives_no_token_before(db, settings)
     assert app.post("auth/email/verify", {"key": code_in_mail()}).status_code == 200
     only_row()
     assert app.statuses() == ALIVE
-
-
-class Routes:
-    """A URLconf of its own: allauth decides by the setting, at import, what routes there are."""
-
-    def __init__(self) -> None:
-        routes = build_urlpatterns("app")
-        here = path("_allauth/app/", include((routes, "headless"), "app"))
-        self.urlpatterns = [here, *project_urlpatterns]
 
 
 def test_a_login_by_code_ends_in_one_row(alice, settings):

@@ -41,6 +41,7 @@ PUBLIC = (
     "authmodes.registry.start",
     "authmodes.sessions.cached_db",
     "authmodes.sessions.db",
+    "authmodes.signals.login_refused",
     "authmodes.signals.login_session_ended",
     "authmodes.signals.login_session_started",
     "authmodes.signals.refresh_token_reused",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
@@ -25,11 +26,13 @@ from ..exceptions import (
     CsrfFailed,
     InsufficientAuthentication,
     LimitReached,
+    LoginRefused,
     ServiceUnavailable,
     UserInactive,
     to_response,
 )
 from ..models import unavailable_as_503
+from ..registry import events
 from ..sessions import store as session_store
 from ..signin import code_flow
 from ..state import request_state
@@ -59,6 +62,7 @@ class LoginSessionMiddleware:
         response = self.get_response(request)
         if _may_end_code_flow(request, response):
             response = _call(code_flow.end_request, request, response)
+        _note_refused_form(request, response)
         _add_headers(request, response)
         if response_phase.has_work(request):
             return _call(response_phase.finish, request, response) or response
@@ -71,6 +75,7 @@ class LoginSessionMiddleware:
         response = await self.get_response(request)
         if _may_end_code_flow(request, response):
             response = await call(code_flow.end_request, request, response)
+        _note_refused_form(request, response)
         _add_headers(request, response)
         if response_phase.has_work(request):
             return await call(response_phase.finish, request, response) or response
@@ -117,6 +122,18 @@ def _call(work: Callable[..., Any], *args: Any) -> Any:
             return work(*args)
     except ServiceUnavailable as error:
         return to_response(error)
+
+
+def _note_refused_form(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Count a right password that Django's form refuses, as the admin's does of a user.
+
+    Django sends no signal then. A wrong password sends one, and leaves the form no user.
+    """
+    page = getattr(response, "context_data", None) if request.method == "POST" else None
+    form = page.get("form") if page else None
+    if isinstance(form, AuthenticationForm) and form.errors and form.get_user() is not None:
+        find_user = form.get_user
+        events.note_refusal(request, LoginRefused.default_code, find_user=find_user)
 
 
 def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -9,12 +9,14 @@ what the provider or the client sent, and before it signs the user in.
 import json
 from typing import Any
 
+from allauth.socialaccount.providers.base import AuthProcess
 from allauth.socialaccount.signals import pre_social_login
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest
 from rest_framework.exceptions import APIException
 
 from .. import request_client
+from ..registry import events
 from ..state import request_state
 from . import email_match, provider_tokens
 from .provider_tokens import INSPECTS_ACCESS_TOKENS, Credential
@@ -37,6 +39,9 @@ def check_social_login(request: HttpRequest, sociallogin: Any, **kwargs: Any) ->
             provider_tokens.accept(sociallogin, credential)
         email_match.check(sociallogin)
     except APIException as error:
+        if sociallogin.state.get("process") != AuthProcess.CONNECT:
+            account = sociallogin.account
+            events.note_refusal(request, error.default_code, provider=account.provider)
         if request_state(request).authorization_request is not None:
             # A REST view of ours, where DRF handles the exception.
             raise

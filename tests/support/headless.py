@@ -4,8 +4,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from allauth.headless.urls import build_urlpatterns
 from django.test import Client
+from django.urls import include, path
 
+from ..urls import urlpatterns as project_urlpatterns
 from .logins import PASSWORD, call_with, post_json
 
 APP = "/_allauth/app/v1/"
@@ -62,3 +65,12 @@ class App:
             call_with(self.access).status_code,
             (checked.status_code),
         )
+
+
+class Routes:
+    """A URLconf of its own: allauth decides by the setting, at import, what routes there are."""
+
+    def __init__(self) -> None:
+        routes = build_urlpatterns("app")
+        here = path("_allauth/app/", include((routes, "headless"), "app"))
+        self.urlpatterns = [here, *project_urlpatterns]

@@ -30,7 +30,7 @@ from ... import registry
 from ...authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
 from ...conf import Mode, conf
 from ...models import EndReason, LoginSession, to_unavailable
-from ...registry import transactions, validation
+from ...registry import events, transactions, validation
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, LoginToken, RefreshToken, TokenPair, mint
 from .. import serializers
@@ -126,6 +126,8 @@ class AuthModesViewMixin(View):
     # What our serializers ask of the view before they hand it tokens for a cookie.
     sets_token_cookies = True
     parser_classes: Any = (BoundedJSONParser, FormParser, MultiPartParser)
+    # Whether a call that is refused was an attempt to sign in.
+    signs_in = False
     # A scope of `throttling`; "" is no limit of ours.
     credential_scope = ""
     # The field of the body that has the token which the call is about.
@@ -282,6 +284,8 @@ def handle_exception(exception: Exception, context: dict[str, Any]) -> Response 
     around = [each for each in connections.all(initialized_only=True) if each.in_atomic_block]
     needed = [each.needs_rollback for each in around]
     exception = to_unavailable(exception)
+    if getattr(context["view"], "signs_in", False) and errors.is_refusal(exception):
+        _note_refusal(exception, context)
     response = exception_handler(exception, context)
     for connection, needs_rollback in zip(around, needed, strict=True):
         connection.needs_rollback = needs_rollback
@@ -291,6 +295,13 @@ def handle_exception(exception: Exception, context: dict[str, Any]) -> Response 
         request = context["request"]._request
         response.data["continue"] = _add_authorize(exception.continuation, request)
     return response
+
+
+def _note_refusal(exception: Exception, context: dict[str, Any]) -> None:
+    # The mode is read first, so that the URL's provider may not exist.
+    is_known = not isinstance(exception, errors.ModeDisabled)
+    provider = context["kwargs"].get("provider", "") if is_known else ""
+    events.note_refusal(context["request"]._request, _code(exception), provider=provider)
 
 
 def _add_authorize(continuation: dict[str, Any], request: HttpRequest) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ...exceptions import REALM, InvalidClient, OAuthError, TokensDisabled
 from ...machines import clients as machine_clients
 from ...machines import tokens as machine_tokens
 from ...models import MachineClient
-from ...registry import rotation, starting
+from ...registry import events, rotation, starting
 from ...request_client import ip_address
 from ...signin import authorization_code
 from ...state import request_state
@@ -86,6 +86,7 @@ def respond(request: Request) -> Response:
     try:
         return grant(request, fields)
     except START_REFUSALS as error:
+        events.note_refusal(request._request, error.default_code)
         raise _invalid_grant(error) from error
 
 
@@ -102,6 +103,7 @@ def _redeem_code(request: Request, fields: Mapping[str, Any]) -> Response:
         *(fields["code"], fields["code_verifier"], client_id, fields["redirect_uri"])
     )
     if redeemed is None:
+        events.note_refusal(request._request, errors.InvalidGrant.default_code)
         raise _invalid_grant(errors.InvalidGrant())
     user, context = redeemed
     pair = mint(starting.start_tokens(request._request, user, context, client_id=client_id))

@@ -60,6 +60,7 @@ class CsrfView(base.PublicView):
 class LoginView(base.PublicView):
     """Sign in with a password, in either mode."""
 
+    signs_in = True
     credential_scope = "authmodes_login"
 
     @base.describe(

@@ -297,6 +297,7 @@ class SocialTokenView(LoginSessionView):
     credential does not prevent it.
     """
 
+    signs_in = True
     credential_scope = "authmodes_login"
 
     def perform_authentication(self, request: Request) -> None:
@@ -338,6 +339,7 @@ class SocialTokenView(LoginSessionView):
         return respond_to_sign_in(request, started)
 
     def _connect(self, request: Request, provider: str) -> Response:
+        self.signs_in = False
         serializer = serializers.SocialTokenSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         client_id = serializer.validated_data.get("client_id", "")

@@ -38,6 +38,7 @@ class TokenObtainPairView(base.AuthModesViewMixin, simplejwt.TokenObtainPairView
     """
 
     serializer_class = serializers.TokenObtainPairSerializer
+    signs_in = True
     # The one of `login/`, so that alternating between them gains no attempts.
     credential_scope = "authmodes_login"
     token_kinds = (RefreshToken,)
