@@ -1,4 +1,4 @@
-"""The admin pages: login sessions, refresh tokens and machine clients.
+"""The admin pages: login sessions and events, refresh tokens and machine clients.
 
 simplejwt's own two pages show token text and cannot end a login, so ours replace them.
 """
@@ -10,13 +10,15 @@ from django.contrib import admin
 from rest_framework_simplejwt.token_blacklist import admin as _simplejwt  # noqa: F401
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from ..models import LoginSession, MachineClient
+from ..models import LoginEvent, LoginSession, MachineClient
+from .login_events import LoginEventAdmin
 from .login_sessions import LoginSessionAdmin
 from .machine_clients import MachineClientAdmin
 from .tokens import BlacklistedTokenAdmin, OutstandingTokenAdmin
 
 __all__ = [
     "BlacklistedTokenAdmin",
+    "LoginEventAdmin",
     "LoginSessionAdmin",
     "MachineClientAdmin",
     "OutstandingTokenAdmin",
@@ -27,6 +29,7 @@ for model in (OutstandingToken, BlacklistedToken):
         admin.site.unregister(model)
 
 admin.site.register(LoginSession, LoginSessionAdmin)
+admin.site.register(LoginEvent, LoginEventAdmin)
 admin.site.register(MachineClient, MachineClientAdmin)
 admin.site.register(OutstandingToken, OutstandingTokenAdmin)
 admin.site.register(BlacklistedToken, BlacklistedTokenAdmin)

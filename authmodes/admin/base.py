@@ -89,6 +89,10 @@ class ListAdmin(ModelAdmin):
     def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm(self.revoke_permission))
 
+    def has_address_permission(self, request: HttpRequest) -> bool:
+        """Whether the addresses of users are shown."""
+        return True
+
     # -- the list
 
     def changelist_view(
@@ -97,15 +101,18 @@ class ListAdmin(ModelAdmin):
         # Django would treat an action without permission as if no action had been chosen.
         if request.method == "POST" and not self.has_revoke_permission(request):
             raise PermissionDenied
-        if any("\0" in value for _name, values in request.GET.lists() for value in values):
-            # PostgreSQL would refuse the query.
-            raise BadRequest
+        self.refuse_nul(request)
         context = {
             "title": self.page_title,
             "selection_note_all": _("All that match are selected, on every page"),
             **(extra_context or {}),
         }
         return super().changelist_view(request, context)
+
+    def refuse_nul(self, request: HttpRequest) -> None:
+        """Raise `BadRequest` for a query string that PostgreSQL would refuse."""
+        if any("\0" in value for _name, values in request.GET.lists() for value in values):
+            raise BadRequest
 
     def get_paginator(
         self, request: HttpRequest, queryset: Any, per_page: int, *args: Any, **kwargs: Any

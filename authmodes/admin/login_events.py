@@ -1,0 +1,206 @@
+"""The audit trail in the admin: a list with filters, a page for each event, and a CSV export."""
+
+import csv
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..exceptions import refusal_codes
+from ..models import EndReason, LoginEvent, LoginSession
+from ..request_client import parse_ip
+from .base import Column
+from .filters import ProviderFilter, UserFilter
+from .revocation import RevokingAdmin
+
+CSV_FIELDS = (
+    *("created_at", "kind", "code", "count", "user_id", "user", "ip_address", "sid"),
+    *("mode", "method", "provider", "actor_id", "actor", "actor_sid", "filter"),
+)
+# How many rows of an export are in memory at a time.
+CSV_BATCH = 1000
+# A spreadsheet takes a cell that begins so for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class CodeFilter(admin.SimpleListFilter):
+    """Why a login ended or was refused; `?code=` finds a code that is not offered as well."""
+
+    title = _("reason")
+    parameter_name = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        known: dict[str, Any] = {**dict.fromkeys(refusal_codes()), **dict(EndReason.choices)}
+        if asked := self.value():
+            known.setdefault(asked, None)
+        return [(code, label or code) for code, label in known.items()]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        asked = self.value()
+        return queryset.filter(code=asked) if asked else queryset
+
+
+class EventUserFilter(UserFilter):
+    """The events of one user, who may have been deleted."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        asked = self.value()
+        return queryset if asked is None else queryset.filter(user=asked)
+
+
+class LoginEventAdmin(RevokingAdmin):
+    """Every login event. Nothing is edited, and nothing is ended from here."""
+
+    page_title = _("Login events")
+    ordering = ("-created_at", "-id")
+    actions = None
+    list_filter = (
+        *("kind", CodeFilter, "mode", ProviderFilter),
+        ("created_at", admin.DateFieldListFilter),
+        EventUserFilter,
+    )
+    query_lookups = frozenset({"kind__exact", "mode__exact", "created_at__gte", "created_at__lt"})
+    list_display_links = ("created_at",)
+    search_help_text = _("Name or e-mail address of the user, an IP address, or a sid.")
+
+    # -- the list
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # Not `select_related`: beside a filter by the user it would hide those of deleted users.
+        theirs = LoginSession.objects.filter(sid=OuterRef("sid")).values("pk")[:1]
+        rows = super().get_queryset(request).prefetch_related("user", "actor")
+        return rows.annotate(login_session_id=Subquery(theirs))
+
+    def search_for(self, word: str) -> Q:
+        try:
+            return Q(sid=uuid.UUID(word))
+        except ValueError:
+            pass
+        try:
+            return Q(ip_address=str(parse_ip(word)))
+        except ValueError:
+            return super().search_for(word)
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        address = [self._address_column(request)] if self.has_address_permission(request) else []
+        return [
+            *("created_at", "kind", "reason", self._user_column(request, "user", _("user"))),
+            *address,
+            *("mode", "signed_in_with", self._login_session_column(request)),
+            *(self._user_column(request, "actor", _("by")), "count"),
+        ]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        *columns, actor, count = self.get_list_display(request)
+        fields = [*columns, "sid", actor, "actor_sid", "filter", count]
+        return [(None, {"fields": fields})]
+
+    @admin.display(description=_("reason"))
+    def reason(self, row: LoginEvent) -> str | None:
+        return str(dict(EndReason.choices).get(row.code, row.code)) or None
+
+    @admin.display(description=_("signed in with"))
+    def signed_in_with(self, row: LoginEvent) -> str | None:
+        return row.provider or row.method or None
+
+    def _address_column(self, request: HttpRequest) -> Column:
+        @admin.display(description=_("IP address"))
+        def ip_address(row: LoginEvent) -> str | None:
+            return row.ip_address
+
+        return ip_address
+
+    def _user_column(self, request: HttpRequest, name: str, description: Any) -> Column:
+        link = self.link_column(request, name, description, lambda row: getattr(row, name))
+
+        def column(row: LoginEvent) -> Any:
+            user_id = getattr(row, f"{name}_id")
+            if user_id is None or getattr(row, name) is not None:
+                return link(row)
+            return gettext("%(id)s (deleted)") % {"id": user_id}
+
+        column.__name__ = name
+        return admin.display(description=description)(column)
+
+    def _login_session_column(self, request: HttpRequest) -> Column:
+        may_open = request.user.has_perm("authmodes.view_loginsession")
+
+        @admin.display(description=_("login session"))
+        def login_session(row: Any) -> str:
+            if row.sid is None:
+                return self.get_empty_value_display()
+            text = str(row.sid)[:8]
+            if row.login_session_id is None or not may_open:
+                return text
+            name, site = "admin:authmodes_loginsession_change", self.admin_site.name
+            url = reverse(name, args=[row.login_session_id], current_app=site)
+            return format_html('<a href="{}">{}</a>', url, text)
+
+        return login_session
+
+    # -- the export
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.export_view)
+        return [path("export/", view, name="authmodes_loginevent_export"), *super().get_urls()]
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Send what the filters match as CSV, in batches that hold no transaction open."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        self.refuse_nul(request)
+        try:
+            found = self.get_changelist_instance(request).get_queryset(request)
+        except (IncorrectLookupParameters, ValidationError, ValueError):
+            found = LoginEvent.objects.none()
+        fields = [
+            name
+            for name in CSV_FIELDS
+            if name != "ip_address" or self.has_address_permission(request)
+        ]
+        response = StreamingHttpResponse(
+            _csv_lines(found.order_by(*self.ordering), fields), content_type="text/csv"
+        )
+        name = timezone.localtime().strftime("login-events-%Y-%m-%d.csv")
+        response["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
+
+
+def _csv_lines(events: QuerySet[Any], fields: list[str]) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    yield writer.writerow(fields)
+    for event in _in_batches(events):
+        yield writer.writerow([_cell(getattr(event, name)) for name in fields])
+
+
+def _in_batches(events: QuerySet[Any]) -> Iterator[Any]:
+    after = Q()
+    while batch := list(events.filter(after)[:CSV_BATCH]):
+        yield from batch
+        last = batch[-1]
+        same = Q(created_at=last.created_at, pk__lt=last.pk)
+        after = Q(created_at__lte=last.created_at) & (Q(created_at__lt=last.created_at) | same)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+class _Echo:
+    """A file that gives back what is written to it."""
+
+    def write(self, line: str) -> str:
+        return line
