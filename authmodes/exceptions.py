@@ -1,9 +1,8 @@
 """Every reason a login or a token is refused for, as exceptions that DRF answers.
 
 `to_response` answers outside of DRF. A class states the status, the `code` of the body and the
-message. Views list the classes that
-they raise, and the OpenAPI document takes status and code from there. A class that is raised
-with several codes lists them in `codes`.
+message. Views list the classes that they raise, and the OpenAPI document takes status and code
+from there. A class that is raised with several codes lists them in `codes`.
 """
 
 from collections.abc import Iterable
@@ -23,15 +22,17 @@ from rest_framework.exceptions import (
 REALM = 'Bearer realm="api"'
 
 
-def to_response(error: APIException, challenge: str = REALM) -> JsonResponse:
-    """Answer an exception as DRF would, with `detail` and `code`; a 401 has the challenge."""
+def to_response(error: APIException, challenge: str | None = None) -> JsonResponse:
+    """Answer an exception as DRF would, with `detail` and `code`."""
     headers = {"Cache-Control": "no-store"}
-    if error.status_code == status.HTTP_401_UNAUTHORIZED:
+    if challenge:
         headers["WWW-Authenticate"] = challenge
     if wait := getattr(error, "wait", None):
         headers["Retry-After"] = str(wait)
     detail: Any = error.detail
-    body = detail if isinstance(detail, dict) else {"detail": detail, "code": detail.code}
+    # An error that is not ours may have a list.
+    code = getattr(detail, "code", error.default_code)
+    body = detail if isinstance(detail, dict) else {"detail": detail, "code": code}
     return JsonResponse(body, status=error.status_code, headers=headers)
 
 
@@ -293,6 +294,16 @@ class CsrfFailed(CodeInDetail, PermissionDenied, code="csrf_failed"):
 
     def __init__(self, reason: Any) -> None:
         super().__init__(detail=reason)
+
+
+class InsufficientScope(CodeInDetail, PermissionDenied, code="insufficient_scope"):
+    """Of a credential without a scope that is required (RFC 6750, 3.1)."""
+
+    default_detail = _("The token does not have the required scope.")
+
+    @classmethod
+    def challenge(cls, scopes: Iterable[str]) -> str:
+        return f'{REALM}, error="{cls.default_code}", scope="{" ".join(sorted(scopes))}"'
 
 
 class LimitReached(Forbidden, code="limit_reached"):

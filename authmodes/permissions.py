@@ -15,12 +15,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from . import policy
-from .exceptions import REALM, InsufficientAuthentication
+from .exceptions import REALM, InsufficientAuthentication, InsufficientScope
 from .registry.authentication_context import last_authenticated_at
 from .sessions import state as session_state
 from .sessions.state import SessionData
@@ -37,8 +36,8 @@ class HasScope(BasePermission):
     """
 
     scopes: frozenset[str] = frozenset()
-    code = "insufficient_scope"
-    message: Any = {"detail": _("The token does not have the required scope."), "code": code}
+    code = InsufficientScope.default_code
+    message: Any = {"detail": InsufficientScope.default_detail, "code": code}
 
     @classmethod
     def of(cls, first: str, *more: str) -> type["HasScope"]:
@@ -52,9 +51,7 @@ class HasScope(BasePermission):
             return True
         # Returned, not raised, so that `|` tries the next permission. DRF sends no challenge
         # with a 403, so the middleware adds it (RFC 6750, 3.1).
-        needed = " ".join(sorted(self.scopes))
-        challenge = f'{REALM}, error="{self.code}", scope="{needed}"'
-        request_state(request._request).challenge = challenge
+        request_state(request._request).challenge = InsufficientScope.challenge(self.scopes)
         return False
 
 

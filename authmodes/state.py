@@ -76,6 +76,10 @@ class RequestState:
         """The challenge of a 401; it has an `error` only if a token was sent (RFC 6750, 3.1)."""
         return f'{REALM}, error="invalid_token"' if self.has_bad_token else REALM
 
+    def challenge_of(self, status: int) -> str | None:
+        """The challenge of an error that is not answered by DRF."""
+        return {401: self.bearer_challenge, 403: self.challenge}.get(status)
+
 
 def request_state(request: HttpRequest) -> RequestState:
     state: RequestState | None = getattr(request, ATTRIBUTE, None)

@@ -27,6 +27,8 @@ PUBLIC = (
     "authmodes.authentication.authenticate",
     "authmodes.authentication.authenticate_token",
     "authmodes.contrib.hijack.impersonating",
+    "authmodes.contrib.ninja.AuthModesAuth",
+    "authmodes.contrib.ninja.add_exception_handlers",
     "authmodes.middleware.LoginSessionMiddleware",
     "authmodes.models.LoginEvent",
     "authmodes.models.LoginSession",

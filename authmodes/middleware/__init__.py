@@ -18,13 +18,14 @@ from django.http import HttpRequest, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 
 from .. import request_client
 from ..conf import conf
 from ..exceptions import (
     CsrfFailed,
     InsufficientAuthentication,
+    InsufficientScope,
     LimitReached,
     LoginRefused,
     ServiceUnavailable,
@@ -39,6 +40,9 @@ from ..state import request_state
 from ..tokens import cookies as token_cookies
 from . import response as response_phase
 from . import validation
+
+# What `authenticate` raises in a view that is not DRF's, and ninja's adapter.
+REFUSALS = (AuthenticationFailed, NotAuthenticated, CsrfFailed, InsufficientScope)
 
 
 class LoginSessionMiddleware:
@@ -93,9 +97,9 @@ class LoginSessionMiddleware:
             return to_response(exception)
         if not isinstance(exception, LimitReached | UserInactive):
             response = code_flow.end_by_exception(request, exception)
-            if response is None and isinstance(exception, AuthenticationFailed | CsrfFailed):
-                # Of `authenticate`, in a view that is not DRF's.
-                return to_response(exception, request_state(request).bearer_challenge)
+            if response is None and isinstance(exception, REFUSALS):
+                challenge = request_state(request).challenge_of(exception.status_code)
+                return to_response(exception, challenge)
             return response
         context = {
             "code": exception.default_code,
