@@ -141,6 +141,12 @@ def _optional_count(name: str, value: Any) -> int | None:
     raise ImproperlyConfigured(f"{name} must be a positive int or None.")
 
 
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ImproperlyConfigured(f"{name} must be an int of 0 or more.")
+
+
 def _strings(name: str, value: Any) -> Sequence[str]:
     listed = isinstance(value, list | tuple | set | frozenset)
     if not listed or not all(isinstance(entry, str) for entry in value):
@@ -207,6 +213,7 @@ class Settings:
     COOKIE_SAMESITE = Setting("Lax", _same_site)
     CLAIMS = Setting(None, _callable)
     SIGNING_KEYS = Setting(None, _signing_keys)
+    TOKEN_CACHE_SIZE = Setting(1024, _count)
     RETENTION = Setting(timedelta(days=90), _duration)
     EVENT_RETENTION = Setting(timedelta(days=365), _duration)
 

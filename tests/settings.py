@@ -191,6 +191,7 @@ AUTHMODES_MODE = "both"
 AUTHMODES_REDIRECT_URIS = ["https://spa.example/callback"]
 # For the processes that a test starts; within one, a test overrides them.
 AUTHMODES_ACCESS_TOKEN_CHECK = os.environ.get("AUTHMODES_ACCESS_TOKEN_CHECK", "database")
+AUTHMODES_TOKEN_CACHE_SIZE = int(os.environ.get("AUTHMODES_TOKEN_CACHE_SIZE", "1024"))
 AUTHMODES_SNAPSHOT_INTERVAL = timedelta(
     seconds=float(os.environ.get("AUTHMODES_SNAPSHOT_INTERVAL", "1"))
 )

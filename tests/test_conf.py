@@ -18,6 +18,7 @@ DEFAULTS = {
     "TOKEN_TRANSPORT": "body",
     "COOKIE_SAMESITE": "Lax",
     "CLAIMS": None,
+    "TOKEN_CACHE_SIZE": 1024,
     "RETENTION": timedelta(days=90),
     "EVENT_RETENTION": timedelta(days=365),
 }
@@ -56,6 +57,7 @@ def test_cookie_sessions_are_the_default_mode(unset):
         ("ACCESS_COOKIE_NAME", "a"),
         ("REFRESH_COOKIE_NAME", "r"),
         ("RETENTION", timedelta(days=1)),
+        ("TOKEN_CACHE_SIZE", 0),
     ],
 )
 def test_a_changed_setting_counts_at_once_and_so_does_changing_it_back(name, value):
@@ -101,6 +103,13 @@ def test_only_the_idle_timeout_may_be_none(settings, name):
     setattr(settings, f"AUTHMODES_{name}", None)
     with pytest.raises(ImproperlyConfigured, match=f"AUTHMODES_{name}"):
         getattr(conf, name)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "1024", None])
+def test_a_size_is_a_number_of_tokens(settings, value):
+    settings.AUTHMODES_TOKEN_CACHE_SIZE = value
+    with pytest.raises(ImproperlyConfigured, match="AUTHMODES_TOKEN_CACHE_SIZE"):
+        _ = conf.TOKEN_CACHE_SIZE
 
 
 @pytest.mark.parametrize("value", [["app://a"], {"app": ["app://a"], "empty": []}])

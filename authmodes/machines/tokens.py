@@ -23,7 +23,7 @@ class MachineToken(RingToken):
     """
 
     token_type = "client_access"
-    typ = "at+jwt"
+    typ = keys.ACCESS
     lifetime = simple_jwt_setting("ACCESS_TOKEN_LIFETIME")
 
     def verify(self) -> None:

@@ -82,7 +82,7 @@ class LoginToken(RingToken):
 class AccessToken(LoginToken, simplejwt.AccessToken):
     """simplejwt's access token with a `sid`."""
 
-    typ = "at+jwt"
+    typ = keys.ACCESS
     lifetime = simple_jwt_setting("ACCESS_TOKEN_LIFETIME")
 
 

@@ -1,10 +1,14 @@
-"""The key ring: it signs and verifies tokens, and does not interpret their claims."""
+"""The key ring: it signs and verifies tokens, and remembers which access tokens it has verified.
+
+It does not interpret claims, except those of PyJWT: times, issuer and audience.
+"""
 
 import base64
 import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -12,6 +16,8 @@ from typing import Any
 import jwt
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from rest_framework_simplejwt.backends import ALLOWED_ALGORITHMS, TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
@@ -28,6 +34,8 @@ ASYMMETRIC_ALGORITHMS = {
 MAX_LENGTH = 16_384
 # What a JWT is called that has no type of its own (RFC 7519, 5.1).
 UNTYPED = "JWT"
+# The type of an access token (RFC 9068, 2.1).
+ACCESS = "at+jwt"
 COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
 
@@ -46,6 +54,10 @@ class Key:
     kid: str | None
     names: frozenset[str]
     jwk: dict[str, Any] | None
+
+    def has_signed(self, message: bytes, signature: bytes) -> bool:
+        algorithm = jwt.get_algorithm_by_name(self.algorithm)
+        return algorithm.verify(message, self.verifying, signature)
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,8 @@ class RingBackend(TokenBackend):
         # Without keys: simplejwt would prepare them, and these are prepared already.
         super().__init__(first.algorithm, **options)
         self.ring, self.typ = ring, typ
+        # An `iat` in the future only shows that the clocks of two servers differ.
+        self.rules = jwt.PyJWT({"verify_iat": False, "verify_aud": self.audience is not None})
 
     def encode(self, payload: dict[str, Any]) -> str:
         claims = dict(payload)
@@ -88,58 +102,74 @@ class RingBackend(TokenBackend):
         Raises `TokenBackendError`, whatever is wrong with the token.
         """
         try:
-            return self._decode(token, verify)
+            text = token.decode("ascii") if isinstance(token, bytes) else str(token)
+            if verify and self.typ == ACCESS:
+                return self._decode_access_token(text)
+            return self._decode(text, verify)
         except jwt.ExpiredSignatureError as error:
             raise TokenBackendExpiredToken("Token is expired") from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise TokenBackendError("Token is invalid") from error
 
-    def _decode(self, token: Any, verify: bool) -> dict[str, Any]:
-        text = token.decode("ascii") if isinstance(token, bytes) else str(token)
-        _check_form(text)
-        header = jwt.get_unverified_header(text)
-        if "crit" in header:
-            # A critical extension must be understood, and we support none (RFC 7515, 4.1.11).
-            raise jwt.InvalidTokenError("crit")
+    def _decode_access_token(self, text: str) -> dict[str, Any]:
+        """Verify an access token; its signature only once in this process."""
+        key = (self, hashlib.sha256(text.encode()).digest())
+        payload = _verified.get(key)
+        if payload is None:
+            claims = self._decode(text, verify=True)
+            _remember(key, _decode_base64url(text.split(".")[1]))
+        else:
+            # Made anew each time, so that no caller changes the claims of another.
+            claims = json.loads(payload)
+            self._check_claims(claims)
+        return claims
+
+    def _decode(self, text: str, verify: bool) -> dict[str, Any]:
+        if len(text) > MAX_LENGTH or not COMPACT_JWS.match(text):
+            raise jwt.DecodeError("Not a compact JWS")
+        signed, _dot, signature = text.rpartition(".")
+        header, _dot, payload = signed.partition(".")
+        candidates = self._candidates(_read_header(header), verify)
+        if verify:
+            message, raw_signature = signed.encode(), _decode_base64url(signature)
+            if not any(key.has_signed(message, raw_signature) for key in candidates):
+                raise jwt.InvalidSignatureError("Signature verification failed")
+        claims = json.loads(_decode_base64url(payload))
+        if not isinstance(claims, dict):
+            raise jwt.DecodeError("Not an object")
+        if verify:
+            self._check_claims(claims)
+        return claims
+
+    def _check_claims(self, claims: dict[str, Any]) -> None:
+        """Check times, issuer and audience by PyJWT's rules."""
+        # Not documented. `jwt.decode` would parse the token and its key again, which takes more
+        # than half of the time; the tests of tokens fail if it moves.
+        self.rules._validate_claims(
+            claims,
+            self.rules.options,
+            audience=self.audience,
+            issuer=self.issuer,
+            leeway=self.get_leeway(),
+        )
+
+    def _candidates(self, header: dict[str, Any], verify: bool) -> list[Key]:
         if verify and self.typ not in (UNTYPED, header.get("typ")):
             # One kind of token must not be accepted as the other (RFC 9068, 4; RFC 8725, 3.11).
             raise jwt.InvalidTokenError("typ")
-        candidates = self._candidates(header)
-        if not candidates:
-            raise jwt.InvalidKeyError("No key for this token")
-        for key in candidates[:-1]:
-            try:
-                return self._verify(text, key, verify)
-            except jwt.InvalidSignatureError:
-                continue
-        return self._verify(text, candidates[-1], verify)
-
-    def _candidates(self, header: dict[str, Any]) -> list[Key]:
         # Keys come from the ring alone, never from the header's `jku`, `x5u` or `jwk`.
         kid = header.get("kid")
-        return [
+        candidates = [
             key
             for key in self.ring
             if key.algorithm == header.get("alg") and (kid is None or kid in key.names)
         ]
-
-    def _verify(self, text: str, key: Key, verify: bool) -> dict[str, Any]:
-        return jwt.decode(
-            text,
-            key.verifying,
-            algorithms=[key.algorithm],
-            audience=self.audience,
-            issuer=self.issuer,
-            leeway=self.get_leeway(),
-            # An `iat` in the future only shows that the clocks of two servers differ.
-            options={
-                "verify_signature": verify,
-                "verify_aud": verify and self.audience is not None,
-                "verify_iat": False,
-            },
-        )
+        if not candidates:
+            raise jwt.InvalidKeyError("No key for this token")
+        return candidates
 
 
+@lru_cache(maxsize=32)
 def backend(typ: str = UNTYPED, audience: str | None = None) -> RingBackend:
     """Return the backend for the current settings. Raises `ImproperlyConfigured`.
 
@@ -154,6 +184,28 @@ def backend(typ: str = UNTYPED, audience: str | None = None) -> RingBackend:
         jwt_settings.LEEWAY,
         jwt_settings.JSON_ENCODER,
     )
+
+
+# The payload of each access token that was verified, by backend (and therefore by key ring,
+# issuer and audience) and by the digest of its text.
+_verified: dict[tuple[RingBackend, bytes], bytes] = {}
+
+
+def _remember(key: tuple[RingBackend, bytes], payload: bytes) -> None:
+    """Add a verified token; the ones that were verified first make room for it."""
+    size = conf.TOKEN_CACHE_SIZE
+    # Without a lock, which a fork might copy while it is held.
+    with suppress(StopIteration, RuntimeError):
+        while len(_verified) >= max(size, 1):
+            _verified.pop(next(iter(_verified)), None)
+    if size:
+        _verified[key] = payload
+
+
+@receiver(setting_changed)
+def _forget(**kwargs: Any) -> None:
+    backend.cache_clear()
+    _verified.clear()
 
 
 def jwks() -> dict[str, list[dict[str, Any]]]:
@@ -257,15 +309,26 @@ def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | set) else value
 
 
-def _check_form(text: str) -> None:
-    """Accept a token in compact serialization and canonical base64url only.
+# Few headers are in use.
+@lru_cache(maxsize=64)
+def _read_header(encoded: str) -> dict[str, Any]:
+    """Return the header of a token by PyJWT's rules. It is shared, so it must not be changed."""
+    _decode_base64url(encoded)
+    header = jwt.get_unverified_header(f"{encoded}.e30.AA")
+    if "crit" in header:
+        # A critical extension must be understood, and we support none (RFC 7515, 4.1.11).
+        raise jwt.InvalidTokenError("crit")
+    return header
 
-    PyJWT skips characters outside the alphabet, so one signature would be valid for many
-    texts (RFC 7515, 7.1; RFC 4648, 3.5).
+
+def _decode_base64url(part: str) -> bytes:
+    """Decode canonical base64url only.
+
+    Python skips characters outside the alphabet and ignores the last bits, so one signature
+    would be valid for many texts (RFC 7515, 7.1; RFC 4648, 3.5).
     """
-    if len(text) > MAX_LENGTH or not COMPACT_JWS.match(text):
-        raise jwt.DecodeError("Not a compact JWS")
-    for part in text.split("."):
-        padded = part + "=" * (-len(part) % 4)
-        if base64.urlsafe_b64encode(base64.urlsafe_b64decode(padded)).rstrip(b"=") != part.encode():
-            raise jwt.DecodeError("Not canonical base64url")
+    raw = part.encode()
+    decoded = base64.urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
+    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != raw:
+        raise jwt.DecodeError("Not canonical base64url")
+    return decoded
