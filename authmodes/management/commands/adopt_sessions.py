@@ -5,18 +5,18 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.sessions.backends import db
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from ...registry import adoption
 from ...sessions import StoredKey
 from ...sessions import store as session_store
+from ..progress import ProgressCommand
 
 BATCH = 1000
-BAR = 40
 
 
-class Command(BaseCommand):
+class Command(ProgressCommand):
     help = (
         "Give every signed-in Django session that has none its login session. Without it, each "
         "gets one at its next request. Works in batches, in constant memory; safe to interrupt "
@@ -38,14 +38,8 @@ class Command(BaseCommand):
                 {StoredKey(row.session_key): decoder.decode(row.session_data) for row in batch}
             )
             done += len(batch)
-            self._show(done, total)
+            self.show(done, total)
         self.stdout.write(f"Adopted {adopted} of {done} Django sessions.")
-
-    def _show(self, done: int, total: int) -> None:
-        if self.stdout.isatty():
-            filled = BAR * done // max(total, done, 1)
-            bar = "#" * filled + "." * (BAR - filled)
-            self.stdout.write(f"\r[{bar}] {done}/{total}", ending="\n" if done >= total else "")
 
 
 def _batches(sessions: Any) -> Iterator[list[Any]]:

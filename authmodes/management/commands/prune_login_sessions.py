@@ -1,19 +1,31 @@
 """`manage.py prune_login_sessions`: the command line of `registry.prune`."""
 
+from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from ... import registry
+from ...registry import pruning
+from ..progress import ProgressCommand
 
 
-class Command(BaseCommand):
+class Command(ProgressCommand):
     help = (
         "End login sessions that have expired and delete those that ended longer ago than "
         "AUTHMODES_RETENTION. Works in batches, in constant memory; it can be interrupted and "
         "run again."
     )
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only count the rows")
+
     def handle(self, *args: Any, **options: Any) -> None:
-        deleted = registry.prune()
-        self.stdout.write(f"Deleted {deleted} login sessions.")
+        if options["dry_run"]:
+            ends, deletes = pruning.count_prunable()
+            self.stdout.write(f"Would end {ends} and delete {deletes} login sessions.")
+            return
+        total = sum(pruning.count_prunable()) if self.stdout.isatty() else 0
+        ended = deleted = 0
+        for ends, deletes in registry.prune_in_batches():
+            ended, deleted = ended + ends, deleted + deletes
+            self.show(ended + deleted, total)
+        self.stdout.write(f"Ended {ended} and deleted {deleted} login sessions.")

@@ -1,0 +1,15 @@
+"""`manage.py login_session_stats`: the command line of `registry.statistics`."""
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from ...registry.statistics import count_login_sessions
+
+
+class Command(BaseCommand):
+    help = "Count login sessions by status, mode, provider and end reason; prints JSON."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout.write(json.dumps(count_login_sessions(), indent=2))
