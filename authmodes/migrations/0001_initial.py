@@ -226,8 +226,8 @@ class Migration(migrations.Migration):
                     "mode",
                     models.CharField(
                         choices=[
-                            (authmodes.conf.Mode["SESSION"], "session"),
-                            (authmodes.conf.Mode["JWT"], "jwt"),
+                            (authmodes.conf.Mode["SESSION"], "cookie"),
+                            (authmodes.conf.Mode["JWT"], "token"),
                         ],
                         default="",
                         max_length=10,
@@ -336,8 +336,8 @@ class Migration(migrations.Migration):
                     "mode",
                     models.CharField(
                         choices=[
-                            (authmodes.conf.Mode["SESSION"], "session"),
-                            (authmodes.conf.Mode["JWT"], "jwt"),
+                            (authmodes.conf.Mode["SESSION"], "cookie"),
+                            (authmodes.conf.Mode["JWT"], "token"),
                         ],
                         max_length=10,
                         verbose_name="mode",
@@ -375,6 +375,52 @@ class Migration(migrations.Migration):
                         help_text="What the user calls this login session.",
                         max_length=60,
                         verbose_name="name",
+                    ),
+                ),
+                (
+                    "client_family",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=models.Case(
+                            models.When(then=models.Value("edge"), user_agent__contains="Edg"),
+                            models.When(then=models.Value("opera"), user_agent__contains="OPR/"),
+                            models.When(
+                                then=models.Value("samsung"), user_agent__contains="SamsungBrowser/"
+                            ),
+                            models.When(
+                                then=models.Value("firefox"), user_agent__contains="Firefox/"
+                            ),
+                            models.When(
+                                then=models.Value("firefox"), user_agent__contains="FxiOS/"
+                            ),
+                            models.When(then=models.Value("chrome"), user_agent__contains="CriOS/"),
+                            models.When(
+                                then=models.Value("chrome"), user_agent__contains="Chrome/"
+                            ),
+                            models.When(
+                                then=models.Value("safari"), user_agent__contains="Safari/"
+                            ),
+                            models.When(
+                                then=models.Value("browser"), user_agent__contains="Mozilla/"
+                            ),
+                            models.When(then=models.Value(""), user_agent=""),
+                            default=models.Value("program"),
+                        ),
+                        output_field=models.CharField(
+                            choices=[
+                                ("chrome", "Chrome"),
+                                ("edge", "Edge"),
+                                ("firefox", "Firefox"),
+                                ("opera", "Opera"),
+                                ("safari", "Safari"),
+                                ("samsung", "Samsung Internet"),
+                                ("browser", "Other browser"),
+                                ("program", "App or script"),
+                                ("", "Unknown client"),
+                            ],
+                            max_length=10,
+                        ),
+                        verbose_name="client family",
                     ),
                 ),
                 ("created_at", models.DateTimeField(verbose_name="signed in at")),
@@ -470,11 +516,6 @@ class Migration(migrations.Migration):
                         name="authmodes_ended_by",
                     ),
                     models.Index(
-                        condition=models.Q(("provider", ""), _negated=True),
-                        fields=["provider"],
-                        name="authmodes_provider",
-                    ),
-                    models.Index(
                         condition=models.Q(("provider_sid", ""), _negated=True),
                         fields=["provider_sid"],
                         name="authmodes_provider_sid",
@@ -483,6 +524,21 @@ class Migration(migrations.Migration):
                         condition=models.Q(("provider_uid", ""), _negated=True),
                         fields=["provider_uid"],
                         name="authmodes_provider_uid",
+                    ),
+                    models.Index(
+                        condition=models.Q(("provider", ""), _negated=True),
+                        fields=["provider", "-created_at"],
+                        name="authmodes_provider",
+                    ),
+                    models.Index(
+                        condition=models.Q(("end_reason", ""), _negated=True),
+                        fields=["end_reason", "-created_at"],
+                        name="authmodes_end_reason",
+                    ),
+                    models.Index(
+                        condition=models.Q(("client_family", ""), _negated=True),
+                        fields=["client_family", "-created_at"],
+                        name="authmodes_client_family",
                     ),
                 ],
                 "constraints": [

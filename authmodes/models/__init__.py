@@ -8,6 +8,7 @@ from .login_event import EventKind, LoginEvent
 from .login_session import (
     NAME_MAX_LENGTH,
     USER_AGENT_MAX_LENGTH,
+    ClientFamily,
     EndReason,
     LoginSession,
     LoginSessionQuerySet,
@@ -21,6 +22,7 @@ __all__ = [
     "USER_AGENT_MAX_LENGTH",
     "AuthenticationContext",
     "AuthorizationCode",
+    "ClientFamily",
     "EndReason",
     "EventKind",
     "ExpiringMark",

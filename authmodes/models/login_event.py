@@ -48,7 +48,7 @@ class LoginEvent(models.Model):
     mode = models.CharField(
         _("mode"),
         max_length=10,
-        choices=[(Mode.SESSION, _("session")), (Mode.JWT, _("jwt"))],
+        choices=[(Mode.SESSION, _("cookie")), (Mode.JWT, _("token"))],
         default="",
     )
     method = models.CharField(_("method"), max_length=40, default="")

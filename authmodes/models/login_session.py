@@ -50,6 +50,35 @@ def _parse_user_agent(user_agent: str) -> tuple[str, str]:
     return browser, system
 
 
+class ClientFamily(models.TextChoices):
+    """What kind of client signed in, for filters and statistics. Never decide anything by it."""
+
+    CHROME = "chrome", "Chrome"
+    EDGE = "edge", "Edge"
+    FIREFOX = "firefox", "Firefox"
+    OPERA = "opera", "Opera"
+    SAFARI = "safari", "Safari"
+    SAMSUNG = "samsung", "Samsung Internet"
+    OTHER_BROWSER = "browser", _("Other browser")
+    PROGRAM = "program", _("App or script")
+    UNKNOWN = "", _("Unknown client")
+
+
+# Which part of a user agent tells the family; the first that is found counts, because most
+# browsers also name those that they are compatible with.
+FAMILY_MARKS = (
+    ("Edg", ClientFamily.EDGE),
+    ("OPR/", ClientFamily.OPERA),
+    ("SamsungBrowser/", ClientFamily.SAMSUNG),
+    ("Firefox/", ClientFamily.FIREFOX),
+    ("FxiOS/", ClientFamily.FIREFOX),
+    ("CriOS/", ClientFamily.CHROME),
+    ("Chrome/", ClientFamily.CHROME),
+    ("Safari/", ClientFamily.SAFARI),
+    ("Mozilla/", ClientFamily.OTHER_BROWSER),
+)
+
+
 class EndReason(models.TextChoices):
     """Why a login session ended."""
 
@@ -81,10 +110,13 @@ class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
 
     def idle(self) -> "LoginSessionQuerySet":
         """Active, but unused for longer than the idle timeout or the refresh token's lifetime."""
-        idle = _has_idle_refresh_token() & models.Q(session_key__isnull=True)
-        if conf.IDLE_TIMEOUT is not None:
-            idle |= models.Q(last_seen_at__lt=timezone.now() - conf.IDLE_TIMEOUT)
-        return self.active().filter(idle)
+        return self.active().filter(_is_idle())
+
+    def with_is_idle(self) -> "LoginSessionQuerySet":
+        """Annotate `is_idle`: whether `idle()` finds the row, provided that it is active."""
+        # A dict, because django-stubs rejects the annotation of a name that the model declares.
+        annotations = {"is_idle": models.ExpressionWrapper(_is_idle(), models.BooleanField())}
+        return self.annotate(**annotations)
 
     def cookie_only(self) -> "LoginSessionQuerySet":
         """Active, and unusable once their Django session is missing from its store.
@@ -123,6 +155,13 @@ class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
         return self.select_related("user").annotate(**annotations)
 
 
+def _is_idle() -> models.Q:
+    idle = _has_idle_refresh_token() & models.Q(session_key__isnull=True)
+    if conf.IDLE_TIMEOUT is not None:
+        idle |= models.Q(last_seen_at__lt=timezone.now() - conf.IDLE_TIMEOUT)
+    return idle
+
+
 def _has_idle_refresh_token() -> models.Q:
     limit = timezone.now() - simple_jwt().REFRESH_TOKEN_LIFETIME
     return models.Q(rotated_at__lt=limit) | models.Q(rotated_at=None, created_at__lt=limit)
@@ -136,6 +175,10 @@ class LoginSession(AuthenticationContextModel):
 
     # Set by `for_credential()` alone: the key of the `BlacklistedToken`, if there is one.
     blacklist_entry: Any
+
+    # Set by `for_credential()` and by `with_is_idle()` alone.
+    is_blacklisted: bool
+    is_idle: bool
 
     sid = models.UUIDField(
         _("sid"),
@@ -163,7 +206,7 @@ class LoginSession(AuthenticationContextModel):
     )
     # `Mode.BOTH` is a setting: a login session has one of the two.
     mode = models.CharField(
-        _("mode"), max_length=10, choices=[(Mode.SESSION, _("session")), (Mode.JWT, _("jwt"))]
+        _("mode"), max_length=10, choices=[(Mode.SESSION, _("cookie")), (Mode.JWT, _("token"))]
     )
     # A credential: used to delete the Django session, never shown.
     session_key = models.CharField(max_length=128, null=True, editable=False)  # noqa: DJ001
@@ -193,6 +236,20 @@ class LoginSession(AuthenticationContextModel):
         max_length=NAME_MAX_LENGTH,
         default="",
         help_text=_("What the user calls this login session."),
+    )
+    # By the database, so that a login parses nothing and the list has an index to filter by.
+    client_family = models.GeneratedField(
+        verbose_name=_("client family"),
+        expression=models.Case(
+            *(
+                models.When(user_agent__contains=mark, then=models.Value(family.value))
+                for mark, family in FAMILY_MARKS
+            ),
+            models.When(user_agent="", then=models.Value(ClientFamily.UNKNOWN.value)),
+            default=models.Value(ClientFamily.PROGRAM.value),
+        ),
+        output_field=models.CharField(max_length=10, choices=ClientFamily.choices),
+        db_persist=True,
     )
 
     created_at = models.DateTimeField(_("signed in at"))
@@ -248,7 +305,17 @@ class LoginSession(AuthenticationContextModel):
                 models.Index(
                     fields=[name], name=f"authmodes_{name}", condition=~models.Q((name, ""))
                 )
-                for name in ("provider", "provider_sid", "provider_uid")
+                for name in ("provider_sid", "provider_uid")
+            ),
+            # The admin filters by these in the order of the sign-ins. Where a value is rare among
+            # the newest rows, the order alone would lead through all of them.
+            *(
+                models.Index(
+                    fields=[name, "-created_at"],
+                    name=f"authmodes_{name}",
+                    condition=~models.Q((name, "")),
+                )
+                for name in ("provider", "end_reason", "client_family")
             ),
         )
 
