@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 class AuthModesConfig(AppConfig):
     name = "authmodes"
-    verbose_name = _("Login sessions")
+    verbose_name = _("Sign-in")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

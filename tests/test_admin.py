@@ -9,15 +9,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
+from django.core.management import call_command
+from django.db.models import Value
+from django.db.models.functions import Concat
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
 
-from authmodes.admin import base, revocation
-from authmodes.models import EndReason, LoginSession
+from authmodes.admin import LoginSessionAdmin, revocation, search
+from authmodes.models import EndReason, EventKind, LoginEvent, LoginSession
 
 from .support.browser import Browser
 from .support.database import connection
@@ -95,15 +99,24 @@ def confirm(browser: Browser, page: Any, url: str = LIST) -> Any:
     """Press the button of a confirmation page, with the fields that it holds."""
     assert page.status_code == 200, page
     html = page.content.decode()
-    form = html[html.index('<form method="post">', html.index('id="content"')) :]
+    form = html[html.index('<form method="post"', html.index('id="content"')) :]
     data: dict[str, list[str]] = {}
     for name, value in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form):
         data.setdefault(name, []).append(value)
     return browser.submit(url, data)
 
 
+def finish(browser: Browser, page: Any, url: str = LIST) -> Any:
+    """Confirm, and continue until nothing is left; without JavaScript."""
+    for _batch in range(10):
+        page = confirm(browser, page, url)
+        if page.status_code == 302:
+            return page
+    raise AssertionError("more than ten batches")
+
+
 def run(browser: Browser, action: str, pks: list[Any], url: str = LIST, **data: Any) -> Any:
-    return confirm(browser, ask(browser, action, pks, url, **data), url)
+    return finish(browser, ask(browser, action, pks, url, **data), url)
 
 
 def change_url(row: Any) -> str:
@@ -161,7 +174,7 @@ def test_revoking_all_of_users_reaches_beyond_a_batch_of_the_list_that_it_change
 ):
     # Filtered by "active", the list no longer holds the users once they are done with.
     monkeypatch.setattr(revocation, "BATCH", 1)
-    chosen = [rows_of(user, 600)[0].pk for user in (alice, bob)]
+    chosen = [rows_of(user, 20)[0].pk for user in (alice, bob)]
     run(root, "revoke_all_of_users", chosen, f"{LIST}?status=active")
     assert not LoginSession.objects.active().filter(user__in=[alice, bob]).exists()
 
@@ -208,7 +221,7 @@ def test_revoking_a_refresh_token_without_a_login_session_blacklists_it(root, al
     assert said(response) == ["1 login session was revoked."]
     assert BlacklistedToken.objects.filter(token=outstanding).exists()
     entry = LogEntry.objects.get()
-    assert entry.object_repr == "Refresh token of alice"
+    assert entry.object_repr == "The login sessions of the selected refresh tokens"
     assert str(stock["jti"]) not in f"{entry.object_repr} {entry.change_message}"
 
 
@@ -230,7 +243,10 @@ def test_what_has_ended_keeps_its_reason(root, alice):
     assert response.status_code == 302
     assert said(response) == ["Nothing was revoked: no login session among these is active."]
     # And if it ended between the question and the answer.
-    root.submit(LIST, {"action": "revoke_selected", "_selected_action": ended.pk, "post": "yes"})
+    (row,) = rows_of(alice)
+    page = ask(root, "revoke_selected", [ended.pk, row.pk])
+    LoginSession.objects.filter(pk=row.pk).update(ended_at=timezone.now(), end_reason="logout")
+    assert said(confirm(root, page)) == said(response)
     ended.refresh_from_db()
     assert (ended.end_reason, ended.ended_by) == ("logout", None)
     assert not LogEntry.objects.exists()
@@ -291,13 +307,13 @@ def test_a_post_without_csrf_token_revokes_nothing(root, victim):
     assert_works(*victim)
 
 
-def test_the_confirmation_lists_some_and_says_how_many(root, alice, monkeypatch):
+def test_the_confirmation_lists_some_and_says_how_many(root, alice, bob, monkeypatch):
     monkeypatch.setattr(revocation, "LISTED", 2)
     monkeypatch.setattr(revocation, "COUNTED", 4)
-    pks = [row.pk for row in rows_of(alice, 4)]
+    pks = [row.pk for user in (alice, bob) for row in rows_of(user, 2)]
     page = ask(root, "revoke_selected", pks)
     assert len(page.context["listed"]) == 2
-    assert "4 login sessions" in page.content.decode()
+    assert "4 login sessions of 2 users" in page.content.decode()
     pks += [row.pk for row in rows_of(alice, 3)]
     page = ask(root, "revoke_selected", pks)
     assert len(page.context["listed"]) == 2
@@ -412,29 +428,74 @@ def test_deleting_a_user_with_login_sessions_works_and_ends_them(root, alice, vi
     assert refresh(token.refresh_token).status_code == 401
 
 
+def test_a_support_role_cannot_revoke_what_superusers_have(admin_user, victim):
+    browser = sign_in_to_admin(make_staff("helpdesk", "view_loginsession", "revoke_loginsession"))
+    (roots,) = rows_of(admin_user)
+    assert f'href="{revoke_url(roots)}' not in browser.get(LIST).content.decode()
+    assert f'href="{revoke_url(roots)}' not in browser.get(change_url(roots)).content.decode()
+    assert browser.get(revoke_url(roots)).status_code == 403
+    assert browser.submit(revoke_url(roots), {"post": "yes"}).status_code == 403
+    pks = [roots.pk, *(each.row.pk for each in victim)]
+    for action in ("revoke_selected", "revoke_all_of_users"):
+        assert ask(browser, action, [roots.pk]).status_code == 302
+    assert said(run(browser, "revoke_selected", pks)) == ["2 login sessions were revoked."]
+    rows_of(victim[0].row.user)
+    finish(browser, browser.get(f"{LIST}revoke/"), f"{LIST}revoke/")
+    assert_ended(*victim)
+    roots.refresh_from_db()
+    assert roots.ended_at is None
+
+
+def test_a_project_can_hide_addresses_from_staff(viewer, root, alice, monkeypatch):
+    monkeypatch.setattr(
+        LoginSessionAdmin,
+        "has_address_permission",
+        lambda self, request: self.has_revoke_permission(request),
+    )
+    (row,) = rows_of(alice, last_ip_address="192.0.2.2")
+    for url in (LIST, change_url(row)):
+        assert "192.0.2" in root.get(url).content.decode()
+        assert "192.0.2" not in viewer.get(url).content.decode()
+    # A search would tell as well.
+    assert shown(root.get(f"{LIST}?q=192.0.2.1")) == [row]
+    assert shown(viewer.get(f"{LIST}?q=192.0.2.1")) == []
+
+
 # -- the admin's log -----------------------------------------------------------------------
 
 
-def test_each_revoked_row_has_an_entry_in_the_admins_log(root, admin_user, victim):
-    run(root, "revoke_selected", [each.row.pk for each in victim])
-    entries = LogEntry.objects.filter(user=admin_user, action_flag=2)
-    assert {entry.get_edited_object() for entry in entries} == {each.row for each in victim}
-    assert {entry.change_message for entry in entries} == {"Revoked, together 2 login sessions."}
-    history = root.get(f"{LIST}{victim[0].row.pk}/history/").content.decode()
-    assert "Revoked, together 2 login sessions." in history
+def test_revoking_one_has_an_entry_that_leads_to_it(root, admin_user, victim):
+    row = victim[0].row
+    confirm(root, root.get(revoke_url(row)), revoke_url(row))
+    entry = LogEntry.objects.get(user=admin_user, action_flag=2)
+    assert (entry.get_edited_object(), entry.change_message) == (row, "Revoked.")
+    assert "Revoked." in root.get(f"{LIST}{row.pk}/history/").content.decode()
 
 
-def test_revoking_one_has_one_entry(root, victim):
-    url = revoke_url(victim[0].row)
-    confirm(root, root.get(url), url)
-    entry = LogEntry.objects.get()
-    assert (entry.get_edited_object(), entry.change_message) == (victim[0].row, "Revoked.")
-
-
-def test_revoking_all_of_users_has_an_entry_for_each_user(root, alice, victim, bob):
+@pytest.mark.parametrize("action", ["revoke_selected", "revoke_all_of_users"])
+def test_revoking_many_has_one_entry_with_their_number(root, victim, bob, action):
     (bobs,) = rows_of(bob)
-    run(root, "revoke_all_of_users", [*(each.row.pk for each in victim), bobs.pk])
-    assert {entry.get_edited_object() for entry in LogEntry.objects.all()} == {alice, bob}
+    run(root, action, [*(each.row.pk for each in victim), bobs.pk])
+    entry = LogEntry.objects.get()
+    assert entry.change_message == "Revoked 3 login sessions."
+    assert root.get("/admin/").status_code == 200
+
+
+def test_a_revocation_of_many_is_one_event_without_what_was_typed(root, admin_user, alice):
+    rows_of(alice, 3, provider="example")
+    url = f"{LIST}revoke/?provider=example&q=alice"
+    finish(root, root.get(url), url)
+    event = LoginEvent.objects.get(kind=EventKind.ENDED)
+    assert (event.count, event.actor, event.code) == (3, admin_user, "revoked")
+    assert event.filter == "provider=example&q=…"
+    (row,) = rows_of(alice)
+    run(root, "revoke_selected", [row.pk])
+    assert LoginEvent.objects.filter(kind=EventKind.ENDED, sid=row.sid).count() == 1
+
+
+def test_revoking_all_of_one_user_has_an_entry_in_the_history_of_the_user(root, alice, victim):
+    run(root, "revoke_all_of_users", [each.row.pk for each in victim])
+    assert LogEntry.objects.get().get_edited_object() == alice
 
 
 def test_revoking_all_of_a_provider_has_one_entry_that_names_it(root, alice):
@@ -442,17 +503,99 @@ def test_revoking_all_of_a_provider_has_one_entry_that_names_it(root, alice):
     run(root, "revoke_all_of_provider", [row.pk])
     entry = LogEntry.objects.get()
     assert entry.object_repr == "All of provider example"
-    assert entry.change_message == "Revoked, together 3 login sessions."
-    assert root.get("/admin/").status_code == 200
+    assert entry.change_message == "Revoked 3 login sessions."
 
 
-def test_a_large_revocation_logs_a_bounded_number_of_rows_and_says_how_many(
-    root, alice, monkeypatch
+# -- many ----------------------------------------------------------------------------------
+
+
+def test_a_large_revocation_goes_on_batch_after_batch_with_one_entry(
+    root, admin_user, alice, monkeypatch
 ):
-    monkeypatch.setattr(revocation, "LOGGED", 3)
-    run(root, "revoke_selected", [row.pk for row in rows_of(alice, 5)])
-    messages = list(LogEntry.objects.values_list("change_message", flat=True))
-    assert messages == ["Revoked, together 5 login sessions."] * 3
+    monkeypatch.setattr(revocation, "BATCH", 2)
+    rows_of(alice, 5, provider="example")
+    (other,) = rows_of(alice)
+    url = f"{LIST}revoke/?provider=example"
+    active = LoginSession.objects.active().filter(provider="example")
+    page = root.get(url)
+    assert "5 login sessions of 1 user" in page.content.decode()
+    for left in (3, 1):
+        page = confirm(root, page, url)
+        assert f"{5 - left} of 5 login sessions are revoked." in page.content.decode()
+        assert active.count() == left
+    # The page can be left here: the list and its filters are all that is needed to go on.
+    page = confirm(root, root.get(url), url)
+    assert said(page) == ["1 login session was revoked."]
+    assert not active.exists()
+    events = LoginEvent.objects.filter(kind=EventKind.ENDED).order_by("pk")
+    assert [event.count for event in events] == [4, 1]
+    other.refresh_from_db()
+    assert other.ended_at is None
+    entries = LogEntry.objects.order_by("pk").values_list("object_repr", "change_message")
+    assert list(entries) == [
+        ("All that match provider=example", "Revoked 4 login sessions."),
+        ("All that match provider=example", "Revoked 1 login session."),
+    ]
+    ended = LoginSession.objects.filter(provider="example")
+    assert {(row.end_reason, row.ended_by) for row in ended} == {("revoked", admin_user)}
+
+
+def test_the_administrators_own_login_stays_whatever_is_revoked(root, admin_user, alice):
+    rows_of(alice, 2)
+    rows_of(admin_user)
+    own = LoginSession.objects.order_by("pk").first()
+    for action in ("revoke_selected", "revoke_all_of_users"):
+        response = run(root, action, [own.pk, *(row.pk for row in rows_of(alice))])
+        assert response.status_code == 302
+    rows_of(alice)
+    page = root.get(f"{LIST}revoke/")
+    assert "every active login session of the site" in page.content.decode()
+    assert said(finish(root, page, f"{LIST}revoke/")) == ["1 login session was revoked."]
+    assert list(LoginSession.objects.active()) == [own]
+    # And if it is the only one.
+    nothing = ["Nothing was revoked: no login session among these is active."]
+    assert said(root.get(f"{LIST}revoke/"))[-1:] == nothing
+
+
+def test_who_signs_in_again_while_a_revocation_goes_on_stays_signed_in(root, alice, monkeypatch):
+    monkeypatch.setattr(revocation, "BATCH", 2)
+    rows_of(alice, 3)
+    url = f"{LIST}revoke/?user__id__exact={alice.pk}&status=active"
+    page = confirm(root, root.get(url), url)
+    (again,) = rows_of(alice)
+    assert finish(root, page, url).status_code == 302
+    assert list(LoginSession.objects.active().filter(user=alice)) == [again]
+
+
+def test_signing_a_user_out_everywhere_also_ends_sign_ins_that_are_not_finished(
+    root, alice, bob, victim
+):
+    (bobs,) = rows_of(bob)
+    before = StockRefreshToken.for_user(alice)
+    url = f"{LIST}revoke/?user__id__exact={alice.pk}"
+    page = root.get(url)
+    assert "sign alice out everywhere" in page.content.decode()
+    finish(root, page, url)
+    assert_ended(*victim)
+    # A token from before authmodes has no row yet.
+    assert refresh(str(before)).status_code == 401
+    assert LogEntry.objects.get().get_edited_object() == alice
+    bobs.refresh_from_db()
+    assert bobs.ended_at is None
+
+
+@pytest.mark.parametrize("state", ["", "x", "stolen"])
+def test_a_revocation_goes_on_only_from_the_page_of_the_same_administrator(
+    root, admin_user, alice, state
+):
+    rows_of(alice)
+    if state == "stolen":
+        other = sign_in_to_admin(make_staff("other", "view_loginsession", "revoke_loginsession"))
+        html = other.get(f"{LIST}revoke/").content.decode()
+        state = re.search(r'name="progress" value="([^"]+)"', html).group(1)
+    response = root.submit(f"{LIST}revoke/", {"post": "yes", "progress": state})
+    assert response.status_code == 400
+    assert LoginSession.objects.active().filter(user=alice).count() == 1
 
 
 # -- no credential -------------------------------------------------------------------------
@@ -579,23 +722,54 @@ def test_a_token_leads_to_its_login_session(root, victim):
 
 
 def test_the_list_shows_who_how_where_when_and_what_became_of_it(root, alice):
-    rows_of(alice, ip_address="203.0.113.7", provider="example")
+    rows_of(alice, ip_address="203.0.113.7", provider="example", mode="session")
     rows_of(alice, method="password", ended_at=timezone.now(), end_reason="reuse")
     rows_of(alice, expires_at=timezone.now())
     html = root.get(LIST).content.decode()
     for text in (
-        *("Chrome on Linux", "203.0.113.7", "example", "password", ">Active<", ">Expired<"),
-        *(">Ended</span> refresh token reused", f'href="/admin/auth/user/{alice.pk}/change/"'),
+        *("Chrome on Linux", "203.0.113.7", "Example ID", "Password", ">Active<", ">Expired<"),
+        *(">Ended<", "refresh token reused", ">cookie<", "just now"),
+        f'href="/admin/auth/user/{alice.pk}/change/"',
     ):
         assert text in html
 
 
-def test_the_page_of_one_shows_what_there_is_and_a_dash_for_what_there_is_not(root, alice):
+def test_the_page_of_one_shows_what_is_known_and_nothing_to_edit(root, alice):
     (row,) = rows_of(alice)
     html = root.get(change_url(row)).content.decode()
     for text in ("Chrome on Linux", CHROME, "192.0.2.1", str(row.sid), "alice"):
         assert text in html
     assert ">None<" not in html
+    content = html[html.index('id="content"') :]
+    assert not re.search("<(input|select|textarea|form)", content)
+    assert root.submit(change_url(row), {"mode": "jwt"}).status_code == 200
+    assert LoginSession.objects.get(pk=row.pk).mode == "session"
+
+
+def test_the_page_of_one_tells_what_happened_to_it(root, victim):
+    cookie, token = victim
+    token.refresh()
+    confirm(root, root.get(revoke_url(token.row)), revoke_url(token.row))
+    timeline = root.get(change_url(token.row)).context["timeline"]
+    assert [step["kind"] for step in timeline] == ["started", "rotated", "ended"]
+    assert [step.get("address") for step in timeline] == ["127.0.0.1", None, "127.0.0.1"]
+    assert (timeline[2]["detail"], str(timeline[2]["by"])) == ("revoked", "root")
+    html = root.get(change_url(token.row)).content.decode()
+    assert "by root" in html
+    # The user's other login.
+    assert f'href="{change_url(cookie.row)}"' in html
+
+
+def test_the_page_of_one_from_before_its_events_tells_what_the_row_knows(root, admin_user, alice):
+    ended = {"ended_at": timezone.now(), "end_reason": "revoked", "ended_by": admin_user}
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    (row,) = rows_of(alice, method="password", created_at=an_hour_ago, **ended)
+    timeline = root.get(change_url(row)).context["timeline"]
+    assert [(step["kind"], step["detail"]) for step in timeline] == [
+        ("started", "Password"),
+        ("ended", "revoked"),
+    ]
+    assert timeline[1]["by"] == admin_user
 
 
 def test_users_are_links_only_for_those_who_may_open_them(viewer, alice):
@@ -610,7 +784,12 @@ def test_the_status_filter_tells_active_ended_and_expired_apart(root, alice):
     (active,) = rows_of(alice)
     (ended,) = rows_of(alice, ended_at=timezone.now(), end_reason="logout")
     (expired,) = rows_of(alice, expires_at=timezone.now())
-    assert set(shown(root.get(f"{LIST}?status=active"))) == {own, active}
+    month = timezone.now() - timedelta(days=29)
+    (idle,) = rows_of(alice, mode="jwt", created_at=month)
+    page = root.get(f"{LIST}?status=idle")
+    assert shown(page) == [idle]
+    assert ">Idle<" in page.content.decode()
+    assert set(shown(root.get(f"{LIST}?status=active"))) == {own, active, idle}
     assert shown(root.get(f"{LIST}?status=ended")) == [ended]
     assert shown(root.get(f"{LIST}?status=expired")) == [expired]
 
@@ -620,6 +799,11 @@ def test_the_other_filters_narrow_the_list(root, alice):
     (social,) = rows_of(alice, provider="example")
     (gone,) = rows_of(alice, provider="closed-down")
     assert shown(root.get(f"{LIST}?mode__exact=jwt")) == [old]
+    (script,) = rows_of(alice, user_agent="curl/8.5")
+    (edge,) = rows_of(alice, user_agent=f"{CHROME} Edg/126.0", end_reason="limit")
+    assert shown(root.get(f"{LIST}?client_family=program")) == [script]
+    assert shown(root.get(f"{LIST}?client_family=edge")) == [edge]
+    assert shown(root.get(f"{LIST}?end_reason=limit")) == [edge]
     assert shown(root.get(f"{LIST}?provider=example")) == [social]
     assert shown(root.get(f"{LIST}?provider=closed-down")) == [gone]
     assert gone not in shown(root.get(f"{LIST}?provider=-"))
@@ -661,6 +845,11 @@ def test_a_nul_byte_in_the_address_is_refused_on_every_database(root, name):
         ("alice 192.0.2.1", {"alice"}),
         ("alice 2001:", set()),
         ("192.0.2", {"alice"}),
+        ("192.0.20.", set()),
+        ("192.999.", set()),
+        ("2001:db8:", {"bob"}),
+        ("2001:db", set()),
+        ("::", set()),
         ("nobody", set()),
     ],
 )
@@ -668,6 +857,34 @@ def test_search_finds_users_and_addresses(root, alice, bob, term, names):
     rows_of(alice, ip_address="192.0.2.1")
     rows_of(bob, ip_address="2001:db8::1")
     assert {row.user.username for row in shown(root.get(LIST, {"q": term}))} == names
+
+
+def test_search_finds_the_sid_that_logs_name(root, alice):
+    row, _other = rows_of(alice, 2)
+    assert shown(root.get(f"{LIST}?q={row.sid}")) == [row]
+    assert shown(root.get(f"{LIST}?q={row.sid.hex}")) == [row]
+
+
+def test_a_search_for_many_users_finds_them_all(root, alice, bob, monkeypatch):
+    monkeypatch.setattr(search, "FEW_USERS", 1)
+    rows_of(alice), rows_of(bob)
+    assert len(shown(root.get(f"{LIST}?q=example"))) == 0
+    type(alice).objects.update(username=Concat(Value("team-"), "username"))
+    assert {row.user.username for row in shown(root.get(f"{LIST}?q=team-"))} == {
+        "team-alice",
+        "team-bob",
+        "team-root",
+    }
+
+
+def test_email_addresses_are_searched_by_an_index_where_users_are_many(
+    root, alice, bob, monkeypatch
+):
+    monkeypatch.setattr(search, "SMALL_TABLE", 1)
+    rows_of(alice), rows_of(bob)
+    EmailAddress.objects.create(user=bob, email="bob@example.com")
+    assert shown(root.get(f"{LIST}?q=alice@example.com")) == []
+    assert {row.user for row in shown(root.get(f"{LIST}?q=Bob@example"))} == {bob}
 
 
 @pytest.mark.parametrize("url", [TOKENS, BLACKLIST])
@@ -751,7 +968,22 @@ def test_the_list_pages_forwards_and_backwards_through_every_row(root, alice):
     assert len(set(seen)) == 251
 
 
-@pytest.mark.parametrize("number", ["0", "9", "1" * 5000, "x"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(
+            "0",
+            "9",
+            "1" * 5000,
+            "x",
+            "after",
+            "after~1",
+            "after~x~1",
+            "before~2026-01-31T00:00:00~1",
+        ),
+        *("before~1990-01-31T00:00:00+00:00~1", f"after~1990-01-31T00:00:00+00:00~{'9' * 30}"),
+    ],
+)
 def test_a_page_that_is_not_there_does_no_harm(root, alice, number):
     fill(alice, 101)
     response = root.get(f"{LIST}?p={number}", follow=True)
@@ -759,12 +991,22 @@ def test_a_page_that_is_not_there_does_no_harm(root, alice, number):
     assert len(shown(response)) <= 100
 
 
-def test_the_last_page_that_can_be_asked_for_has_no_next(root, alice, monkeypatch):
-    monkeypatch.setattr(base, "LAST_PAGE", 2)
-    fill(alice, 250)
-    page = root.get(f"{LIST}?p=2")
-    assert len(shown(page)) == 100
-    assert 'rel="next"' not in page.content.decode()
+@pytest.mark.parametrize("order", ["", "&o=5", "&o=-5"])
+def test_the_list_pages_from_the_last_page_back_to_the_first(root, alice, order):
+    # Times that are equal, so that the keys decide as well.
+    rows_of(alice, 250)
+    expected = [row.pk for row in LoginSession.objects.order_by("created_at", "pk")]
+    pages: list[list[int]] = []
+    link: re.Match[str] | None = re.match("(.*)", "?p=last" + order)
+    while link:
+        page = root.get(LIST + link.group(1).replace("&amp;", "&"))
+        pages.insert(0, [row.pk for row in shown(page)])
+        html = page.content.decode()
+        assert ('rel="next"' in html) is ('rel="last"' in html) is (len(pages) > 1)
+        link = re.search(r'rel="prev" href="([^"]+)"', html)
+    seen = [pk for page in pages for pk in page]
+    assert seen == (expected if order == "&o=5" else expected[::-1])
+    assert len(pages) == 3
 
 
 def test_a_short_list_offers_no_pages_and_an_empty_one_says_so(root, alice):
@@ -772,12 +1014,14 @@ def test_a_short_list_offers_no_pages_and_an_empty_one_says_so(root, alice):
     assert "None found." in root.get(f"{LIST}?q=nobody").content.decode()
 
 
-def test_selecting_across_pages_is_offered_without_a_number(root, alice):
-    fill(alice, 150)
-    html = root.get(LIST).content.decode()
-    assert "Select all that match" in html
-    assert "101 login" not in html
-    assert "All 101" not in html
+def test_everything_that_matches_can_be_revoked_whatever_the_page(root, viewer, alice):
+    rows_of(alice, 3, provider="example")
+    query = "?provider=example&p=last"
+    href = f'href="{LIST}revoke/?provider=example"'
+    assert href in root.get(f"{LIST}{query}").content.decode()
+    assert "/revoke/" not in viewer.get(f"{LIST}{query}").content.decode()
+    assert viewer.get(f"{LIST}revoke/?provider=example").status_code == 403
+    assert viewer.submit(f"{LIST}revoke/", {"post": "yes"}).status_code == 403
 
 
 # -- where the pages are found -------------------------------------------------------------
@@ -802,6 +1046,30 @@ def test_links_survive_a_language_that_groups_digits(root, alice):
     page = ask(root, "revoke_selected", [row.pk])
     assert 'name="_selected_action" value="1234567"' in page.content.decode()
     assert f'href="{revoke_url(row)}"' in root.get(change_url(row)).content.decode()
+
+
+def test_the_index_and_the_breadcrumbs_name_each_page_once(root):
+    index = root.get("/admin/").content.decode()
+    for name in ("Refresh tokens", "Blacklisted refresh tokens", "Login sessions"):
+        assert f">{name}</a>" in index
+    assert ">Outstanding" not in index
+    html = root.get(LIST).content.decode()
+    crumbs = html[html.index('class="breadcrumbs"') :].split("</div>")[0]
+    assert crumbs.count("Login sessions") == 1
+
+
+@pytest.mark.django_db
+def test_the_names_of_simplejwts_models_make_no_migration():
+    call_command("makemigrations", "token_blacklist", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.parametrize("url", [TOKENS, BLACKLIST])
+def test_the_token_lists_take_the_filter_by_user_of_simplejwts_page(root, login, bob, url):
+    for user in (None, bob):
+        outstanding = login("jwt", user).row.refresh_token
+        BlacklistedToken.objects.create(token=outstanding)
+    rows = shown(root.get(f"{url}?user__id__exact={bob.pk}"))
+    assert [row.user if url == TOKENS else row.token.user for row in rows] == [bob]
 
 
 def test_the_pages_are_called_what_they_are(root):

@@ -4,6 +4,7 @@ simplejwt's own two pages show token text and cannot end a login, so ours replac
 """
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 
 # This import registers simplejwt's pages. It comes first, so that ours replace them in
 # whatever order INSTALLED_APPS lists the two apps.
@@ -27,6 +28,13 @@ __all__ = [
 for model in (OutstandingToken, BlacklistedToken):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
+
+# The index and the sidebar ask the models. Migrations do not, they read `original_attrs`.
+for model, name, plural in (
+    (OutstandingToken, _("refresh token"), _("refresh tokens")),
+    (BlacklistedToken, _("blacklisted refresh token"), _("blacklisted refresh tokens")),
+):
+    model._meta.verbose_name, model._meta.verbose_name_plural = name, plural
 
 admin.site.register(LoginSession, LoginSessionAdmin)
 admin.site.register(LoginEvent, LoginEventAdmin)

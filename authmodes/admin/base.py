@@ -1,58 +1,42 @@
-"""What all our lists share: read-only pages, search by user, links, and paging without a count."""
+"""What all our lists share: read-only pages, links, badges, and relative times."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import quote, unquote
-from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.core.paginator import Paginator
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.functional import cached_property
+from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from .keyset import KeysetChangeList
 
 # These classes are generic in the stubs only.
 if TYPE_CHECKING:
-    AnyPaginator = Paginator[Any]
     ModelAdmin = admin.ModelAdmin[Any]
     ModelForm = forms.ModelForm[Any]
 else:
-    AnyPaginator = Paginator
-    ModelAdmin = admin.ModelAdmin
     ModelForm = forms.ModelForm
-
-# For each page, the database reads all the rows before it. Filters lead to older rows.
-LAST_PAGE = 1000
+    if apps.is_installed("unfold"):
+        # Its templates need the widgets and attributes of its own class.
+        from unfold.admin import ModelAdmin
+    else:
+        ModelAdmin = admin.ModelAdmin
 
 Column = Callable[[Any], Any]
-
-
-class UncountedPaginator(AnyPaginator):
-    """A paginator that knows the requested page, and whether there is a next one.
-
-    `count` is the number of rows up to the end of that page, plus one if there are more.
-    With it, Django's change list offers the next page and refuses one past the end.
-    """
-
-    def __init__(self, queryset: QuerySet[Any], per_page: int, page: int = 1) -> None:
-        super().__init__(queryset, per_page)
-        self.current = min(max(page, 1), LAST_PAGE)
-
-    @cached_property
-    def count(self) -> int:
-        before = (self.current - 1) * self.per_page
-        one_more = int(self.current < LAST_PAGE)
-        rows: Any = self.object_list
-        return before + len(rows.values_list("pk")[before : before + self.per_page + one_more])
 
 
 class ListAdmin(ModelAdmin):
@@ -77,6 +61,7 @@ class ListAdmin(ModelAdmin):
 
     class Media:
         css = {"all": ["authmodes/admin.css"]}
+        js = ["authmodes/admin.js"]
 
     # -- permissions
 
@@ -90,7 +75,7 @@ class ListAdmin(ModelAdmin):
         return bool(request.user.has_perm(self.revoke_permission))
 
     def has_address_permission(self, request: HttpRequest) -> bool:
-        """Whether the addresses of users are shown."""
+        """Whether staff see and search IP addresses. A project may override this."""
         return True
 
     # -- the list
@@ -102,27 +87,16 @@ class ListAdmin(ModelAdmin):
         if request.method == "POST" and not self.has_revoke_permission(request):
             raise PermissionDenied
         self.refuse_nul(request)
-        context = {
-            "title": self.page_title,
-            "selection_note_all": _("All that match are selected, on every page"),
-            **(extra_context or {}),
-        }
-        return super().changelist_view(request, context)
+        return super().changelist_view(request, {"title": self.page_title, **(extra_context or {})})
 
     def refuse_nul(self, request: HttpRequest) -> None:
         """Raise `BadRequest` for a query string that PostgreSQL would refuse."""
         if any("\0" in value for _name, values in request.GET.lists() for value in values):
             raise BadRequest
 
-    def get_paginator(
-        self, request: HttpRequest, queryset: Any, per_page: int, *args: Any, **kwargs: Any
-    ) -> UncountedPaginator:
-        # Django asks for the count before it names the page.
-        try:
-            page = int(request.GET.get(PAGE_VAR, 1))
-        except ValueError:
-            page = 1
-        return UncountedPaginator(queryset, per_page, page)
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Any]:
+        base = super().get_changelist(request, **kwargs)
+        return type("ChangeList", (KeysetChangeList, base), {})
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         own = {getattr(each, "parameter_name", None) for each in self.list_filter}
@@ -208,11 +182,25 @@ class ListAdmin(ModelAdmin):
         return TemplateResponse(request, f"authmodes/admin/{template}.html", context)
 
 
-def status_badge(is_active: bool, ended: Any = "", more: str = "") -> SafeString:
-    """A coloured status; `ended` says how a row was ended, and `more` why."""
+def badge(kind: str, text: Any) -> SafeString:
+    return format_html('<span class="authmodes-badge authmodes-{}">{}</span>', kind, text)
+
+
+def status_badge(is_active: bool, ended: Any = "") -> SafeString:
+    """A coloured status; `ended` says how a row was ended."""
     if ended:
-        kind, text = "ended", ended
+        return badge("ended", ended)
+    return badge("active", _("Active")) if is_active else badge("expired", _("Expired"))
+
+
+def relative_time(moment: datetime | None) -> str:
+    """How long ago something was; the exact time is shown when the pointer rests on it."""
+    if moment is None:
+        return ""
+    exact = localize(timezone.localtime(moment))
+    if timezone.now() - moment < timedelta(minutes=1):
+        text = gettext("just now")
     else:
-        kind, text = ("active", _("Active")) if is_active else ("expired", _("Expired"))
-    html = '<span class="authmodes-badge authmodes-{}">{}</span>{}'
-    return format_html(html, kind, text, f" {more}" if more else "")
+        text = gettext("%(time)s ago") % {"time": timesince(moment, depth=1)}
+    html = '<time datetime="{}" title="{}">{}</time>'
+    return format_html(html, moment.isoformat(), exact, text)

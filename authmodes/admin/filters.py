@@ -1,4 +1,4 @@
-"""The filters of the list of login sessions; their choices are not read from the table."""
+"""The filters of our lists; their choices are not read from the table."""
 
 from typing import Any
 
@@ -11,9 +11,24 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from ..models import ClientFamily, EndReason
+
 # Each is a method of the query set.
-STATUSES = {"active": _("Active"), "ended": _("Ended"), "expired": _("Expired")}
-NO_PROVIDER = "-"
+STATUSES = {
+    "active": _("Active"),
+    "idle": _("Idle"),
+    "expired": _("Expired"),
+    "ended": _("Ended"),
+}
+# Stands for an empty value in a query string.
+NONE = "-"
+
+
+def provider_names(request: HttpRequest) -> dict[str, str]:
+    """Return the names of the site's providers by the id that login sessions have."""
+    if not apps.is_installed("allauth.socialaccount"):
+        return {}
+    return {each.sub_id: each.name for each in get_adapter(request).list_providers(request)}
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -28,7 +43,35 @@ class StatusFilter(admin.SimpleListFilter):
         return getattr(queryset, status)() if status in STATUSES else queryset
 
 
-class ProviderFilter(admin.SimpleListFilter):
+class ValueFilter(admin.SimpleListFilter):
+    """One value of a column. A value in the query string that is not offered counts as well."""
+
+    def known(self, request: HttpRequest, model_admin: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        known = {value or NONE: label for value, label in self.known(request, model_admin).items()}
+        asked = self.value()
+        if asked:
+            known.setdefault(asked, asked)
+        return list(known.items())
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        asked = self.value()
+        if not asked:
+            return queryset
+        return queryset.filter(**{str(self.parameter_name): "" if asked == NONE else asked})
+
+
+class ReasonFilter(ValueFilter):
+    title = _("end reason")
+    parameter_name = "end_reason"
+
+    def known(self, request: HttpRequest, model_admin: Any) -> dict[str, Any]:
+        return dict(EndReason.choices)
+
+
+class ProviderFilter(ValueFilter):
     """The providers that the site has now; to look in the table would read all of it.
 
     `?provider=id` also finds a provider that was removed.
@@ -37,29 +80,26 @@ class ProviderFilter(admin.SimpleListFilter):
     title = _("provider")
     parameter_name = "provider"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        known: dict[str, Any] = {}
-        if apps.is_installed("allauth.socialaccount"):
-            for provider in get_adapter(request).list_providers(request):
-                known[provider.sub_id] = provider.name
-        asked = self.value()
-        if asked and asked != NO_PROVIDER:
-            known.setdefault(asked, asked)
-        return [*known.items(), (NO_PROVIDER, _("Without a provider"))]
+    def known(self, request: HttpRequest, model_admin: Any) -> dict[str, Any]:
+        return {**model_admin.provider_names(request), "": _("Without a provider")}
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        asked = self.value()
-        if asked is None:
-            return queryset
-        return queryset.filter(provider="" if asked == NO_PROVIDER else asked)
+
+class ClientFilter(ValueFilter):
+    title = _("client")
+    parameter_name = "client_family"
+
+    def known(self, request: HttpRequest, model_admin: Any) -> dict[str, Any]:
+        return dict(ClientFamily.choices)
 
 
 class UserFilter(admin.SimpleListFilter):
-    """The login sessions of one user: reached by a link, and without a list of users."""
+    """The rows of one user: reached by a link, and without a list of users."""
 
     title = _("user")
     # Django's own name for this lookup; ours takes every kind of primary key.
     parameter_name = "user__id__exact"
+    # The path from a row to its user.
+    user_path = "user"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         asked = self.value()
@@ -74,4 +114,10 @@ class UserFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() is None:
             return queryset
-        return queryset.filter(user=self.user) if self.user else queryset.none()
+        return queryset.filter(**{self.user_path: self.user}) if self.user else queryset.none()
+
+
+class TokenUserFilter(UserFilter):
+    """The entries of the blacklist of one user, under the same name in the query string."""
+
+    user_path = "token__user"

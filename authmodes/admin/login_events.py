@@ -1,7 +1,6 @@
 """The audit trail in the admin: a list with filters, a page for each event, and a CSV export."""
 
 import csv
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,6 @@ from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import refusal_codes
 from ..models import EndReason, LoginEvent, LoginSession
-from ..request_client import parse_ip
 from .base import Column
 from .filters import ProviderFilter, UserFilter
 from .revocation import RevokingAdmin
@@ -81,15 +79,8 @@ class LoginEventAdmin(RevokingAdmin):
         rows = super().get_queryset(request).prefetch_related("user", "actor")
         return rows.annotate(login_session_id=Subquery(theirs))
 
-    def search_for(self, word: str) -> Q:
-        try:
-            return Q(sid=uuid.UUID(word))
-        except ValueError:
-            pass
-        try:
-            return Q(ip_address=str(parse_ip(word)))
-        except ValueError:
-            return super().search_for(word)
+    def search_for(self, request: HttpRequest, word: str) -> Q:
+        return self.search_by_names(request, word)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         address = [self._address_column(request)] if self.has_address_permission(request) else []

@@ -1,46 +1,53 @@
 """The list of login sessions, the page of each, and the actions that end them."""
 
-import re
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import LoginSession
-from ..request_client import parse_ip
-from .base import Column, status_badge
-from .filters import ProviderFilter, StatusFilter, UserFilter
-from .revocation import RevokingAdmin, revoke_providers, revoke_rows, revoke_users
+from ..models import EndReason, EventKind, LoginEvent, LoginSession
+from ..registry import ending
+from . import filters
+from .base import Column, badge, relative_time, status_badge
+from .revocation import RevokingAdmin, Scope
 
 SECRETS = ("session_key", "auth_hash", "previous_jti")
-# An IPv4 or IPv6 address, or its beginning.
-ADDRESS = re.compile(r"[0-9]{1,3}\.[0-9.]*|[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]*")
+# How many other login sessions of the user the page of one lists.
+OTHERS = 10
+# And how many events.
+EVENTS = 100
 
 
 class LoginSessionAdmin(RevokingAdmin):
     """Every login session, active or ended."""
 
     page_title = _("Login sessions")
+    change_list_template = "authmodes/admin/login_session_list.html"
     ordering = ("-created_at", "-id")
-    sortable_by = ("created_at",)
+    sortable_by = ("signed_in",)
     row_pages = ("revoke",)
     list_filter = (
-        StatusFilter,
+        filters.StatusFilter,
+        filters.ReasonFilter,
         "mode",
-        ProviderFilter,
+        filters.ProviderFilter,
         ("created_at", admin.DateFieldListFilter),
-        UserFilter,
+        filters.ClientFilter,
+        filters.UserFilter,
     )
     query_lookups = frozenset({"mode__exact", "created_at__gte", "created_at__lt"})
-    list_display_links = ("client",)
     search_help_text = _(
-        "Name or e-mail address of the user, or the IP address of the sign-in or its beginning."
+        "Name or e-mail address of the user or IP address of the sign-in, or the beginning of"
+        " either, or a whole sid."
     )
     actions = ("revoke_selected", "revoke_all_of_users", "revoke_all_of_provider")
 
@@ -56,60 +63,86 @@ class LoginSessionAdmin(RevokingAdmin):
     # -- the list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).select_related("user", "acting_user").defer(*SECRETS)
+        rows: Any = super().get_queryset(request)
+        return rows.with_is_idle().select_related("user", "acting_user").defer(*SECRETS)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        # On a small screen the last columns may be out of sight, so the first ones are those
-        # that an administrator decides by.
         revoke = [self._revoke_column(request)] if self.has_revoke_permission(request) else []
         return [
             self.user_column(request, of=lambda row: row.user),
-            "client",
+            self._client_column(request),
             "status",
+            self._provider_column(request),
+            "signed_in",
+            "last_seen",
             *revoke,
-            "mode",
-            "signed_in_with",
-            "ip_address",
-            "created_at",
-            "last_seen_at",
         ]
 
-    def search_for(self, word: str) -> Q:
-        if not ADDRESS.fullmatch(word):
-            return super().search_for(word)
-        begins = Q(ip_address__startswith=word.lower())
-        try:
-            exact = Q(ip_address=str(parse_ip(word)))
-        except ValueError:
-            return begins
-        # "2001:db8::" is both an address and the beginning of others.
-        return exact | begins if word.endswith("::") else exact
+    def get_list_display_links(self, request: HttpRequest, list_display: Any) -> list[Any]:
+        # The client, because the user has a page of their own.
+        return [list_display[1]]
 
-    @admin.display(description=_("client"))
-    def client(self, row: LoginSession) -> str:
-        return row.client_label
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {}
+        if self.has_revoke_permission(request):
+            kept = request.GET.copy()
+            kept.pop(PAGE_VAR, None)
+            url = self.page_url("revoke_matching")
+            context["revoke_matching_url"] = f"{url}?{kept.urlencode()}" if kept else url
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
-    @admin.display(description=_("signed in with"))
-    def signed_in_with(self, row: LoginSession) -> str | None:
-        way = row.provider or row.method
-        if row.acting_user is None:
-            return way or None
-        # "by root (password)": how the acting user signed in.
-        by = gettext("by %(user)s") % {"user": row.acting_user}
-        return f"{by} ({way})" if way else by
+    def search_for(self, request: HttpRequest, word: str) -> Q:
+        return self.search_by_names(request, word)
 
     @admin.display(description=_("status"))
     def status(self, row: LoginSession) -> SafeString:
-        ended = _("Ended") if row.ended_at else ""
-        return status_badge(row.is_active, ended, row.get_end_reason_display())
+        if row.is_active and row.is_idle:
+            status = badge("idle", _("Idle"))
+        else:
+            status = status_badge(row.is_active, row.ended_at and _("Ended"))
+        mode = badge("mode", row.get_mode_display())
+        if not row.end_reason:
+            return format_html("{} {}", status, mode)
+        html = '{} {}<div class="authmodes-detail">{}</div>'
+        return format_html(html, status, mode, row.get_end_reason_display())
+
+    @admin.display(description=_("signed in"), ordering="created_at")
+    def signed_in(self, row: LoginSession) -> str:
+        return relative_time(row.created_at)
+
+    @admin.display(description=_("last seen"))
+    def last_seen(self, row: LoginSession) -> str:
+        return relative_time(row.last_seen_at)
+
+    def _client_column(self, request: HttpRequest) -> Column:
+        show_address = self.has_address_permission(request)
+
+        @admin.display(description=_("client"))
+        def client(row: LoginSession) -> SafeString:
+            address = (row.last_ip_address or row.ip_address) if show_address else None
+            html = '{}<span class="authmodes-detail">{}</span>'
+            return format_html(html, row.client_label, address or "")
+
+        return client
+
+    def _provider_column(self, request: HttpRequest) -> Column:
+        names = self.provider_names(request)
+
+        @admin.display(description=_("provider"))
+        def provider(row: LoginSession) -> str | None:
+            return signed_in_with(row, names) or None
+
+        return provider
 
     def _revoke_column(self, request: HttpRequest) -> Column:
         @admin.display(description=_("revoke"))
         def revoke(row: LoginSession) -> str:
-            if not row.is_active:
+            if not row.is_active or not self.has_revoke_permission(request, row):
                 return ""
             return format_html(
-                '<a href="{}" aria-label="{}">{}</a>',
+                '<a class="authmodes-revoke" href="{}" aria-label="{}">{}</a>',
                 self.keep_filters(request, self.page_url("revoke", row)),
                 gettext("Revoke %(login_session)s of %(user)s")
                 % {"login_session": row, "user": row.user},
@@ -120,70 +153,242 @@ class LoginSessionAdmin(RevokingAdmin):
 
     # -- the page of a login session
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show a login session. There is no form, because nothing of it can be edited."""
+        row = self.get_row(request, object_id)
+        names = self.provider_names(request)
+        show_address = self.has_address_permission(request)
         user = self.user_column(request, of=lambda row: row.user)
-        actor = self.actor_column(request, of=lambda row: row.ended_by)
-        return [
-            (None, {"fields": [user, "status", "mode", "client", "sid"]}),
-            (
-                _("Sign-in"),
-                {"fields": ["method", "provider", "provider_uid", "amr", "acting_user"]},
-            ),
-            (_("Client"), {"fields": ["client_id", "ip_address", "last_ip_address", "user_agent"]}),
-            (_("Time"), {"fields": ["created_at", "last_seen_at", "rotated_at", "expires_at"]}),
-            (_("End"), {"fields": ["ended_at", "end_reason", actor]}),
+        may_revoke = row.is_active and self.has_revoke_permission(request, row)
+        others = self.get_queryset(request).filter(user=row.user_id).exclude(pk=row.pk)
+        return self.render(
+            request,
+            "login_session",
+            str(row),
+            {
+                "original": row,
+                "status": self.status(row),
+                "facts": self._facts(row, user(row), names, show_address),
+                "timeline": _timeline(row, names),
+                "show_address": show_address,
+                "others": [
+                    {
+                        "row": each,
+                        "url": self.page_url("change", each),
+                        "status": self.status(each),
+                        "signed_in": relative_time(each.created_at),
+                        "last_seen": relative_time(each.last_seen_at),
+                    }
+                    for each in others.order_by(*self.ordering)[:OTHERS]
+                ],
+                "user_url": f"{self.page_url('changelist')}?{filters.UserFilter.parameter_name}="
+                f"{row.user_id}",
+                "history_url": self.page_url("history", row),
+                "revoke_url": may_revoke
+                and self.keep_filters(request, self.page_url("revoke", row)),
+            },
+        )
+
+    def _facts(
+        self, row: LoginSession, user: Any, names: dict[str, str], show_address: bool
+    ) -> list[tuple[Any, Any]]:
+        facts: list[tuple[Any, Any]] = [
+            (_("User"), user),
+            (_("Client"), row.client_label),
+            (_("Name"), row.name),
+            (_("App"), row.client_id),
+            (_("User agent"), row.user_agent),
+            (_("Signed in with"), signed_in_with(row, names)),
+            (_("Acting user"), row.acting_user),
+            (_("Account at the provider"), row.provider_uid),
+            (_("Authentication methods"), row.amr),
         ]
+        if show_address:
+            facts += [
+                (_("IP address of the sign-in"), row.ip_address),
+                (_("Last IP address"), row.last_ip_address),
+            ]
+        facts += [
+            (_("Last seen"), relative_time(row.last_seen_at)),
+            (_("Ends at the latest"), row.expires_at),
+            ("sid", row.sid),
+        ]
+        return [(name, value) for name, value in facts if value]
 
     # -- revoking
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.revoke_matching_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_revoke_matching"
+        return [path("revoke/", view, name=name), *super().get_urls()]
+
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask for confirmation by GET; revoke by POST."""
-        if not self.has_revoke_permission(request):
-            raise PermissionDenied
         row = self.get_row(request, object_id)
-        only_this = LoginSession.objects.active().filter(pk=row.pk)
-        response = self.confirm(
-            request,
-            gettext("Do you want to revoke this login session?"),
-            (only_this,),
-            lambda: revoke_rows(request, only_this),
-            row,
+        if not self.has_revoke_permission(request, row):
+            raise PermissionDenied
+        scope = Scope(
+            rows=LoginSession.objects.active().filter(pk=row.pk),
+            question=gettext("Do you want to revoke this login session?"),
+            name=str(row),
+            filter="",
         )
-        return response or HttpResponseRedirect(self.list_url(request))
+        return self.revoke_one(request, scope, row)
+
+    def revoke_matching_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask about everything that the filters of the list match; revoke it by POST."""
+        if not self.has_view_permission(request) or not self.has_revoke_permission(request):
+            raise PermissionDenied
+        self.refuse_nul(request)
+        try:
+            rows: Any = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(self.page_url("changelist"))
+        asked = {name: value for name, value in request.GET.items() if name != PAGE_VAR}
+        scope = Scope(
+            rows=rows,
+            question=gettext("Do you want to revoke every active login session of the site?"),
+            name=gettext("All login sessions"),
+            filter="all",
+        )
+        user_pk = asked.get(filters.UserFilter.parameter_name)
+        if user_pk and len(asked) == 1:
+            scope = self._everywhere(rows, str(user_pk))
+        elif asked:
+            shown = "&".join(f"{name}={value}" for name, value in asked.items())
+            # The event must not have what was typed.
+            recorded = {**asked, **({SEARCH_VAR: "…"} if SEARCH_VAR in asked else {})}
+            scope = Scope(
+                rows=rows,
+                question=gettext(
+                    "Do you want to revoke every active login session that matches"
+                    " the filters and the search of the list (%(filters)s)?"
+                )
+                % {"filters": shown},
+                name=gettext("All that match %(filters)s") % {"filters": shown},
+                filter="&".join(f"{name}={value}" for name, value in recorded.items()),
+            )
+        return self.revoke_many(request, scope) or HttpResponseRedirect(
+            f"{self.page_url('changelist')}?{request.GET.urlencode()}"
+        )
+
+    def _everywhere(self, rows: Any, user_pk: str) -> Scope:
+        user = LoginSession._meta.get_field("user").related_model._base_manager.get(pk=user_pk)
+        return Scope(
+            rows=rows,
+            question=gettext("Do you want to sign %(user)s out everywhere?") % {"user": user},
+            name=str(user),
+            filter=f"user={user.pk}",
+            about=user,
+            whole_users=True,
+        )
 
     @admin.action(description=_("Revoke selected login sessions"), permissions=["revoke"])
     def revoke_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return self.confirm(
-            request,
-            gettext("Do you want to revoke the selected login sessions?"),
-            (queryset.active(),),
-            lambda: revoke_rows(request, queryset),
+        pks = request.POST.getlist(admin.helpers.ACTION_CHECKBOX_NAME)
+        only = queryset.first() if len(pks) == 1 and not _is_across(request) else None
+        scope = Scope(
+            rows=queryset,
+            question=gettext("Do you want to revoke the selected login sessions?"),
+            name=str(only) if only else gettext("The selected login sessions"),
+            filter="" if only else "selected",
+            about=only,
         )
+        return self.revoke_many(request, scope)
 
     @admin.action(
         description=_("Revoke all login sessions of the selected users"), permissions=["revoke"]
     )
     def revoke_all_of_users(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        # Read before anything is ended, which may change what the list is filtered by.
-        user_ids = list(queryset.order_by().values_list("user", flat=True).distinct())
+        users: list[Any] = []
+        if not _is_across(request):
+            users = sorted({row.user for row in queryset}, key=str)
         theirs = queryset.order_by().values("user")
-        return self.confirm(
-            request,
-            gettext("Do you want to revoke all login sessions of the selected users?"),
-            (LoginSession.objects.active().filter(user__in=theirs),),
-            lambda: revoke_users(request, user_ids),
+        scope = Scope(
+            rows=LoginSession.objects.filter(user__in=[each.pk for each in users] or theirs),
+            question=gettext("Do you want to revoke all login sessions of the selected users?"),
+            name=gettext("All of the users %(users)s") % {"users": ", ".join(map(str, users))}
+            if users
+            else gettext("All of the users in the list"),
+            filter=f"user={','.join(str(each.pk) for each in users) or 'selected'}",
+            about=users[0] if len(users) == 1 else None,
+            whole_users=True,
         )
+        return self.revoke_many(request, scope)
 
     @admin.action(
         description=_("Revoke all login sessions of the selected providers"), permissions=["revoke"]
     )
     def revoke_all_of_provider(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        chosen = queryset.exclude(provider="").order_by().values_list("provider", flat=True)
-        providers = sorted(set(chosen.distinct()))
-        return self.confirm(
-            request,
-            gettext("Do you want to revoke all login sessions made through %(providers)s?")
-            % {"providers": ", ".join(providers)},
-            (LoginSession.objects.active().filter(provider__in=providers),),
-            lambda: revoke_providers(request, providers),
+        # Those of the rows on the page that was posted, whatever has ended since.
+        pks = request.POST.getlist(admin.helpers.ACTION_CHECKBOX_NAME)
+        chosen = self.get_queryset(request).filter(pk__in=pks).order_by()
+        providers = sorted(set(chosen.values_list("provider", flat=True)) - {""})
+        names = self.provider_names(request)
+        named = ", ".join(names.get(each, each) for each in providers)
+        scope = Scope(
+            rows=LoginSession.objects.filter(provider__in=providers),
+            question=gettext("Do you want to revoke all login sessions made through %(providers)s?")
+            % {"providers": named},
+            name=gettext("All of provider %(provider)s") % {"provider": ", ".join(providers)},
+            filter=f"provider={','.join(providers)}",
+            begin=lambda: ending.cancel_authorization_codes(provider__in=providers),
         )
+        return self.revoke_many(request, scope)
+
+
+def signed_in_with(row: LoginSession | LoginEvent, names: dict[str, str]) -> str:
+    """The provider by its name, or the method; and who acts in the user's name."""
+    way = names.get(row.provider, row.provider) or row.method.replace("_", " ").capitalize()
+    acting_user = getattr(row, "acting_user", None)
+    if acting_user is None:
+        return way
+    # "by root (Password)": how the acting user signed in.
+    by = gettext("by %(user)s") % {"user": acting_user}
+    return f"{by} ({way})" if way else by
+
+
+def _is_across(request: HttpRequest) -> bool:
+    return request.POST.get("select_across") == "1"
+
+
+def _timeline(row: LoginSession, names: dict[str, str]) -> list[dict[str, Any]]:
+    """What happened to a login, oldest first: its events, and what the row alone knows."""
+    events = LoginEvent.objects.filter(sid=row.sid).select_related("actor").order_by("pk")
+    steps: list[dict[str, Any]] = [
+        {
+            "at": event.created_at,
+            "kind": event.kind,
+            "what": event.get_kind_display().capitalize(),
+            "detail": _event_detail(event, names),
+            "by": event.actor if event.actor_id and event.actor_id != row.user_id else None,
+            "address": event.ip_address,
+        }
+        for event in events[:EVENTS]
+    ]
+    known = {step["kind"] for step in steps}
+    if EventKind.STARTED not in known:
+        method = signed_in_with(row, names)
+        started = {"at": row.created_at, "kind": "started", "what": _("Signed in")}
+        steps.append({**started, "detail": method, "address": row.ip_address})
+    if row.rotated_at:
+        steps.append({"at": row.rotated_at, "kind": "rotated", "what": _("Last token rotation")})
+    if row.ended_at and EventKind.ENDED not in known:
+        ended = {"at": row.ended_at, "kind": "ended", "what": _("Ended")}
+        reason = row.get_end_reason_display()
+        steps.append({**ended, "detail": reason, "by": row.ended_by})
+    elif not row.is_active and not row.ended_at:
+        steps.append({"at": row.expires_at, "kind": "ended", "what": _("Expired")})
+    return sorted(steps, key=lambda step: step["at"])
+
+
+def _event_detail(event: LoginEvent, names: dict[str, str]) -> str:
+    if event.code:
+        return str(dict(EndReason.choices).get(event.code, event.code))
+    return signed_in_with(event, names)

@@ -1,6 +1,7 @@
-"""Ending login sessions from the admin: confirmation, revocation, the admin's log, a message."""
+"""Ending login sessions from the admin: confirmation, batches, the admin's log, a message."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from django.contrib import messages
@@ -8,26 +9,67 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import get_permission_codename, get_user_model, logout
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Q, QuerySet
+from django.core import signing
+from django.core.exceptions import BadRequest
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import registry
-from ..models import LoginSession, LoginSessionQuerySet
-from ..registry import ending
+from ..models import LoginEvent, LoginSession
+from ..registry import ending, events
 from ..sessions import state as session_state
+from . import search
 from .base import ListAdmin
+from .filters import provider_names
 
 # How many rows a confirmation page lists, and how many it counts at most.
-LISTED = 100
+LISTED = 20
 COUNTED = 10_000
-# How many login sessions of one revocation are entered in the admin's log. Every row has its
-# actor and reason in any case.
-LOGGED = 1000
-# How many users are handled by one statement.
-BATCH = 500
+# How many login sessions one request ends.
+BATCH = 1000
+FILTER_LENGTH = 500
+# The hidden field that carries what was done so far, signed.
+PROGRESS = "progress"
+SALT = "authmodes.admin.revocation"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What one revocation ends, and how it is described."""
+
+    rows: Any
+    question: str
+    # What is ended, for the admin's log.
+    name: str
+    # The same for the event, without anything that was typed. "": each row has an event.
+    filter: str
+    # The row that the entry in the log is about, if there is one.
+    about: Any = None
+    # End all logins of each user that a row belongs to, and sign-ins that are not finished.
+    whole_users: bool = False
+    # Called once, when the revocation begins.
+    begin: Callable[[], None] | None = None
+    # Refresh tokens without a login session, which only the blacklist ends.
+    tokens: QuerySet[Any] | None = None
+    blacklist: Callable[[QuerySet[Any]], int] | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the requests of one revocation have done so far."""
+
+    # Logins that began later are not ended: their users signed in again.
+    started_at: str
+    done: int = 0
+    last_pk: int = 0
+    total: int | None = None
+    log: int | None = None
+    event: int | None = None
 
 
 class RevokingAdmin(ListAdmin):
@@ -35,7 +77,9 @@ class RevokingAdmin(ListAdmin):
 
     # Any value shows the search box; `search_for` decides what is searched.
     search_fields: ClassVar[Any] = ("user",)
-    search_help_text: ClassVar[Any] = _("Name or e-mail address of the user.")
+    search_help_text: ClassVar[Any] = _("Name or e-mail address of the user, or its beginning.")
+
+    # -- permissions
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -48,65 +92,151 @@ class RevokingAdmin(ListAdmin):
         view = get_permission_codename("view", self.opts)
         return bool(request.user.has_perm(f"{self.opts.app_label}.{view}"))
 
+    def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether logins may be revoked. Those of superusers: by superusers alone."""
+        if not super().has_revoke_permission(request):
+            return False
+        return not getattr(getattr(obj, "user", None), "is_superuser", False) or _is_super(request)
+
+    def revocable(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Leave out the rows that this administrator may not revoke."""
+        users = get_user_model()
+        if _is_super(request) or not hasattr(users, "is_superuser"):
+            return rows
+        return rows.exclude(user__in=users._base_manager.filter(is_superuser=True).values("pk"))
+
+    def provider_names(self, request: HttpRequest) -> dict[str, str]:
+        """The names of the site's providers, for the filter and the columns."""
+        return provider_names(request)
+
+    # -- search
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         for word in search_term.split():
-            queryset = queryset.filter(self.search_for(word))
+            queryset = queryset.filter(self.search_for(request, word))
         return queryset, False
 
-    def search_for(self, word: str) -> Q:
-        user_model: Any = get_user_model()
-        names = {user_model.USERNAME_FIELD, user_model.get_email_field_name()}
-        fields = sorted(names & {field.name for field in user_model._meta.get_fields()})
-        matches = Q(*((f"{field}__icontains", word) for field in fields), _connector=Q.OR)
-        # A subquery: there are fewer users than rows, and an OR over a join would read every
-        # row of both tables.
-        return Q(user__in=user_model._base_manager.filter(matches).values("pk"))
+    def search_for(self, request: HttpRequest, word: str) -> Q:
+        return search.by_user(word)
 
-    def confirm(
-        self,
-        request: HttpRequest,
-        question: str,
-        targets: tuple[QuerySet[Any], ...],
-        revoke: Callable[[], int],
-        row: LoginSession | None = None,
-    ) -> HttpResponse | None:
-        """Ask for confirmation, or revoke what was confirmed; None shows the list again.
+    def search_by_names(self, request: HttpRequest, word: str) -> Q:
+        """Search for a `sid`, an address or a user, for rows that have all three."""
+        by_sid = search.by_sid(word)
+        if by_sid is not None:
+            return by_sid
+        by_address = search.by_address(word)
+        if by_address is not None and self.has_address_permission(request):
+            return by_address
+        return search.by_user(word)
 
-        `targets` are the rows that would end now. `revoke` ends and logs them, and returns
-        their number.
-        """
-        own_sid = session_state.current_sid(request)
-        is_own = any(
-            rows.filter(sid=own_sid).exists() for rows in targets if rows.model is LoginSession
-        )
+    # -- revoking
+
+    def revoke_one(self, request: HttpRequest, scope: Scope, row: LoginSession) -> HttpResponse:
+        """Ask for confirmation by GET; revoke by POST."""
+        own = str(row.sid) == session_state.current_sid(request)
         if request.POST.get("post"):
-            self._report(request, revoke())
-            if not is_own:
-                return None
-            # The session of this request was deleted, and Django answers 400 when it saves such
-            # a session.
-            logout(request)
-            return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
-        count, listed = _extent(targets)
-        if not count:
+            count = registry.revoke_all(scope.rows, by=request.user)
+            if count:
+                self.log_change(request, row, gettext("Revoked."))
+            self._report(request, count)
+        elif scope.rows.exists():
+            return self._ask(request, scope, row=row, is_own=own)
+        else:
+            self._report(request, 0)
+        if not own or not request.POST.get("post"):
+            return HttpResponseRedirect(self.list_url(request))
+        # The session of this request was deleted, and Django answers 400 when it saves such
+        # a session.
+        logout(request)
+        return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
+
+    def revoke_many(self, request: HttpRequest, scope: Scope) -> HttpResponse | None:
+        """Ask for confirmation, or end the next batch of what was confirmed.
+
+        None when it is finished: the list is shown again. The login session of this request
+        is never among them.
+        """
+        own = session_state.current_sid(request)
+        rows = self.revocable(request, scope.rows.active())
+        if own:
+            rows = rows.exclude(sid=own)
+        tokens = scope.tokens
+        if tokens is not None:
+            tokens = self.revocable(request, tokens)
+        scope = replace(scope, rows=rows, tokens=tokens)
+        if request.POST.get("post"):
+            return self._continue(request, scope, own)
+        if not rows.exists() and not (tokens is not None and tokens.exists()):
             self._report(request, 0)
             return None
+        return self._ask(request, scope)
+
+    def _continue(self, request: HttpRequest, scope: Scope, own: str | None) -> HttpResponse | None:
+        progress = _load(request)
+        if progress is None:
+            raise BadRequest
+        if not progress.last_pk and scope.begin:
+            scope.begin()
+        rows = scope.rows.filter(created_at__lte=progress.started_at)
+        batch = list(
+            rows.filter(pk__gt=progress.last_pk).order_by("pk").values_list("pk", "user")[:BATCH]
+        )
+        ends = LoginSession.objects.filter(pk__in=[pk for pk, _user in batch])
+        if scope.whole_users:
+            users = {user for _pk, user in batch}
+            ends = LoginSession.objects.filter(user__in=users)
+            if own:
+                ends = ends.exclude(sid=own)
+            ending.cancel_pending(*users)
+        event = _event(request, scope, progress)
+        count = registry.revoke_all(ends, by=request.user, event=event) if batch else 0
+        if scope.tokens is not None and scope.blacklist:
+            count += scope.blacklist(scope.tokens[:BATCH])
+        progress = replace(
+            progress,
+            done=progress.done + count,
+            last_pk=batch[-1][0] if batch else progress.last_pk,
+            event=event.pk if event else None,
+        )
+        if progress.done:
+            progress = replace(progress, log=_log(request, scope, progress))
+        more = len(batch) == BATCH and rows.filter(pk__gt=progress.last_pk).exists()
+        if more or (scope.tokens is not None and scope.tokens.exists()):
+            return self._ask(request, scope, progress=progress)
+        self._report(request, progress.done)
+        return None
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        scope: Scope,
+        *,
+        row: LoginSession | None = None,
+        is_own: bool = False,
+        progress: Progress | None = None,
+    ) -> HttpResponse:
         # The confirmation posts again what was posted here. With "select across" these are
         # the keys of one page and the choice, not every key of the table.
         names = ("action", "select_across", ACTION_CHECKBOX_NAME)
         hidden = [(name, value) for name in names for value in request.POST.getlist(name)]
-        context = {
-            "row": row,
-            "question": question,
-            "listed": listed,
-            "count": min(count, COUNTED),
-            "is_more": count > COUNTED,
-            "unlisted": count - len(listed),
-            "is_own": is_own,
-            "hidden": [*hidden, ("post", "yes")],
-        }
+        context: dict[str, Any] = {"row": row, "question": scope.question, "is_own": is_own}
+        if progress is None:
+            count, users, listed = _extent(scope)
+            progress = Progress(timezone.now().isoformat(), total=count)
+            context |= {
+                "extent": _describe(count, users),
+                "count": count,
+                "listed": listed,
+                "unlisted": count > len(listed),
+                "show_address": self.has_address_permission(request),
+            }
+        else:
+            context["progress"] = progress
+            context["is_counted"] = progress.total is not None and progress.total <= COUNTED
+        state = signing.dumps([request.user.pk, *_as_tuple(progress)], salt=SALT, compress=True)
+        context["hidden"] = [*hidden, ("post", "yes"), (PROGRESS, state)]
         title = gettext("Revoke login session") if row else gettext("Revoke login sessions")
         return self.render(request, "revoke_confirmation", title, context)
 
@@ -116,82 +246,81 @@ class RevokingAdmin(ListAdmin):
             self.message_user(request, nothing, messages.WARNING)
             return
         done = ngettext(
-            "%(count)d login session was revoked.", "%(count)d login sessions were revoked.", count
+            "%(count)s login session was revoked.", "%(count)s login sessions were revoked.", count
         )
-        self.message_user(request, done % {"count": count}, messages.SUCCESS)
+        self.message_user(request, done % {"count": localize(count)}, messages.SUCCESS)
 
 
-def revoke_rows(request: HttpRequest, login_sessions: LoginSessionQuerySet) -> int:
-    """Revoke the active ones of `login_sessions`, with an entry for each in the admin's log."""
-    active = login_sessions.active().order_by("-created_at", "-pk")
-    rows = list(active[:LOGGED])
-    count = registry.revoke_all(active, by=request.user)
-    _log(request, rows, _revoked(count))
-    return count
+def _is_super(request: HttpRequest) -> bool:
+    return bool(getattr(request.user, "is_superuser", False))
 
 
-def revoke_users(request: HttpRequest, user_ids: list[Any]) -> int:
-    """Revoke every login session of these users, with an entry for each user."""
-    total = 0
-    for start in range(0, len(user_ids), BATCH):
-        batch = user_ids[start : start + BATCH]
-        total += _revoke_all(request, user__in=batch)
-        ending.cancel_pending(*batch)
-        users = get_user_model()._base_manager.filter(pk__in=batch)
-        _log(request, users, gettext("All login sessions revoked."))
-    return total
+def _as_tuple(progress: Progress) -> tuple[Any, ...]:
+    return tuple(vars(progress).values())
 
 
-def revoke_providers(request: HttpRequest, providers: list[str]) -> int:
-    """Revoke every login session of these providers, with an entry for each provider."""
-    total = 0
-    for provider in providers:
-        count = _revoke_all(request, provider=provider)
-        name = gettext("All of provider %(provider)s") % {"provider": provider}
-        log_unnamed(request, LoginSession, [name], _revoked(count))
-        total += count
-    return total
+def _load(request: HttpRequest) -> Progress | None:
+    """Return what the page was sent, if it is ours and this administrator's; else None."""
+    state = request.POST.get(PROGRESS)
+    if state is None:
+        return Progress(timezone.now().isoformat())
+    try:
+        owner, *values = signing.loads(state, salt=SALT)
+    except signing.BadSignature:
+        return None
+    return Progress(*values) if owner == request.user.pk else None
 
 
-def _revoke_all(request: HttpRequest, **lookups: Any) -> int:
-    count = registry.revoke_all(LoginSession.objects.active().filter(**lookups), by=request.user)
-    ending.cancel_authorization_codes(**lookups)
-    return count
-
-
-def log_unnamed(request: HttpRequest, model: Any, reprs: Iterable[str], message: str) -> None:
-    """Log what has no row of its own, or a row whose `str()` reveals too much."""
+def _log(request: HttpRequest, scope: Scope, progress: Progress) -> int:
+    """Keep one entry in the admin's log for a revocation, whatever the number of its batches."""
+    message = ngettext(
+        "Revoked %(count)s login session.", "Revoked %(count)s login sessions.", progress.done
+    ) % {"count": localize(progress.done)}
+    if progress.log is not None:
+        LogEntry.objects.filter(pk=progress.log).update(change_message=message)
+        return progress.log
     actor: Any = request.user
-    content_type = ContentType.objects.get_for_model(model)
-    LogEntry.objects.bulk_create(
-        LogEntry(
-            user_id=actor.pk,
-            content_type=content_type,
-            object_repr=each[:200],
-            action_flag=CHANGE,
-            change_message=message,
-        )
-        for each in reprs
+    about = scope.about
+    entry = LogEntry.objects.create(
+        user_id=actor.pk,
+        content_type=ContentType.objects.get_for_model(about or LoginSession),
+        object_id=about.pk if about else None,
+        object_repr=scope.name[:200],
+        action_flag=CHANGE,
+        change_message=message,
     )
+    return int(entry.pk)
 
 
-def _log(request: HttpRequest, rows: Iterable[Any], message: str) -> None:
-    actor: Any = request.user
-    LogEntry.objects.log_actions(actor.pk, rows, CHANGE, message)
+def _event(request: HttpRequest, scope: Scope, progress: Progress) -> LoginEvent | None:
+    """Return the one event of a revocation; None if each login session has its own."""
+    if not scope.filter:
+        return None
+    event = LoginEvent.objects.filter(pk=progress.event).first() if progress.event else None
+    if event is None:
+        event = events.new_bulk(scope.filter[:FILTER_LENGTH], by=request.user)
+        event.user = scope.about
+    return event
 
 
-def _revoked(count: int) -> str:
-    if count == 1:
-        return gettext("Revoked.")
-    return gettext("Revoked, together %(count)d login sessions.") % {"count": count}
+def _extent(scope: Scope) -> tuple[int, int, list[Any]]:
+    """How many rows and users there are, COUNTED and one more at most, and the newest rows."""
+    total, users = 0, 0
+    listed: list[Any] = []
+    for rows in (scope.rows, scope.tokens):
+        if rows is None:
+            continue
+        found = rows.order_by()[: COUNTED + 1].aggregate(
+            rows=Count("pk"), users=Count("user", distinct=True)
+        )
+        total, users = total + found["rows"], users + found["users"]
+        listed += rows.order_by("-created_at", "-pk").select_related("user")[:LISTED]
+    return total, users, listed[:LISTED]
 
 
-def _extent(targets: Iterable[QuerySet[Any]]) -> tuple[int, list[Any]]:
-    """How many rows there are, COUNTED and one more at most for each target, and the first."""
-    total, listed = 0, []
-    for rows in targets:
-        rows = rows.order_by("-created_at", "-pk").select_related("user")
-        first = list(rows[: LISTED + 1])
-        total += len(first) if len(first) <= LISTED else rows[: COUNTED + 1].count()
-        listed += first
-    return total, listed[:LISTED]
+def _describe(count: int, users: int) -> str:
+    if count > COUNTED:
+        return gettext("More than %(count)s login sessions") % {"count": localize(COUNTED)}
+    logins = ngettext("%(count)s login session", "%(count)s login sessions", count)
+    owners = ngettext("of %(users)s user", "of %(users)s users", users)
+    return f"{logins} {owners}" % {"count": localize(count), "users": localize(users)}

@@ -21,8 +21,9 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import policy
 from ..models import LoginSession
-from .base import Column, status_badge
-from .revocation import LOGGED, RevokingAdmin, log_unnamed, revoke_rows
+from .base import Column, relative_time, status_badge
+from .filters import TokenUserFilter, UserFilter
+from .revocation import RevokingAdmin, Scope
 
 
 class TokenAdmin(RevokingAdmin):
@@ -82,6 +83,7 @@ class OutstandingTokenAdmin(TokenAdmin):
     """Refresh tokens: one for each login session of the mode "jwt"."""
 
     page_title = _("Refresh tokens")
+    list_filter = (UserFilter,)
     actions = ("revoke_selected",)
 
     def token_of(self, row: OutstandingToken) -> OutstandingToken:
@@ -92,11 +94,11 @@ class OutstandingTokenAdmin(TokenAdmin):
         return rows.select_related("user", "login_session", "blacklistedtoken")
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return [*self.own_columns(request), "issued_at", "expires_at", "status"]
+        return [*self.own_columns(request), "status", "issued_at", "expires_at"]
 
     @admin.display(description=_("issued at"))
-    def issued_at(self, row: OutstandingToken) -> Any:
-        return row.created_at
+    def issued_at(self, row: OutstandingToken) -> str:
+        return relative_time(row.created_at)
 
     @admin.display(description=_("status"))
     def status(self, row: OutstandingToken) -> SafeString:
@@ -113,34 +115,33 @@ class OutstandingTokenAdmin(TokenAdmin):
         permissions=["revoke"],
     )
     def revoke_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        theirs = LoginSession.objects.filter(refresh_token__in=queryset.order_by().values("pk"))
-        # Tokens that simplejwt issued without authmodes: only the blacklist ends them.
-        without = queryset.filter(
-            login_session=None, blacklistedtoken=None, expires_at__gt=timezone.now()
+        scope = Scope(
+            rows=LoginSession.objects.filter(refresh_token__in=queryset.order_by().values("pk")),
+            question=gettext(
+                "Do you want to revoke the login sessions of the selected refresh tokens?"
+            ),
+            name=gettext("The login sessions of the selected refresh tokens"),
+            filter="selected",
+            # Tokens that simplejwt issued without authmodes.
+            tokens=queryset.filter(
+                login_session=None, blacklistedtoken=None, expires_at__gt=timezone.now()
+            ),
+            blacklist=_blacklist,
         )
-        return self.confirm(
-            request,
-            gettext("Do you want to revoke the login sessions of the selected refresh tokens?"),
-            (theirs.active(), without),
-            lambda: revoke_rows(request, theirs) + _blacklist(request, without),
-        )
+        return self.revoke_many(request, scope)
 
 
-def _blacklist(request: HttpRequest, tokens: QuerySet[Any]) -> int:
+def _blacklist(tokens: QuerySet[Any]) -> int:
     """Blacklist tokens without a login session; return how many were not blacklisted before."""
-    done = []
-    for token in tokens.select_related("user").order_by("pk").iterator():
-        _entry, created = BlacklistedToken.objects.get_or_create(token=token)
-        if created:
-            done.append(gettext("Refresh token of %(user)s") % {"user": token.user})
-    log_unnamed(request, OutstandingToken, done[:LOGGED], gettext("Blacklisted."))
-    return len(done)
+    entries = (BlacklistedToken.objects.get_or_create(token=token) for token in tokens)
+    return sum(created for _entry, created in entries)
 
 
 class BlacklistedTokenAdmin(TokenAdmin):
     """Blacklisted refresh tokens. Entries stay, because an ended login stays ended."""
 
     page_title = _("Blacklisted refresh tokens")
+    list_filter = (TokenUserFilter,)
     actions = None
 
     def token_of(self, row: BlacklistedToken) -> OutstandingToken:
@@ -154,8 +155,8 @@ class BlacklistedTokenAdmin(TokenAdmin):
         ended_by = self.actor_column(request, of=self._ended_by)
         return [*self.own_columns(request), "blacklisted_at", "reason", ended_by]
 
-    def search_for(self, word: str) -> Q:
-        by_user = super().search_for(word)
+    def search_for(self, request: HttpRequest, word: str) -> Q:
+        by_user = super().search_for(request, word)
         return Q(token__in=OutstandingToken.objects.filter(by_user).values("pk"))
 
     @admin.display(description=_("reason"))

@@ -272,7 +272,7 @@ def test_the_admin_shows_who_acts(impersonation, alice):
     staff = Browser()
     assert admin_login(staff, "root").status_code == 302
     page = staff.get("/admin/authmodes/loginsession/").content.decode()
-    assert "by root (password)" in page
+    assert "by root (Password)" in page
     row = active(alice).get()
     page = staff.get(f"/admin/authmodes/loginsession/{row.pk}/change/").content.decode()
     assert "Acting user" in page
