@@ -42,6 +42,7 @@ from .signin import (
     password,
     pending,
     provider_session,
+    reauthentication,
 )
 from .signin.authorization_request import AuthorizationRequest
 from .state import request_state
@@ -98,6 +99,11 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             # No name of a user has a space.
             credentials = {"username": f"account {account.pk}"}
         return super()._get_login_attempts_cache_key(request, **credentials)
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Called by allauth before it looks for a recent re-authentication by its methods."""
+        is_asked_for = super().is_reauthentication_required(app=app, **kwargs)
+        return is_asked_for and reauthentication.is_required(context.request)
 
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
         """Called by allauth when it has recognised the user, before its first stage."""

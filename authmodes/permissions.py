@@ -9,20 +9,18 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from allauth.core.exceptions import ReauthenticationRequired
 from asgiref.sync import iscoroutinefunction, sync_to_async
-from django.apps import apps
 from django.contrib.auth import SESSION_KEY
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.utils import timezone
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from . import policy
 from .exceptions import REALM, InsufficientAuthentication, InsufficientScope
-from .registry.authentication_context import last_authenticated_at
 from .sessions import state as session_state
 from .sessions.state import SessionData
+from .signin.reauthentication import latest_authentication, redirect_to_provider
 from .state import request_state
 
 __all__ = ["HasScope", "RecentLogin", "recent_login"]
@@ -85,7 +83,7 @@ def _auth_time(request: Request) -> datetime | None:
     """Return when the user of an API call authenticated; None if that is unknown."""
     data = session_state.load(request._request.session)
     if data is not None and _is_of_session(request, data):
-        return _latest(request._request, data)
+        return latest_authentication(request._request, data)
     # Other authentication classes have no claims, or different ones.
     auth_time = getattr(request.auth, "claims", {}).get("auth_time")
     return session_state.to_datetime(auth_time) if auth_time is not None else None
@@ -128,33 +126,16 @@ def _require_recent_login(request: HttpRequest, max_age: timedelta) -> HttpRespo
     """Return a redirect to the provider, or None if the sign-in is recent enough."""
     is_authenticated = request.user.is_authenticated
     data = session_state.load(request.session) if is_authenticated else None
-    if data is not None and _is_recent(_latest(request, data), max_age):
+    if data is not None and _is_recent(latest_authentication(request, data), max_age):
         return None
     methods = get_adapter(request).get_reauthentication_methods(request.user)
     if methods or not is_authenticated:
         raise ReauthenticationRequired
-    # Without a method, allauth would redirect back at once, in a loop.
-    return _redirect_to_provider(request)
-
-
-def _redirect_to_provider(request: HttpRequest) -> HttpResponse:
-    # Imported here: a project may be without allauth.socialaccount.
-    if not apps.is_installed("allauth.socialaccount"):
+    # Without a method, allauth would refuse the user.
+    response = redirect_to_provider(request)
+    if response is None:
         raise PermissionDenied
-    from allauth.socialaccount.models import SocialAccount
-
-    account = SocialAccount.objects.filter(user=request.user).order_by("-last_login").first()
-    if account is None:
-        raise PermissionDenied
-    # OpenID Connect, 3.1.2.1: `prompt=login` asks users who are still signed in there, too.
-    back = {"process": "login", "next": request.get_full_path(), "auth_params": "prompt=login"}
-    return redirect(account.get_provider(request).get_login_url(request, **back))
-
-
-def _latest(request: HttpRequest, data: SessionData) -> datetime:
-    """Return the later of the sign-in and allauth's last authentication record."""
-    signed_in = session_state.to_datetime(data.auth_time)
-    return max(signed_in, last_authenticated_at(request, request.user) or signed_in)
+    return response
 
 
 def _is_recent(auth_time: datetime | None, max_age: timedelta) -> bool:

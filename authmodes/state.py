@@ -56,6 +56,8 @@ class RequestState:
     # The code flow that this request belongs to, and the URL of its client that it has ended at.
     code_flow: "AuthorizationRequest | None" = None
     redirect_url: str | None = None
+    # Whether a provider has sent the browser back to a flow of headless.
+    in_headless_flow: bool = False
     # The visitor's user and the entries of their login, which a code flow has set aside.
     set_aside: tuple[Any, dict[str, Any]] | None = None
     token_pair: "TokenPair | None" = None

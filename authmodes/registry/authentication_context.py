@@ -81,15 +81,28 @@ def store_provider_session(request: HttpRequest, extra_data: dict[str, Any]) -> 
     """
     for key in (PROVIDER_SID_KEY, PROVIDER_IAT_KEY, PROVIDER_AUTH_TIME_KEY):
         request.session.pop(key, None)
-    id_token = extra_data.get("id_token")
-    claims = id_token if isinstance(id_token, dict) else extra_data
-    sid = claims.get("sid")
+    sid = _claims(extra_data).get("sid")
     if isinstance(sid, str) and 0 < len(sid) <= PROVIDER_SID_MAX_LENGTH:
         request.session[PROVIDER_SID_KEY] = sid
     for key, claim in ((PROVIDER_IAT_KEY, "iat"), (PROVIDER_AUTH_TIME_KEY, "auth_time")):
-        moment = claims.get(claim)
-        if isinstance(moment, int | float) and 0 <= moment < YEAR_3000:
+        moment = _moment(extra_data, claim)
+        if moment is not None:
             request.session[key] = moment
+
+
+def auth_time_of(extra_data: dict[str, Any]) -> float | None:
+    """Return the `auth_time` of a social login's ID token; None without one."""
+    return _moment(extra_data, "auth_time")
+
+
+def _moment(extra_data: dict[str, Any], claim: str) -> float | None:
+    moment = _claims(extra_data).get(claim)
+    return moment if isinstance(moment, int | float) and 0 <= moment < YEAR_3000 else None
+
+
+def _claims(extra_data: dict[str, Any]) -> dict[str, Any]:
+    id_token = extra_data.get("id_token")
+    return id_token if isinstance(id_token, dict) else extra_data
 
 
 def provider_sid(request: HttpRequest) -> str:

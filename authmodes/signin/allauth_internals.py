@@ -6,6 +6,8 @@ they are needed.
 
 from typing import Any
 
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from allauth.account.internal.stagekit import LOGIN_SESSION_KEY as LOGIN_KEY
 from allauth.account.internal.stagekit import clear_login, get_pending_stage, unstash_login
 from allauth.account.internal.userkit import get_user_by_username
@@ -21,10 +23,12 @@ __all__ = [
     "email_that_matched",
     "expect_headless_tokens",
     "get_pending_stage",
+    "get_reauthentication_flows",
     "get_user_by_username",
     "headless_error",
     "jti_cache_key",
     "parse_rates",
+    "record_authentication",
     "social_flows",
     "unstash_login",
     "verify_jti",

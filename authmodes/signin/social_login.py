@@ -18,7 +18,7 @@ from rest_framework.exceptions import APIException
 from .. import request_client
 from ..registry import events
 from ..state import request_state
-from . import email_match, provider_tokens
+from . import email_match, provider_tokens, reauthentication
 from .provider_tokens import INSPECTS_ACCESS_TOKENS, Credential
 
 # The name of allauth's URL that takes the ID token of Google's button.
@@ -31,6 +31,7 @@ def register() -> None:
 
 def check_social_login(request: HttpRequest, sociallogin: Any, **kwargs: Any) -> None:
     """Refuse a login whose claims or whose credential `social/<provider>/` would refuse."""
+    request_state(request).in_headless_flow = bool(sociallogin.state.get("headless"))
     try:
         credential = _presented(request, sociallogin)
         if credential is None:
@@ -38,6 +39,7 @@ def check_social_login(request: HttpRequest, sociallogin: Any, **kwargs: Any) ->
         else:
             provider_tokens.accept(sociallogin, credential)
         email_match.check(sociallogin)
+        reauthentication.complete(request, sociallogin)
     except APIException as error:
         if sociallogin.state.get("process") != AuthProcess.CONNECT:
             account = sociallogin.account
