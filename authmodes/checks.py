@@ -19,7 +19,14 @@ from django.contrib.sessions.backends import db
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import (
+    NoReverseMatch,
+    Resolver404,
+    URLPattern,
+    URLResolver,
+    get_resolver,
+    resolve,
+)
 from django.utils.module_loading import import_string
 from django.utils.version import get_version_tuple
 from rest_framework.authentication import SessionAuthentication
@@ -30,6 +37,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from .adapter import AuthModesAdapterMixin, AuthModesSocialAccountAdapterMixin
 from .api import serializers, throttling
+from .api.views import metadata
 from .authentication import AuthModesAuthentication
 from .conf import AccessTokenCheck, Mode, Transport, conf, simple_jwt
 from .models import write_database
@@ -287,6 +295,35 @@ def check_throttle_rates(app_configs: Any, **kwargs: Any) -> Messages:
             hint='Use a number and a period, such as "20/min", or None for no limit.',
             id="authmodes.E009",
         )
+
+
+@register(Tags.urls)
+def check_metadata(app_configs: Any, **kwargs: Any) -> Messages:
+    """E013: a client of OAuth's does not find the metadata, or refuses them (RFC 8414, 3)."""
+    routed = map(_view_of, _callbacks(get_resolver().url_patterns))
+    if metadata.MetadataView in routed and (problem := _metadata_problem(simple_jwt().ISSUER)):
+        yield Error(
+            problem,
+            hint='Set SIMPLE_JWT["ISSUER"] to the URL of the site, and include '
+            "authmodes.well_known at the root of that host.",
+            id="authmodes.E013",
+        )
+
+
+def _metadata_problem(issuer: Any) -> str:
+    if not issuer:
+        return "authmodes.well_known is included, and there is no issuer."
+    parts = urlsplit(issuer)
+    is_secure = parts.scheme == "https" or parts.hostname in LOCAL_HOSTS
+    if not parts.netloc or not is_secure or "?" in issuer or "#" in issuer:
+        return f"The issuer {issuer!r} is not an https URL without a query and a fragment."
+    path = metadata.metadata_path(issuer)
+    try:
+        metadata.endpoint_url("token_obtain_pair")
+        found = _view_of(resolve(path).func) is metadata.MetadataView
+    except (Resolver404, NoReverseMatch):
+        found = False
+    return "" if found else f"The metadata of the issuer {issuer!r} are not served at {path}."
 
 
 @register(Tags.security)

@@ -109,12 +109,12 @@ def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            detour = _require_recent_login(request, max_age)
+            detour = require_recent_login(request, max_age)
             return view(request, *args, **kwargs) if detour is None else detour
 
         @wraps(view)
         async def aguarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            detour = await sync_to_async(_require_recent_login)(request, max_age)
+            detour = await sync_to_async(require_recent_login)(request, max_age)
             return await view(request, *args, **kwargs) if detour is None else detour
 
         return aguarded if iscoroutinefunction(view) else guarded
@@ -122,20 +122,27 @@ def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[
     return decorate
 
 
-def _require_recent_login(request: HttpRequest, max_age: timedelta) -> HttpResponse | None:
-    """Return a redirect to the provider, or None if the sign-in is recent enough."""
-    is_authenticated = request.user.is_authenticated
-    data = session_state.load(request.session) if is_authenticated else None
-    if data is not None and _is_recent(latest_authentication(request, data), max_age):
+def require_recent_login(request: HttpRequest, max_age: timedelta) -> HttpResponse | None:
+    """Return a redirect to the provider, or None if the sign-in is recent enough.
+
+    Raises as `recent_login` does.
+    """
+    if has_recent_login(request, max_age):
         return None
     methods = get_adapter(request).get_reauthentication_methods(request.user)
-    if methods or not is_authenticated:
+    if methods or not request.user.is_authenticated:
         raise ReauthenticationRequired
     # Without a method, allauth would refuse the user.
     response = redirect_to_provider(request)
     if response is None:
         raise PermissionDenied
     return response
+
+
+def has_recent_login(request: HttpRequest, max_age: timedelta) -> bool:
+    """Whether the cookie's user signed in, or authenticated again, within `max_age`."""
+    data = session_state.load(request.session) if request.user.is_authenticated else None
+    return data is not None and _is_recent(latest_authentication(request, data), max_age)
 
 
 def _is_recent(auth_time: datetime | None, max_age: timedelta) -> bool:

@@ -1,12 +1,15 @@
 """The authorization endpoint: from allauth's own pages to a code (RFC 6749, 4.1)."""
 
 from datetime import timedelta
+from unittest.mock import patch
+from urllib.parse import quote
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.models import SocialAccount
 from django.test.utils import override_settings
+from django.utils.html import escape
 from django.utils.http import urlencode
 
 from authmodes.models import AuthorizationCode, LoginSession
@@ -214,3 +217,135 @@ def test_a_client_without_cookies_that_cannot_go_on_is_told_where_it_can(alice):
     with override_settings(AUTHMODES_REDIRECT_URIS=[]):
         answer = post_json("/auth/login/", body).json()
     assert answer["continue"] == {"page": None, "fields": []}
+
+
+# -- how and when the user has to sign in --------------------------------------------------
+
+
+def error_of(response):
+    query = redirect_query(response)
+    assert query["state"] == "spa-state-1"
+    return query.get("error")
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"prompt": "create"}, "invalid_request"),
+        ({"prompt": "none login"}, "invalid_request"),
+        ({"max_age": "soon"}, "invalid_request"),
+        ({"max_age": "-1"}, "invalid_request"),
+        ({"max_age": "\u0661"}, "invalid_request"),
+        ({"response_mode": "fragment"}, "invalid_request"),
+        ({"scope": "openid"}, "invalid_scope"),
+    ],
+)
+def test_what_is_not_offered_is_told_to_the_client(flow, login, changed, error):
+    login("session", browser=flow.browser)
+    assert error_of(flow.ask(**changed)) == error
+    assert not AuthorizationCode.objects.exists()
+
+
+def test_with_prompt_none_no_page_is_shown(flow, login, clock):
+    assert error_of(flow.ask(prompt="none")) == "login_required"
+    assert error_of(flow.ask(prompt="none", provider="dummy")) == "login_required"
+    login("session", browser=flow.browser)
+    assert error_of(flow.ask(prompt="none", redirect_uri=LOOPBACK)) == "interaction_required"
+    assert "code" in redirect_query(flow.ask(prompt="none", max_age="600"))
+    clock.shift(timedelta(seconds=601))
+    assert error_of(flow.ask(prompt="none", max_age="600")) == "login_required"
+    assert "code" in redirect_query(flow.ask(prompt="none"))
+
+
+@pytest.mark.parametrize("asked", [{"prompt": "login"}, {"max_age": "60"}, {"max_age": "0"}])
+def test_a_user_who_signed_in_too_long_ago_authenticates_again(flow, login, clock, asked):
+    mine = login("session", browser=flow.browser)
+    clock.shift(timedelta(seconds=61))
+    page = flow.ask(**asked)
+    assert page.url.startswith("/accounts/reauthenticate/?next=")
+    # Coming back without having done so changes nothing.
+    assert flow.ask(**asked).url == page.url
+    back = flow.browser.submit(page.url, {"password": PASSWORD})
+    assert back.url == flow.url(**asked)
+    flow.assert_tokens(flow.browser.get(back.url))
+    latest = LoginSession.objects.get(mode="jwt")
+    assert (latest.authenticated_at - mine.row.authenticated_at).total_seconds() >= 61
+
+
+def test_the_page_of_another_app_is_no_way_around_it(flow, login, clock):
+    flow.next = LOOPBACK
+    login("session", browser=flow.browser)
+    clock.shift(timedelta(seconds=61))
+    back = flow.browser.submit(flow.url(prompt="login"))
+    assert back.url == flow.url(prompt="login")
+    assert flow.browser.get(back.url).url.startswith("/accounts/reauthenticate/")
+    assert not AuthorizationCode.objects.exists()
+
+
+def test_a_user_who_cannot_authenticate_again_is_told_to_the_client(flow, login, alice, clock):
+    login("session", browser=flow.browser)
+    clock.shift(timedelta(seconds=61))
+    with patch(
+        "allauth.account.adapter.DefaultAccountAdapter.get_reauthentication_methods",
+        return_value=[],
+    ):
+        assert error_of(flow.ask(prompt="login")) == "login_required"
+        SocialAccount.objects.create(user=alice, provider="dummy", uid=UID)
+        assert flow.ask(prompt="login").url.startswith("/accounts/dummy/login/")
+
+
+@pytest.mark.parametrize("prompt", ["consent", "select_account", "login consent"])
+def test_a_client_may_have_the_user_asked_who_they_are(flow, login, prompt):
+    login("session", browser=flow.browser)
+    page = flow.ask(prompt=prompt)
+    assert b"Continue as alice in" in page.content
+    other = f"/accounts/logout/?next={quote(flow.url(prompt=prompt))}"
+    assert escape(other) in page.content.decode()
+    flow.assert_tokens(flow.browser.submit(flow.url(prompt=prompt)))
+
+
+def test_a_user_who_is_not_signed_in_is_asked_once(flow, alice):
+    """`prompt=login` is fulfilled by the sign-in that follows."""
+    page = flow.ask(prompt="login", max_age="0")
+    done = flow.browser.submit(
+        "/accounts/login/",
+        {"login": "alice", "password": PASSWORD, "next": flow.url(prompt="login", max_age="0")},
+    )
+    assert page.url.startswith("/accounts/login/")
+    flow.assert_tokens(done)
+
+
+# -- clients -------------------------------------------------------------------------------
+
+
+def test_a_client_has_its_own_redirect_uris(flow, login, settings):
+    settings.AUTHMODES_REDIRECT_URIS = {"web": [NEXT], "phone": [CUSTOM]}
+    login("session", browser=flow.browser)
+    for client_id, redirect_uri in (("web", CUSTOM), ("phone", NEXT), ("app", NEXT)):
+        refused = flow.ask(client_id=client_id, redirect_uri=redirect_uri)
+        assert refused.status_code == 400
+    flow.code = redirect_query(flow.ask(client_id="web"))["code"]
+    assert flow.exchange(client_id="web").status_code == 200
+    assert LoginSession.objects.get(mode="jwt").client_id == "web"
+
+
+def test_the_client_travels_with_the_flow(flow, alice, settings):
+    settings.AUTHMODES_REDIRECT_URIS = {"web": [NEXT], "other": [NEXT]}
+    SocialAccount.objects.create(user=alice, provider="dummy", uid=UID)
+    for ask in ({}, {"provider": "dummy"}):
+        page = flow.ask(client_id="other", **ask).url
+        if ask:
+            done = flow.authenticate(flow.browser.submit(page).url)
+        else:
+            data = {"next": flow.url(client_id="other"), "login": "alice", "password": PASSWORD}
+            done = flow.browser.submit("/accounts/login/", data)
+        flow.code = redirect_query(done)["code"]
+        assert flow.exchange(client_id="other").status_code == 200
+
+
+def test_every_answer_names_the_issuer(flow, login, settings):
+    """RFC 9207."""
+    settings.SIMPLE_JWT = {"ISSUER": "https://id.example"}
+    assert redirect_query(flow.ask(prompt="none"))["iss"] == "https://id.example"
+    login("session", browser=flow.browser)
+    assert redirect_query(flow.ask())["iss"] == "https://id.example"

@@ -7,9 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_packages_that_listen_to_sign_ins_or_impersonate_work_beside_authmodes():
+def test_packages_that_a_project_may_have_work_beside_authmodes():
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
     command += ["--ds=tests.neighbours.settings", "--nomigrations"]
-    command += ["tests/neighbours/cases.py", "tests/neighbours/impersonation.py"]
+    command += [f"tests/neighbours/{name}.py" for name in ("cases", "impersonation", "oauth")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -57,6 +57,7 @@ PUBLIC = (
     "authmodes.tokens.RefreshToken",
     "authmodes.tokens.mint",
     "authmodes.urls",
+    "authmodes.well_known",
 )
 # The ids of checks and the permissions have the same prefix.
 NOT_A_NAME = re.compile(r"authmodes\.([EWI]\d{3}|(view|add|change|revoke)_\w+)$")

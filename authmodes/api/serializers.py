@@ -304,6 +304,19 @@ IntrospectionSerializer = declare(
     token_type=CharField(required=False),
     token_use=CharField(required=False),
 )
+MetadataSerializer = declare(
+    "Metadata",
+    "RFC 8414, 2.",
+    issuer=CharField(),
+    authorization_endpoint=CharField(),
+    token_endpoint=CharField(),
+    revocation_endpoint=CharField(),
+    introspection_endpoint=CharField(),
+    jwks_uri=CharField(required=False, help_text="Where tokens are signed with a key pair."),
+    response_types_supported=serializers.ListField(child=CharField()),
+    grant_types_supported=serializers.ListField(child=CharField()),
+    schema={"additionalProperties": True},
+)
 JwksSerializer = declare(
     "Jwks",
     "RFC 7517; public parts only.",
@@ -393,6 +406,11 @@ AuthorizeQuerySerializer = declare(
     provider=CharField(
         required=False, help_text="Sign in there, and not on the page with all ways."
     ),
+    prompt=CharField(
+        required=False,
+        help_text="Of OpenID Connect: `none`, or any of `login`, `consent`, `select_account`.",
+    ),
+    max_age=CharField(required=False, help_text="Seconds since the user last authenticated."),
 )
 UidQuerySerializer = declare(
     "UidQuery", uid=CharField(**OPTIONAL, help_text="Which account, where there are several.")

@@ -5,6 +5,7 @@ request travels in allauth's own login state and, once the user is known, in the
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,9 @@ from .id_tokens import IdTokenMark
 SESSION_KEY = "_authmodes_authorization_request"
 STATE_KEY = "authmodes"
 STATE_MAX_LENGTH = 1024
+# OpenID Connect Core, 3.1.2.1.
+PROMPTS = ("none", "login", "consent", "select_account")
+MAX_AGE = re.compile(r"[0-9]{0,9}\Z")
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,13 @@ def read(parameters: QueryDict) -> tuple[AuthorizationRequest, str]:
         raise InvalidClientID
     if requested.client_id not in clients_of(requested.next):
         raise InvalidRedirectURI
+    prompts = set(parameters.get("prompt", "").split())
     is_wrong = (
         state != requested.state
+        or not prompts <= set(PROMPTS)
+        or ("none" in prompts and len(prompts) > 1)
+        or not MAX_AGE.match(parameters.get("max_age", ""))
+        or parameters.get("response_mode", "query") != "query"
         or parameters.get("code_challenge_method") != "S256"
         or not CODE_CHALLENGE.match(requested.code_challenge)
         or any(len(values) > 1 for _, values in parameters.lists())
@@ -138,6 +147,9 @@ def read(parameters: QueryDict) -> tuple[AuthorizationRequest, str]:
         return requested, "invalid_request"
     if parameters["response_type"] != "code":
         return requested, "unsupported_response_type"
+    if parameters.get("scope", ""):
+        # A client must be told of a scope that it does not get (RFC 6749, 3.3), and there is none.
+        return requested, "invalid_scope"
     return requested, "" if conf.MODE.allows(Mode.JWT) else "unauthorized_client"
 
 

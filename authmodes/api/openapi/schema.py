@@ -28,7 +28,7 @@ from ...exceptions import (
 from ...tokens import cookies as token_cookies
 from .. import serializers
 from ..views.base import HTML, AuthModesViewMixin, LoginSessionView, Operation
-from ..views.tokens import JwksView
+from ..views.tokens import CacheableView
 
 JSON = "application/json"
 # A project has an `Error` and a `User` of its own.
@@ -202,10 +202,10 @@ class AuthModesViews(OpenApiViewExtension):
         return replacement
 
 
-class JwksViews(AuthModesViews):
-    """The one view that does without the mixin, because caches may keep its answer."""
+class CacheableViews(AuthModesViews):
+    """The views that do without the mixin, because caches may keep their answers."""
 
-    target_class = JwksView
+    target_class = CacheableView
 
 
 class NamedSerializer(OpenApiSerializerExtension):

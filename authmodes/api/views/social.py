@@ -1,5 +1,6 @@
 """Social sign-in over REST: the providers, the browser flow, provider tokens and connections."""
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -7,7 +8,8 @@ from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.socialaccount import app_settings
 from allauth.socialaccount.providers.base import AuthProcess
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.http import Http404, HttpResponseBase, HttpResponseRedirect
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from django.utils.decorators import method_decorator
@@ -23,7 +25,7 @@ from ... import exceptions as errors
 from ...authentication import enforce_csrf
 from ...conf import Mode
 from ...models import LoginSession
-from ...permissions import RecentLogin
+from ...permissions import RecentLogin, has_recent_login, require_recent_login
 from ...sessions import state as session_state
 from ...signin import authorization_code, authorization_request, connect
 from ...signin import provider as provider_signin
@@ -46,6 +48,8 @@ from .base import (
     reverse_here,
 )
 
+# How long a sign-in counts as the one that `prompt=login` asks for.
+RECENT = timedelta(seconds=30)
 RETRYABLE = {
     errors.CsrfFailed.default_code,
     errors.ProviderUnavailable.default_code,
@@ -175,16 +179,19 @@ class AuthorizeView(PublicView):
     def get(self, request: Request) -> HttpResponseBase:
         """Answer a user who is signed in, and lead others to a page to sign in on."""
         requested, error = authorization_request.read(request.query_params)
-        provider = request.query_params.get("provider", "")
-        user = request._request.user
+        provider, prompts = request.query_params.get("provider", ""), _prompts(request)
         if error:
             return _answer(requested, error=error)
-        if provider:
+        if provider and "none" not in prompts:
             return self._lead_to_provider(request, requested, provider)
-        if not user.is_authenticated:
+        if not request._request.user.is_authenticated or _is_too_old(request):
+            if "none" in prompts:
+                return _answer(requested, error="login_required")
             return self._lead_to_login(request, requested)
-        if _answers_at_once(requested.next):
+        if _answers_at_once(requested.next) and not {"consent", "select_account"} & prompts:
             return _issue(request, requested)
+        if "none" in prompts:
+            return _answer(requested, error="interaction_required")
         # Another app may have taken the scheme or the port (RFC 8252, 8.6).
         parts = urlsplit(requested.next)
         context = {"client": parts.netloc or parts.scheme}
@@ -201,7 +208,7 @@ class AuthorizeView(PublicView):
         requested, error = authorization_request.read(request.query_params)
         if error or "cancel" in request._request.POST:
             return _answer(requested, error=error or "access_denied")
-        if not request._request.user.is_authenticated:
+        if not request._request.user.is_authenticated or _is_too_old(request):
             return self._lead_to_login(request, requested)
         return _issue(request, requested)
 
@@ -224,12 +231,42 @@ class AuthorizeView(PublicView):
         return HttpResponseRedirect(f"{path}?{urlencode(start)}")
 
     def _lead_to_login(self, request: Request, requested: AuthorizationRequest) -> HttpResponseBase:
+        if request._request.user.is_authenticated:
+            return self._lead_to_reauthentication(request._request, requested)
         try:
             page = reverse("account_login", urlconf=getattr(request._request, "urlconf", None))
         except NoReverseMatch:
             return _answer(requested, error="server_error", error_description="no_login_page")
         query = {REDIRECT_FIELD_NAME: request._request.get_full_path()}
         return HttpResponseRedirect(f"{page}?{urlencode(query)}")
+
+    def _lead_to_reauthentication(
+        self, request: HttpRequest, requested: AuthorizationRequest
+    ) -> HttpResponseBase:
+        # The page of "Continue" is asked again by GET, which allauth can come back to.
+        if request.method == "POST":
+            return HttpResponseRedirect(request.get_full_path())
+        try:
+            detour = require_recent_login(request, RECENT)
+        except DjangoPermissionDenied:
+            # The user has neither a password nor a second factor nor a provider.
+            return _answer(requested, error="login_required")
+        assert detour is not None
+        return detour
+
+
+def _prompts(request: Request) -> set[str]:
+    return set(request.query_params.get("prompt", "").split())
+
+
+def _is_too_old(request: Request) -> bool:
+    """Whether a user who is signed in has to authenticate again (OpenID Connect, 3.1.2.1)."""
+    max_age = "0" if "login" in _prompts(request) else request.query_params.get("max_age", "")
+    if not max_age:
+        return False
+    # The user comes back from signing in to this same URL.
+    allowed = max(timedelta(seconds=int(max_age)), RECENT)
+    return not has_recent_login(request._request, allowed)
 
 
 def _issue(request: Request, requested: AuthorizationRequest) -> HttpResponseBase:

@@ -222,8 +222,8 @@ def _introspect(raw_token: str) -> dict[str, Any] | None:
 
 
 @method_decorator(cache_control(public=True, max_age=JWKS_MAX_AGE), name="dispatch")
-class JwksView(APIView):
-    """The public keys that access tokens can be verified with (RFC 7517)."""
+class CacheableView(APIView):
+    """A public document that every caller gets alike, and that caches may keep."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -231,11 +231,15 @@ class JwksView(APIView):
     renderer_classes = (JSONRenderer,)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        # A client may accept `application/jwk-set+json` only.
+        # A client may accept `application/jwk-set+json` only, or no more than `text/html`.
         return super().perform_content_negotiation(request, force=True)
 
     def get_exception_handler(self) -> Any:
         return base.handle_exception
+
+
+class JwksView(CacheableView):
+    """The public keys that access tokens can be verified with (RFC 7517)."""
 
     @base.describe(answers={200: serializers.JwksSerializer})
     def get(self, request: Request) -> Response:
