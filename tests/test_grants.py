@@ -72,7 +72,7 @@ def test_a_code_is_answered_in_the_words_of_oauth(flow, send):
     assert claims_of(access)["client_id"] == "app"
     assert call_with(access).json() == {"username": "alice", "mode": "jwt"}
     assert refresh_grant(refresh).status_code == 200
-    listed = call_with(access, "/auth/sessions/").json()
+    listed = call_with(access, "/auth/sessions/").json()["results"]
     assert [one["client_id"] for one in listed] == ["app"]
 
 
