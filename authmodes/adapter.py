@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 
-from . import request_client
+from . import logs, request_client
 from .conf import Mode, conf
 from .exceptions import (
     NOWHERE_TO_SEND_TOKENS,
@@ -57,7 +57,6 @@ __all__ = [
     "AuthModesSocialAccountAdapterMixin",
 ]
 
-logger = logging.getLogger("authmodes")
 FOR_APPS = (NOWHERE_TO_SEND_TOKENS, ModeDisabled.default_code)
 REFUSALS = (LimitReached, LoginOutdated, ModeDisabled, UpstreamLogout)
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         except ImproperlyConfigured as error:
             # Raised by allauth for fewer proxies than configured, so a client that bypasses a
             # proxy can cause it. Answer 403 where the address is required, and not 500.
-            logger.warning("Cannot tell a client's address: %s", error)
+            logs.log(logging.WARNING, "client_address_unknown", error=error)
             raise PermissionDenied from error
 
     def is_safe_url(self, url: str) -> bool:

@@ -152,7 +152,7 @@ def test_skipped_writes_are_counted_in_the_log(login, clock, caplog, monkeypatch
     with connection.execute_wrapper(only_reads):
         used.get()
         used.get()
-    assert caplog.text.count("writes were skipped") == 1
+    assert caplog.text.count("writes_skipped") == 1
     assert transactions.skipped == 1
 
 

@@ -802,14 +802,17 @@ def test_who_was_let_in_and_who_was_not_is_logged_without_secrets(machine, caplo
     machine.ask()
     name = machine.row.client_id
     assert [record.getMessage() for record in caplog.records if record.name == "authmodes"] == [
-        f"machine client {name} was given an access token: scope 'reports:read', for 300 s, "
-        "from 127.0.0.1",
-        f"machine client {name} refused: unknown client or wrong secret, from 127.0.0.1",
-        "machine client (unknown) refused: unknown client or wrong secret, from 127.0.0.1",
-        f"machine client {name} was given a new secret",
-        f"machine client {name} refused: the secret was revoked, from 127.0.0.1",
-        f"machine client {name} revoked by None",
-        f"machine client {name} refused: the client was revoked, from 127.0.0.1",
+        f"machine_client_token_made client_id={name} expires_in=300 scope=reports:read "
+        "ip_address=127.0.0.1",
+        f'machine_client_refused client_id={name} reason="unknown client or wrong secret" '
+        "ip_address=127.0.0.1",
+        'machine_client_refused reason="unknown client or wrong secret" ip_address=127.0.0.1',
+        f"machine_client_secret_made client_id={name}",
+        f'machine_client_refused client_id={name} reason="the secret was revoked" '
+        "ip_address=127.0.0.1",
+        f"machine_client_revoked client_id={name}",
+        f'machine_client_refused client_id={name} reason="the client was revoked" '
+        "ip_address=127.0.0.1",
     ]
     for each in (access, *machine.secrets, "a-wrong-secret", "forged"):
         assert each not in caplog.text

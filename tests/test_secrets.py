@@ -213,7 +213,7 @@ def _crawl(browser: Browser) -> dict[str, str]:
             continue
         response = browser.get(url)
         assert response.status_code in (200, 302), (url, response.status_code)
-        pages[url] = response.headers.get("Location", "") + response.content.decode()
+        pages[url] = response.headers.get("Location", "") + response.getvalue().decode()
         for link in LINK.findall(pages[url]):
             path, _, query = urljoin(url, unescape(link)).partition("?")
             if not path.startswith("/admin/") or "logout" in path:

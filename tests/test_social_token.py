@@ -426,7 +426,7 @@ def test_an_outage_is_logged_without_the_token(provider, caplog):
     provider.faults["jwks"] = "500"
     id_token = provider.id_token()
     present(id_token=id_token)
-    assert "Provider example fails: HTTPError" in caplog.text
+    assert "provider_failed provider=example error=HTTPError" in caplog.text
     assert id_token[:40] not in caplog.text
 
 

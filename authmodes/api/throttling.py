@@ -14,11 +14,10 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
-from .. import request_client
+from .. import logs, request_client
 from ..machines import tokens as machine_tokens
 from ..tokens.jwt import read_any
 
-logger = logging.getLogger("authmodes")
 DEFAULT_RATES = {
     "authmodes_login": "20/min",
     # A count of its own: machines must not use up what users have.
@@ -74,7 +73,7 @@ class CredentialThrottle(SimpleRateThrottle):
         rate = rates.get(scope, rates.get(EVERY_SCOPE, DEFAULT_RATES[scope]))
         if not _is_valid_rate(rate):
             # The check authmodes.E009 reports it; a limit was intended.
-            logger.warning("The rate of %s makes no sense: %r", scope, rate)
+            logs.log(logging.WARNING, "rate_invalid", scope=scope, rate=rate)
             return DEFAULT_RATES[scope]
         return rate
 
@@ -91,7 +90,7 @@ class CredentialThrottle(SimpleRateThrottle):
         except Exception as error:
             # Whatever a cache raises when it is away. To refuse would sign out every user whose
             # access token expires; passwords have allauth's limits, which are not waived.
-            logger.warning("Cannot count the calls of %s: %r", self.scope, error)
+            logs.log(logging.WARNING, "calls_not_counted", scope=self.scope, error=repr(error))
             return True
         # An attacker with a token must not be able to use up the count, and so prevent the owner
         # from ending the login or us from detecting reuse. This exempts one call per login,

@@ -14,12 +14,11 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.debug import sensitive_variables
 
-from .. import policy
+from .. import logs, policy
 from ..conf import conf
 from ..models import MachineClient, MachineClientSecret, split_scopes, write_database
 from ..registry.transactions import write_if_possible
 
-logger = logging.getLogger("authmodes")
 # How long the old secrets stay valid by default: a day to deploy the new one.
 OVERLAP = timedelta(hours=24)
 SECRET_BYTES = 32
@@ -71,7 +70,7 @@ def rotate(client: MachineClient, overlap: timedelta = OVERLAP) -> str | None:
         else:
             old.filter(_expires_after(now)).update(revoked_at=now)
         raw_secret = add_secret(client)
-    logger.info("machine client %s was given a new secret", client.client_id)
+    logs.log(logging.INFO, "machine_client_secret_made", client_id=client.client_id)
     return raw_secret
 
 
@@ -93,7 +92,8 @@ def revoke(client: MachineClient, *, by: Any = None) -> bool:
     if not unrevoked.update(revoked_at=now, revoked_by=by):
         return False
     client.revoked_at, client.revoked_by = now, by
-    logger.info("machine client %s revoked by %s", client.client_id, by.pk if by else None)
+    fields = {"client_id": client.client_id, "actor_id": by.pk if by else None}
+    logs.log(logging.INFO, "machine_client_revoked", **fields)
     return True
 
 
@@ -112,8 +112,9 @@ def authenticate(
     reason = _reason_to_refuse(found)
     if found is None or reason:
         # Never the id that was sent: it may be a secret in the wrong parameter.
-        name = candidates[0].client.client_id if candidates else "(unknown)"
-        logger.warning("machine client %s refused: %s, from %s", name, reason, ip_address)
+        name = candidates[0].client.client_id if candidates else None
+        fields = {"client_id": name, "reason": reason, "ip_address": ip_address}
+        logs.log(logging.WARNING, "machine_client_refused", **fields)
         return None
     now, last = timezone.now(), found.client.last_used_at
     if last is None or policy.needs_touch(last, conf.TOUCH_INTERVAL, now):

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, OperationalError, router
 
+from .. import logs
 from ..exceptions import ServiceUnavailable
 
-logger = logging.getLogger("authmodes")
 # PostgreSQL's SQLSTATE for a write to a read-only server.
 READ_ONLY = "25006"
 
@@ -40,7 +40,7 @@ def to_unavailable(error: Exception) -> Exception:
     """Return `ServiceUnavailable` for an unavailable database, and any other error unchanged."""
     if not is_unavailable(error):
         return error
-    logger.error("The database is not available: %s", error)
+    logs.log(logging.ERROR, "database_unavailable", error=error)
     return ServiceUnavailable()
 
 

@@ -1,6 +1,5 @@
 """Ends login sessions and updates their mirrors: the Django session and the blacklist."""
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,7 +27,6 @@ from ..sessions import store as session_store
 from . import events
 from .transactions import retry_on_conflict
 
-logger = logging.getLogger("authmodes")
 BATCH = 1000
 ENDED_USER = "ended_user"
 # As long as any refresh token from before authmodes: simplejwt sets no limit.
@@ -206,7 +204,7 @@ def _end(
         )
         events.record_ends(ended, reason, by, event)
         # After the commit, which may be the caller's.
-        transaction.on_commit(lambda: _announce(ended, reason, by), using=write_database())
+        transaction.on_commit(lambda: _announce(ended), using=write_database())
     _flush_current_session(ended)
     return ended
 
@@ -223,11 +221,6 @@ def _flush_current_session(ended: Sequence[LoginSession]) -> None:
         session.flush()
 
 
-def _announce(ended: Iterable[LoginSession], reason: str, by: Any) -> None:
+def _announce(ended: Iterable[LoginSession]) -> None:
     for login_session in ended:
-        logger.info(
-            "login session %s ended: user %s, mode %s, reason %s, by %s",
-            *(login_session.sid, login_session.user_id, login_session.mode),
-            *(reason, by.pk if by else None),
-        )
         signals.login_session_ended.send_robust(LoginSession, login_session=login_session)

@@ -5,7 +5,8 @@ Refused attempts are counted after the view, because a rollback would undo them.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from django.db.models.functions import Least
 from django.http import HttpRequest
 from django.utils import timezone
 
-from .. import request_client, signals
+from .. import logs, request_client, signals
 from ..models import EndReason, EventKind, LoginEvent, LoginSession, write_database
 from ..sessions import state as session_state
 from ..state import Refusal, request_state
@@ -27,6 +28,10 @@ from . import transactions
 # The others of that minute are counted by their code alone.
 COUNT_MAX = 1_000_000
 ROWS_PER_MINUTE = 1000
+LOGGED = (
+    *("user_id", "sid", "mode", "method", "provider"),
+    *("code", "ip_address", "actor_id", "actor_sid", "filter"),
+)
 
 
 def record(kind: str, login_session: LoginSession | None = None, **fields: Any) -> LoginEvent:
@@ -37,6 +42,7 @@ def record(kind: str, login_session: LoginSession | None = None, **fields: Any) 
     """
     event = _new(kind, login_session, fields)
     LoginEvent.objects.bulk_create([event])
+    transaction.on_commit(partial(log, event), using=write_database())
     return event
 
 
@@ -51,23 +57,25 @@ def record_start(login_session: LoginSession) -> None:
 
 
 def record_ends(
-    ended: Iterable[LoginSession], reason: str, by: Any, bulk: LoginEvent | None
+    ended: Sequence[LoginSession], reason: str, by: Any, bulk: LoginEvent | None
 ) -> None:
     """Write why login sessions have ended: one event for each, or one for all of them.
 
     That a login expired is no event. Reuse is two events: the token that was presented, and
     the end of its login.
     """
+    here = _request_fields()
+    _log_ends(ended, {**here, "code": reason, "actor_id": by.pk if by else None})
     if bulk is not None:
-        _add_to_bulk(bulk, len(list(ended)))
+        _add_to_bulk(bulk, len(ended))
         return
     if reason == EndReason.EXPIRED:
         return
-    here = {"actor": by, **_request_fields()}
-    events = [_new(EventKind.ENDED, row, {**here, "code": reason}) for row in ended]
+    common = {**here, "actor": by}
+    events = [_new(EventKind.ENDED, row, {**common, "code": reason}) for row in ended]
     if reason == EndReason.REUSE:
-        found = {**here, "code": "token_reused"}
-        events = [*(_new(EventKind.REUSE, row, found) for row in ended), *events]
+        reuse = {**common, "code": "token_reused"}
+        events = [*(_new(EventKind.REUSE, row, reuse) for row in ended), *events]
     LoginEvent.objects.bulk_create(events)
 
 
@@ -126,7 +134,9 @@ def _count_refusal(request: HttpRequest) -> None:
     with transactions.as_bookkeeping():
         user = refusal.find_user() if refusal.find_user is not None else None
         fields = {"code": refusal.code, "provider": refusal.provider, "user": user}
-        _add_refusal(_new(EventKind.REFUSED, None, fields))
+        event = _new(EventKind.REFUSED, None, fields)
+        log(event)
+        _add_refusal(event)
 
 
 def _add_refusal(event: LoginEvent) -> None:
@@ -163,6 +173,21 @@ def _bucket(event: LoginEvent, minute: datetime) -> int:
     parts = (source, event.code, event.provider, minute.isoformat())
     digest = hashlib.sha256("\0".join(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def log(event: LoginEvent, level: int = logging.INFO) -> None:
+    """Log an event with its fields; `count` is left out, because it grows."""
+    fields = {name: getattr(event, name) for name in LOGGED}
+    logs.log(level, f"login_{event.kind}", **fields)
+
+
+def _log_ends(ended: Sequence[LoginSession], fields: dict[str, Any]) -> None:
+    def log_each() -> None:
+        for row in ended:
+            own = {"user_id": row.user_id, "sid": row.sid, "mode": row.mode}
+            logs.log(logging.INFO, "login_ended", **own, **fields)
+
+    transaction.on_commit(log_each, using=write_database())
 
 
 def _new(kind: str, login_session: LoginSession | None, fields: dict[str, Any]) -> LoginEvent:

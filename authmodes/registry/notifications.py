@@ -8,11 +8,10 @@ from allauth.account.models import EmailAddress
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
-from .. import request_client
+from .. import logs, request_client
 from ..conf import Mode, conf
 from ..models import LoginSession, client_label
 
-logger = logging.getLogger("authmodes")
 TEMPLATE_PREFIX = "authmodes/email/new_login"
 # How many earlier logins are compared, and how many of their user agents are parsed.
 HISTORY = 100
@@ -42,7 +41,7 @@ def send(request: HttpRequest, login_session: LoginSession) -> None:
         _send(request, login_session)
     except Exception as error:
         # Mail backends raise any exception, and the host of the request may be invalid.
-        logger.error("no mail was sent about login session %s: %r", login_session.sid, error)
+        logs.log(logging.ERROR, "mail_not_sent", sid=login_session.sid, error=repr(error))
 
 
 def _send(request: HttpRequest, login_session: LoginSession) -> None:

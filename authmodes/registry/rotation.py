@@ -16,7 +16,15 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import policy, request_client, signals
 from ..conf import Mode, conf, simple_jwt
-from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted, write_database
+from ..models import (
+    AuthenticationContext,
+    EndReason,
+    EventKind,
+    LoginEvent,
+    LoginSession,
+    is_accepted,
+    write_database,
+)
 from ..models.compiled import CompiledUpdate
 from ..state import hide_variables
 from ..tokens.jwt import (
@@ -29,12 +37,12 @@ from ..tokens.jwt import (
     read_token,
     refresh_deadline,
 )
+from . import events
 from .ending import latest_revocation_of, revoke
 from .starting import start_tokens
 from .transactions import retry_on_conflict, write_or_defer
 from .validation import find_login_session, identify, validate_or_end
 
-logger = logging.getLogger("authmodes")
 ATTEMPTS = 3
 
 
@@ -186,10 +194,13 @@ def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
 
 
 def _revoke_reused(login_session: LoginSession, request: HttpRequest | None) -> None:
-    logger.warning(
-        "refresh token reused: login session %s of user %s is revoked, ip %s",
-        *(login_session.sid, login_session.user_id, request and request_client.ip_address(request)),
+    event = LoginEvent(
+        kind=EventKind.REUSE,
+        user_id=login_session.user_id,
+        sid=login_session.sid,
+        ip_address=request_client.ip_address(request) if request is not None else None,
     )
+    events.log(event, logging.WARNING)
     if request is None:
         revoke(login_session, EndReason.REUSE)
     else:

@@ -1,6 +1,5 @@
 """Starts login sessions: the row, its credential, the limit, and the announcement."""
 
-import logging
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -27,8 +26,6 @@ from . import django_sessions, events, notifications
 from .authentication_context import read_authentication_context
 from .ending import end_without_django_session, revoke, revoke_all
 from .validation import logins_of_token_cookies
-
-logger = logging.getLogger("authmodes")
 
 
 def start(
@@ -297,11 +294,6 @@ def rename(login_session: LoginSession, name: str) -> None:
 
 
 def _announce(login_session: LoginSession, request: HttpRequest) -> None:
-    logger.info(
-        "login session %s started: user %s, mode %s, method %s, ip %s, acting user %s",
-        *(login_session.sid, login_session.user_id, login_session.mode),
-        *(login_session.method, login_session.ip_address, login_session.acting_user_id),
-    )
     notifies = conf.NOTIFY_NEW_LOGIN and not login_session.is_impersonated
     is_new_client = notifications.is_new_client(login_session) if notifies else None
     signals.login_session_started.send_robust(

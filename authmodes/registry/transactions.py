@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from .. import logs
 from ..models import write_database
 from ..state import request_state
 
@@ -21,7 +22,6 @@ ATTEMPTS = 5
 LOG_INTERVAL = 60.0
 # Serialisation failure, deadlock, lock wait: PostgreSQL's states, MySQL's numbers.
 CONFLICTS = {"40001", "40P01", 1213, 1205}
-logger = logging.getLogger("authmodes")
 # Writes of bookkeeping that were skipped since that was last logged, in this process.
 skipped, logged_at = 0, -LOG_INTERVAL
 Parameters = ParamSpec("Parameters")
@@ -98,7 +98,8 @@ def as_bookkeeping() -> Iterator[None]:
         skipped += 1
         if time.monotonic() - logged_at >= LOG_INTERVAL:
             # Without a trace, which may quote a session key.
-            logger.warning("%d writes were skipped, the last one for %r", skipped, type(error))
+            fields = {"count": skipped, "error": type(error).__name__}
+            logs.log(logging.WARNING, "writes_skipped", **fields)
             skipped, logged_at = 0, time.monotonic()
 
 

@@ -19,6 +19,7 @@ from django.db import router, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
+from .. import logs
 from ..conf import conf
 from ..models import write_database
 from ..state import request_state
@@ -35,7 +36,6 @@ AUTHENTICATION_KEYS = (
 PROBE = "authmodes.probe"
 TOMBSTONE = "authmodes.ended."
 TOMBSTONE_MARGIN = timedelta(minutes=1)
-logger = logging.getLogger("authmodes")
 
 
 def engine() -> type[SessionBase]:
@@ -161,7 +161,7 @@ def find_missing(stored_keys: Collection[StoredKey]) -> set[StoredKey]:
         return {key for key in stored_keys if not store().exists(key)}
     except Exception:
         # Whatever the cache client raises, and without a trace: it may quote the key.
-        logger.error("Could not look for Django sessions in %s", store.__module__)
+        logs.log(logging.ERROR, "session_store_unavailable", engine=store.__module__)
         return set()
 
 
@@ -234,7 +234,8 @@ def _delete_outside_database(keys: Collection[StoredKey]) -> None:
 
 def _log_failure(count: int) -> None:
     # No traceback: a client may quote the key that it failed on.
-    logger.error("Could not delete %d Django sessions from %s", count, engine().__module__)
+    fields = {"count": count, "engine": engine().__module__}
+    logs.log(logging.ERROR, "sessions_not_deleted", **fields)
 
 
 def _is_cached(store: type[SessionBase]) -> bool:

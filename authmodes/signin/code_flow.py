@@ -17,6 +17,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, reverse
 
+from .. import logs
 from ..exceptions import UserInactive
 from ..sessions import store as session_store
 from ..state import request_state
@@ -24,7 +25,6 @@ from . import authorization_request, pending
 from .allauth_internals import LOGIN_KEY, STATES_KEY
 from .authorization_code import ClientRedirect, answer_url
 
-logger = logging.getLogger("authmodes")
 # RFC 6749, 4.1.2.1. A provider's other errors concern this site, not the client.
 PROVIDER_ERRORS = {"access_denied", "temporarily_unavailable"}
 DEAD_ENDS = ("socialaccount_login_cancelled", "socialaccount_login_error", "account_inactive")
@@ -68,7 +68,7 @@ def end_by_exception(request: HttpRequest, exception: Exception) -> HttpResponse
     if isinstance(exception, (PermissionDenied, NoReverseMatch)):
         # If allauth's pages are not routed, the user cannot continue.
         return end(request, _error_of(request, 403))
-    logger.error("A code flow ended in an error", exc_info=exception)
+    logs.log(logging.ERROR, "code_flow_failed", exception=exception)
     return end(request, _error_of(request, 500))
 
 

@@ -15,14 +15,13 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, get_urlconf, include, path, reverse, set_urlconf
 from rest_framework.exceptions import Throttled
 
+from .. import logs
 from ..conf import Mode
 from ..exceptions import LimitsUnavailable
 from ..sessions import store as session_store
 from ..state import request_state
 from .allauth_internals import clear_login, parse_rates
 from .authorization_request import AuthorizationRequest
-
-logger = logging.getLogger("authmodes")
 
 
 @contextmanager
@@ -46,7 +45,7 @@ def _count_attempt(request: HttpRequest) -> None:
         raise
     except Exception as error:
         # Each cache backend raises errors of its own; allauth's next count would fail as well.
-        logger.warning("Cannot count attempts to sign in: %r", error)
+        logs.log(logging.WARNING, "attempts_not_counted", error=repr(error))
         raise LimitsUnavailable from error
     if not is_allowed:
         raise throttled("login")

@@ -21,11 +21,11 @@ from allauth.socialaccount.providers.base import Provider
 from django.core.cache import cache
 from requests import RequestException
 
+from .. import logs
 from ..exceptions import ProviderUnavailable
 from ..tokens.keys import ASYMMETRIC_ALGORITHMS
 from . import provider_session
 
-logger = logging.getLogger("authmodes")
 # Seconds. A key that the provider withdraws is still accepted for this long.
 CACHED = 300
 # Seconds until the next attempt after a failure, or after a search for an unknown key.
@@ -173,7 +173,7 @@ def _issuer(
     document = fetch()
     name, jwks_uri = document.get("issuer"), document.get("jwks_uri")
     if not _is_same(name, expected) or not isinstance(jwks_uri, str):
-        logger.warning("Provider %s has metadata of a different issuer", provider.sub_id)
+        logs.log(logging.WARNING, "provider_issuer_mismatch", provider=provider.sub_id)
         raise ProviderUnavailable
     if wanted != name:
         raise KeyRefused(WRONG_ISSUER)
@@ -242,7 +242,8 @@ def _download_alone(document: Document, is_complete: Callable[[Any], bool]) -> d
         if not is_complete(fetched):
             raise ValueError("The document is incomplete.")
     except (RequestException, ValueError, RecursionError) as error:
-        logger.warning("Provider %s fails: %s", document.provider, type(error).__name__)
+        fields = {"provider": document.provider, "error": type(error).__name__}
+        logs.log(logging.WARNING, "provider_failed", **fields)
         _set("down", document, True, PAUSE)
         raise ProviderUnavailable from error
     _set("document", document, fetched, CACHED)
@@ -276,5 +277,5 @@ def _cache_is_required() -> Iterator[None]:
         yield
     except Exception as error:
         # Each cache backend raises errors of its own.
-        logger.warning("Cannot cache a provider's metadata: %r", error)
+        logs.log(logging.WARNING, "provider_metadata_not_cached", error=repr(error))
         raise ProviderUnavailable from error

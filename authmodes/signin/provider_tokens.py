@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from requests import HTTPError, RequestException
 from rest_framework.exceptions import APIException
 
+from .. import logs
 from ..exceptions import (
     AudienceUnverifiable,
     InvalidGrant,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from allauth.socialaccount.models import SocialLogin
     from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 
-logger = logging.getLogger("authmodes")
 # Their `verify_token` asks the provider which app an access token was issued to.
 INSPECTS_ACCESS_TOKENS = {"facebook"}
 # Their documentation says that a boolean may be the text "true".
@@ -261,7 +261,8 @@ def _fault(provider: Provider, error: BaseException) -> APIException:
     # A TypeError means a key of the wrong type for the token's algorithm.
     unreadable = isinstance(cause, KeyError | AttributeError | ValueError)
     if isinstance(cause, RequestException) or (unreadable and provider.uses_apps):
-        logger.warning("Provider %s fails: %s", provider.sub_id, type(cause).__name__)
+        fields = {"provider": provider.sub_id, "error": type(cause).__name__}
+        logs.log(logging.WARNING, "provider_failed", **fields)
         return ProviderUnavailable()
     return InvalidProviderToken()
 

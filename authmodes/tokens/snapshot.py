@@ -17,11 +17,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils import timezone
 
+from .. import logs
 from ..conf import conf, simple_jwt
 from ..models import EndReason, LoginSession
 from . import keys
 
-logger = logging.getLogger("authmodes")
 # How wrong the clock of the process that ends a login may be.
 CLOCK_SKEW = timedelta(seconds=60)
 # How many rows are read at once. Not by a server-side cursor, which a transaction pooler such as
@@ -104,11 +104,11 @@ class Snapshot:
         except Exception as error:
             now = time.monotonic()
             if self._failed_at is None or now - self._failed_at >= LOG_INTERVAL.total_seconds():
-                logger.error("cannot read which login sessions ended: %s", error)
+                logs.log(logging.ERROR, "snapshot_failed", error=error)
                 self._failed_at = now
             return False
         if self._failed_at is not None:
-            logger.warning("reading which login sessions ended again")
+            logs.log(logging.WARNING, "snapshot_recovered")
             self._failed_at = None
         return True
 

@@ -13,14 +13,13 @@ from typing import Any
 from allauth.socialaccount.providers.base import Provider
 from django.utils import timezone
 
-from .. import policy
+from .. import logs, policy
 from ..exceptions import UpstreamTokenRefused
 from ..signin import issuers
 from . import ending as upstream_ending
 from . import verification
 from .verification import LEEWAY, Message
 
-logger = logging.getLogger("authmodes")
 # Events do not expire (RFC 8417, 2.2), so the `jti` of an older one would be kept for ever.
 MAX_AGE = timedelta(days=7)
 SCHEMA = "https://schemas.openid.net/secevent/"
@@ -100,11 +99,13 @@ def _act(
 ) -> int:
     if subject is None:
         outcome = "verified" if kind == VERIFICATION else "ignored"
-        logger.info("security event of %s %s: %.200r", provider.sub_id, outcome, kind)
+        fields = {"provider": provider.sub_id, "kind": kind[:200]}
+        logs.log(logging.INFO, f"security_event_{outcome}", **fields)
         return 0
     is_hijacked = kind == ACCOUNT_DISABLED and event.get("reason") == "hijacking"
     ends_all = kind in ENDS_LOGINS_OF_USER or is_hijacked
     end = upstream_ending.end_users if ends_all else upstream_ending.end_accounts
     ended = end(provider, upstream_ending.uids_of(provider, subject), issued_at)
-    logger.info("security event of %s ended %s logins: %s", provider.sub_id, ended, kind)
+    fields = {"provider": provider.sub_id, "kind": kind, "count": ended}
+    logs.log(logging.INFO, "security_event_accepted", **fields)
     return ended

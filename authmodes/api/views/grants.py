@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ... import exceptions as errors
+from ... import logs
 from ...authentication import enforce_csrf
 from ...conf import Mode, conf
 from ...exceptions import REALM, InvalidClient, OAuthError, TokensDisabled
@@ -28,7 +29,6 @@ from ...tokens.jwt import RefreshToken, TokenPair, mint, read_any
 from .. import serializers
 from . import base
 
-logger = logging.getLogger("authmodes")
 BASIC = 'Basic realm="api"'
 # By grant, a scope of `throttling`; that of other grants is the one of machine clients.
 THROTTLE_SCOPES = {
@@ -147,10 +147,8 @@ def _client_credentials(request: Request, fields: Mapping[str, Any]) -> Response
         raise InvalidClient(challenge)
     token = machine_tokens.mint(secret, _scopes(fields.get("scope"), secret.client))
     granted = {"expires_in": token["exp"] - token["iat"], "scope": token["scope"]}
-    logger.info(
-        "machine client %s was given an access token: scope %r, for %s s, from %s",
-        *(client_id, granted["scope"], granted["expires_in"], here),
-    )
+    named = {"client_id": client_id, **granted, "ip_address": here}
+    logs.log(logging.INFO, "machine_client_token_made", **named)
     return Response(
         {"access_token": str(token), "token_type": "Bearer", **granted}, headers=HEADERS
     )
@@ -221,6 +219,7 @@ def _scopes(named: str | None, client: MachineClient) -> list[str]:
     held = client.scopes.split()
     asked = (named or "").split()
     if not set(asked) <= set(held):
-        logger.warning("machine client %s refused: scope not granted", client.client_id)
+        fields = {"client_id": client.client_id, "reason": "scope not granted"}
+        logs.log(logging.WARNING, "machine_client_refused", **fields)
         raise OAuthError("invalid_scope", _("The client does not have this scope."))
     return [scope for scope in held if scope in asked] if asked else held

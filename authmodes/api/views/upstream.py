@@ -13,13 +13,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ... import exceptions as errors
+from ... import logs
 from ...signin import issuers, providers
 from ...upstream import events as security_events
 from ...upstream import logout as upstream_logout
 from .. import serializers
 from .base import FORM, PublicView, describe
 
-logger = logging.getLogger("authmodes")
 BODY_MAX_LENGTH = 65_536
 PUSH_ERRORS = (errors.UpstreamTokenRefused, NotFound, errors.ProviderUnavailable)
 
@@ -83,8 +83,8 @@ class UpstreamView(PublicView):
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
         # Providers rarely report the errors that they receive.
-        name, reason = self.kwargs.get("provider"), str(response.data["detail"])
-        logger.warning("call of provider %.100r refused: %s", name, reason)
+        name, reason = self.kwargs["provider"][:100], response.data["detail"]
+        logs.log(logging.WARNING, "provider_call_refused", provider=name, reason=reason)
         return response
 
 
