@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
+from allauth.account import app_settings as account_settings
 from allauth.account.adapter import get_adapter
 from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from django.apps import apps
@@ -420,7 +421,9 @@ def check_session_cookie_secure(app_configs: Any, **kwargs: Any) -> Messages:
 @register(Tags.security, deploy=True)
 def check_reauthentication(app_configs: Any, **kwargs: Any) -> Messages:
     """W007: an intruder at an open browser adds their own way to sign in (ASVS V7.5.1)."""
-    if not get_adapter().is_reauthentication_required(app="allauth.account"):
+    # From allauth 65.21 on, the adapter decides.
+    ask = getattr(get_adapter(), "is_reauthentication_required", None)
+    if not (ask(app="allauth.account") if ask else account_settings.REAUTHENTICATION_REQUIRED):
         yield Warning(
             "allauth's pages change an e-mail address or connect a provider without a recent "
             "login.",

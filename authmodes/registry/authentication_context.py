@@ -1,9 +1,10 @@
 """Reads the authentication context from allauth's records and the provider's claims."""
 
 from datetime import datetime
+from inspect import signature
 from typing import Any
 
-from allauth.account.authentication import get_authentication_records
+from allauth.account import authentication
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -24,6 +25,15 @@ PROVIDER_SID_MAX_LENGTH = 255
 PROVIDER_IAT_KEY = "_authmodes_provider_iat"
 PROVIDER_AUTH_TIME_KEY = "_authmodes_provider_auth_time"
 YEAR_3000 = 32_503_680_000
+# From allauth 65.21 on, its records belong to one user, and are returned for that user only.
+NAMES_USER = "user" in signature(authentication.get_authentication_records).parameters
+
+
+def records_of(request: HttpRequest, user: Any) -> list[dict[str, Any]]:
+    """Return allauth's records of how a user authenticated in this Django session."""
+    if NAMES_USER:
+        return authentication.get_authentication_records(request, user)
+    return authentication.get_authentication_records(request)
 
 
 def read_authentication_context(request: HttpRequest, user: Any) -> AuthenticationContext:
@@ -32,7 +42,7 @@ def read_authentication_context(request: HttpRequest, user: Any) -> Authenticati
     The first record names the method; a later one, such as that of a TOTP code, confirms it.
     A sign-in that allauth did not handle, such as the admin's form, has no records.
     """
-    records = get_authentication_records(request, user)
+    records = records_of(request, user)
     if not records:
         return AuthenticationContext()
     amr = [value for record in records for value in AMR.get(_kind(record), [])]
@@ -58,7 +68,7 @@ def latest_social_record(records: list[dict[str, Any]]) -> dict[str, Any] | None
 
 def last_authenticated_at(request: HttpRequest, user: Any) -> datetime | None:
     """Return when the user last authenticated, by allauth's records; None without records."""
-    records = get_authentication_records(request, user)
+    records = records_of(request, user)
     moments = (_limited(request, each, session_state.to_datetime(each["at"])) for each in records)
     return max(moments, default=None)
 

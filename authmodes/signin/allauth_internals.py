@@ -10,7 +10,6 @@ from allauth.account.internal.flows.login import record_authentication
 from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from allauth.account.internal.stagekit import LOGIN_SESSION_KEY as LOGIN_KEY
 from allauth.account.internal.stagekit import clear_login, get_pending_stage, unstash_login
-from allauth.account.internal.userkit import get_user_by_username
 from allauth.core.internal.ratelimit import parse_rates
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
@@ -24,7 +23,6 @@ __all__ = [
     "expect_headless_tokens",
     "get_pending_stage",
     "get_reauthentication_flows",
-    "get_user_by_username",
     "headless_error",
     "jti_cache_key",
     "parse_rates",

@@ -8,7 +8,7 @@ from allauth.account import app_settings
 from allauth.account.adapter import get_adapter
 from allauth.account.auth_backends import AuthenticationBackend
 from allauth.account.forms import LoginForm
-from allauth.account.utils import filter_users_by_email
+from allauth.account.utils import filter_users_by_email, filter_users_by_username, user_username
 from allauth.utils import get_form_class
 from django.conf import settings
 from django.contrib.auth import get_backends, get_user_model
@@ -19,7 +19,6 @@ from rest_framework.exceptions import ValidationError
 from ..exceptions import NoActiveAccount, PasswordLoginDisabled
 from ..models import LoginSession
 from . import stages
-from .allauth_internals import get_user_by_username
 from .flow import clear_earlier_login, run, throttled
 from .stages import Answers
 
@@ -119,4 +118,9 @@ def _by_name(name: str) -> Any:
     try:
         return get_user_model()._default_manager.get_by_natural_key(name)
     except ObjectDoesNotExist:
-        return get_user_by_username(name) if app_settings.USER_MODEL_USERNAME_FIELD else None
+        if not app_settings.USER_MODEL_USERNAME_FIELD:
+            return None
+    # Compared here as well, because a database's collation may take "á" for "a".
+    found = filter_users_by_username(name)
+    matching = [user for user in found if user_username(user).lower() == name.lower()]
+    return matching[0] if len(matching) == 1 else None

@@ -6,13 +6,12 @@ Such a login has no row yet that could be ended, so it is validated once more wh
 from datetime import datetime
 from typing import Any
 
-from allauth.account.authentication import get_authentication_records
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
 from .. import policy
 from ..exceptions import LoginOutdated
-from ..registry import ending, validation
+from ..registry import authentication_context, ending, validation
 from ..sessions import state as session_state
 from ..state import request_state
 from . import allauth_internals
@@ -48,7 +47,7 @@ def _code_requested_at(request: HttpRequest, user: Any) -> datetime | None:
 
     allauth recognises the user before it sends the code, but begins the login afterwards.
     """
-    records = get_authentication_records(request, user)
+    records = authentication_context.records_of(request, user)
     if not records or records[-1]["method"] != "code":
         return None
     login = allauth_internals.unstash_login(request, peek=True)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from allauth.account.authentication import get_authentication_records
 from allauth.socialaccount.providers.base import Provider
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
@@ -80,7 +79,8 @@ def has_ended(request: HttpRequest, user: Any) -> bool:
     The login may have waited at one of allauth's stages without a row that could be revoked,
     or the client may have waited before it presented the ID token.
     """
-    latest = authentication_context.latest_social_record(get_authentication_records(request, user))
+    records = authentication_context.records_of(request, user)
+    latest = authentication_context.latest_social_record(records)
     if latest is None:
         return False
     uid, sid = str(latest["uid"]), authentication_context.provider_sid(request)
