@@ -220,6 +220,9 @@ class NamedSerializer(OpenApiSerializerExtension):
         schema = super().map_serializer(auto_schema, direction)
         properties = schema.get("properties", {})
         for name, field in self.target_class().fields.items():
+            # With COMPONENT_SPLIT_REQUEST, a body has no fields that are only read.
+            if name not in properties:
+                continue
             is_text = isinstance(field, CharField) and direction == "request"
             if is_text and not field.allow_blank:
                 properties[name].setdefault("minLength", 1)
