@@ -6,6 +6,7 @@ allauth decides whether a user may sign in; the adapter decides what the login b
 import logging
 from typing import TYPE_CHECKING, Any
 
+from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import user_logged_in
 from allauth.core import context
@@ -101,7 +102,11 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         """Called by allauth before it looks for a recent re-authentication by its methods."""
-        is_asked_for = super().is_reauthentication_required(app=app, **kwargs)
+        # allauth has this method from 65.21 on.
+        decide = getattr(super(), "is_reauthentication_required", None)
+        is_asked_for = (
+            decide(app=app, **kwargs) if decide else app_settings.REAUTHENTICATION_REQUIRED
+        )
         return is_asked_for and reauthentication.is_required(context.request)
 
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:

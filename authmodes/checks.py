@@ -1,5 +1,6 @@
 """The system checks, in the order of their ids; `docs/checks.md` lists them."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -9,7 +10,6 @@ from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
-from allauth.account import app_settings as account_settings
 from allauth.account.adapter import get_adapter
 from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from django.apps import apps
@@ -17,6 +17,9 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends import db
+from django.core.cache import DEFAULT_CACHE_ALIAS, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
@@ -43,6 +46,7 @@ from .authentication import AuthModesAuthentication
 from .conf import AccessTokenCheck, Mode, Transport, conf, simple_jwt
 from .models import write_database
 from .sessions import store as session_store
+from .sessions.db import DigestMixin
 from .tokens import keys
 
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
@@ -421,9 +425,7 @@ def check_session_cookie_secure(app_configs: Any, **kwargs: Any) -> Messages:
 @register(Tags.security, deploy=True)
 def check_reauthentication(app_configs: Any, **kwargs: Any) -> Messages:
     """W007: an intruder at an open browser adds their own way to sign in (ASVS V7.5.1)."""
-    # From allauth 65.21 on, the adapter decides.
-    ask = getattr(get_adapter(), "is_reauthentication_required", None)
-    if not (ask(app="allauth.account") if ask else account_settings.REAUTHENTICATION_REQUIRED):
+    if not get_adapter().is_reauthentication_required(app="allauth.account"):
         yield Warning(
             "allauth's pages change an e-mail address or connect a provider without a recent "
             "login.",
@@ -557,6 +559,73 @@ def check_lifetimes(app_configs: Any, **kwargs: Any) -> Messages:
                 hint="Raise AUTHMODES_ABSOLUTE_LIFETIME, or lower the other one.",
                 id="authmodes.W013",
             )
+
+
+@register(Tags.caches, deploy=True)
+def check_shared_cache(app_configs: Any, **kwargs: Any) -> Messages:
+    """W021: each process counts failed sign-ins, and keeps used one-time codes, for itself."""
+    if isinstance(caches[DEFAULT_CACHE_ALIAS], DummyCache | LocMemCache):
+        yield Warning(
+            "The default cache is not shared by processes, so allauth's rate limits and ours "
+            "apply to each process separately.",
+            hint="Use Redis, Memcached or the database as the default cache.",
+            id="authmodes.W021",
+        )
+
+
+@register(Tags.caches, deploy=True)
+def check_cache_timeout(app_configs: Any, **kwargs: Any) -> Messages:
+    """W022: a Redis that accepts connections and never answers stops every worker."""
+    for alias in sorted({DEFAULT_CACHE_ALIAS, settings.SESSION_CACHE_ALIAS}):
+        cache = settings.CACHES.get(alias, {})
+        # Also django-redis, whose names of options are in capitals, and options in a URL.
+        options = f"{cache.get('OPTIONS')} {cache.get('LOCATION')}".lower()
+        if "redis" not in cache.get("BACKEND", "").lower() or "socket_timeout" in options:
+            continue
+        if _redis_waits_for_ever():
+            yield Warning(
+                f"The cache {alias!r} has no timeout, so requests wait for ever if Redis hangs.",
+                hint='Set "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1}.',
+                id="authmodes.W022",
+            )
+
+
+def _redis_waits_for_ever() -> bool:
+    """Whether redis-py has no timeout of its own; newer releases have one of 5 seconds."""
+    # An extra of ours; part of it is not annotated.
+    connection: Any = import_string("redis.Connection")
+    return connection().socket_timeout is None
+
+
+@register(Tags.security, deploy=True)
+def check_keys_at_rest(app_configs: Any, **kwargs: Any) -> Messages:
+    """I002: what is stored in the table of sessions, or in a dump of it, can be used to sign in."""
+    if not issubclass(session_store.engine(), DigestMixin):
+        yield Info(
+            "SESSION_ENGINE stores session keys as they are, so a database dump, dumpdata or the "
+            "database's own log can be used to sign in.",
+            hint='Set it to "authmodes.sessions.db" or "authmodes.sessions.cached_db", which '
+            "store digests. The change signs all users out.",
+            id="authmodes.I002",
+        )
+
+
+@register(Tags.compatibility, deploy=True)
+def check_logging(app_configs: Any, **kwargs: Any) -> Messages:
+    """I003: the log does not say which logins start and end."""
+    logger: logging.Logger | None = logging.getLogger("authmodes")
+    is_enabled = logger.isEnabledFor(logging.INFO) if logger else False
+    handlers: list[logging.Handler] = []
+    while logger is not None:
+        handlers += logger.handlers
+        logger = logger.parent if logger.propagate else None
+    if not is_enabled or all(handler.level > logging.INFO for handler in handlers):
+        yield Info(
+            'LOGGING hides INFO messages of the logger "authmodes", which say what logins start '
+            "and end.",
+            hint='Add "authmodes": {"level": "INFO", "handlers": […]} to its loggers.',
+            id="authmodes.I003",
+        )
 
 
 @register(Tags.compatibility)

@@ -1,6 +1,7 @@
 """Each misconfiguration has its check, and a sound project has none."""
 
 import io
+import logging
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -412,6 +413,104 @@ def test_what_is_unsafe_in_deployment_is_found_there_only(changed, expected):
     with override_settings(**changed):
         assert expected in found(deploy=True)
         assert expected not in found()
+
+
+BACKENDS = "django.core.cache.backends"
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        (f"{BACKENDS}.locmem.LocMemCache", True),
+        (f"{BACKENDS}.dummy.DummyCache", True),
+        ("tests.support.caches.UnreachableCache", True),
+        (f"{BACKENDS}.db.DatabaseCache", False),
+        (f"{BACKENDS}.redis.RedisCache", False),
+    ],
+)
+def test_a_cache_that_processes_do_not_share_is_told_of(backend, expected):
+    with override_settings(CACHES={"default": {"BACKEND": backend, "LOCATION": "redis://none"}}):
+        assert ("authmodes.W021" in found(deploy=True)) is expected
+        assert "authmodes.W021" not in found()
+
+
+REDIS = {"BACKEND": f"{BACKENDS}.redis.RedisCache", "LOCATION": "redis://127.0.0.1"}
+LOCAL = {"BACKEND": f"{BACKENDS}.locmem.LocMemCache"}
+
+
+@pytest.mark.parametrize(
+    ("project", "expected"),
+    [
+        ({"CACHES": {"default": REDIS}}, True),
+        ({"CACHES": {"default": {**REDIS, "OPTIONS": {"db": 3}}}}, True),
+        ({"CACHES": {"default": {**REDIS, "OPTIONS": {"socket_timeout": 1}}}}, False),
+        ({"CACHES": {"default": {**REDIS, "LOCATION": "redis://x?socket_timeout=1"}}}, False),
+        # As django-redis names it.
+        ({"CACHES": {"default": {**REDIS, "OPTIONS": {"SOCKET_TIMEOUT": 1}}}}, False),
+        ({"CACHES": {"default": LOCAL, "other": REDIS}}, False),
+        ({"CACHES": {"default": LOCAL, "other": REDIS}, "SESSION_CACHE_ALIAS": "other"}, True),
+        ({"CACHES": {"default": LOCAL}}, False),
+    ],
+)
+def test_a_redis_without_a_timeout_is_told_of(project, expected, monkeypatch):
+    monkeypatch.setattr(checks_module, "_redis_waits_for_ever", lambda: True)
+    with override_settings(**project):
+        assert ("authmodes.W022" in found(deploy=True)) is expected
+        assert "authmodes.W022" not in found()
+
+
+def test_a_redis_client_with_a_timeout_of_its_own_needs_none(monkeypatch):
+    for default in (None, 5):
+        monkeypatch.setattr(
+            "redis.Connection", lambda default=default: SimpleNamespace(socket_timeout=default)
+        )
+        with override_settings(CACHES={"default": REDIS}):
+            assert ("authmodes.W022" in found(deploy=True)) is (default is None)
+
+
+def hints() -> set[str]:
+    return {message.id for message in run_checks(include_deployment_checks=True)}
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ("django.contrib.sessions.backends.db", True),
+        ("django.contrib.sessions.backends.cached_db", True),
+        ("django.contrib.sessions.backends.cache", True),
+        ("authmodes.sessions.db", False),
+        ("authmodes.sessions.cached_db", False),
+    ],
+)
+def test_an_engine_that_stores_session_keys_is_told_of(engine, expected):
+    with override_settings(SESSION_ENGINE=engine):
+        assert ("authmodes.I002" in hints()) is expected
+
+
+@pytest.mark.parametrize(
+    ("level", "handler", "expected"),
+    [
+        (logging.INFO, logging.NOTSET, False),
+        (logging.DEBUG, logging.INFO, False),
+        (logging.WARNING, logging.NOTSET, True),
+        (logging.INFO, logging.WARNING, True),
+        (logging.INFO, None, True),
+    ],
+)
+def test_a_log_that_hides_who_signs_in_is_told_of(level, handler, expected, monkeypatch, caplog):
+    logger = logging.getLogger("authmodes")
+    handlers = [] if handler is None else [logging.NullHandler(handler)]
+    monkeypatch.setattr(logger, "handlers", handlers)
+    # What pytest adds to the root logger is not the project's.
+    monkeypatch.setattr(logger, "propagate", False)
+    caplog.set_level(level, logger="authmodes")
+    assert ("authmodes.I003" in hints()) is expected
+
+
+def test_a_log_that_hides_nothing_may_be_the_root_loggers(monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.NullHandler()])
+    caplog.set_level(logging.INFO)
+    assert "authmodes.I003" not in hints()
 
 
 def test_a_project_that_asks_for_a_recent_login_is_not_warned():

@@ -19,6 +19,7 @@ README = (ROOT / "README.md").read_text()
 # An ordinary allauth and DRF project before authmodes came to it, in production form.
 PROJECT = """
 from datetime import timedelta
+from pathlib import Path
 
 SECRET_KEY = "a-key-of-fifty-characters-and-more-for-this-test-0123456789"
 DEBUG = False
@@ -26,6 +27,12 @@ ALLOWED_HOSTS = ["app.example.com"]
 ROOT_URLCONF = "project_urls"
 USE_TZ = True
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": Path.cwd() / "cache",
+    }
+}
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
