@@ -133,7 +133,7 @@ def require_recent_login(request: HttpRequest, max_age: timedelta) -> HttpRespon
     if methods or not request.user.is_authenticated:
         raise ReauthenticationRequired
     # Without a method, allauth would refuse the user.
-    response = redirect_to_provider(request)
+    response = redirect_to_provider(request, request.get_full_path())
     if response is None:
         raise PermissionDenied
     return response

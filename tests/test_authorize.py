@@ -291,7 +291,9 @@ def test_a_user_who_cannot_authenticate_again_is_told_to_the_client(flow, login,
     ):
         assert error_of(flow.ask(prompt="login")) == "login_required"
         SocialAccount.objects.create(user=alice, provider="dummy", uid=UID)
-        assert flow.ask(prompt="login").url.startswith("/accounts/dummy/login/")
+        back = flow.authenticate(flow.ask(prompt="login").url)
+        assert back.url == flow.url(prompt="login")
+        flow.assert_tokens(flow.browser.get(back.url))
 
 
 @pytest.mark.parametrize("prompt", ["consent", "select_account", "login consent"])

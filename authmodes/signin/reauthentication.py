@@ -54,15 +54,17 @@ def is_required(request: HttpRequest | None) -> bool:
             return False
     if request_client.is_headless(request) or request_state(request).in_headless_flow:
         return True
-    response = redirect_to_provider(request)
+    response = redirect_to_provider(request, _next_url(request))
     if response is None:
         return True
     raise ImmediateHttpResponse(response)
 
 
-def redirect_to_provider(request: HttpRequest) -> HttpResponse | None:
-    """Return a redirect to the user's provider; None if the user has none that it can go to."""
-    next_url = _next_url(request)
+def redirect_to_provider(request: HttpRequest, next_url: str | None) -> HttpResponse | None:
+    """Return a redirect to the user's provider; None if the user has none that it can go to.
+
+    From there, the browser goes to `next_url`, a page of this site.
+    """
     # Imported here: a project may be without allauth.socialaccount.
     if next_url is None or not apps.is_installed("allauth.socialaccount"):
         return None
