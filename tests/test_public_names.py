@@ -26,6 +26,7 @@ PUBLIC = (
     "authmodes.authentication.aauthenticate_token",
     "authmodes.authentication.authenticate",
     "authmodes.authentication.authenticate_token",
+    "authmodes.contrib.channels.AuthModesMiddleware",
     "authmodes.contrib.hijack.impersonating",
     "authmodes.contrib.ninja.AuthModesAuth",
     "authmodes.contrib.ninja.add_exception_handlers",
