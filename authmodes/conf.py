@@ -216,6 +216,7 @@ class Settings:
     TOKEN_CACHE_SIZE = Setting(1024, _count)
     RETENTION = Setting(timedelta(days=90), _duration)
     EVENT_RETENTION = Setting(timedelta(days=365), _duration)
+    EVENT_KEEP_IDENTITY = Setting(False, _boolean)
 
     @property
     def DEFAULT_MODE(self) -> Mode:

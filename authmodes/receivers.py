@@ -35,6 +35,7 @@ from .models import EndReason, EventKind, LoginSession, is_accepted
 from .registry import (
     django_sessions,
     ending,
+    erasure,
     events,
     impersonation,
     starting,
@@ -227,6 +228,7 @@ def end_logins_of_changed_user(
 def end_logins_of_deleted_user(instance: Any, **kwargs: Any) -> None:
     """End the user's logins before their rows are deleted with the user."""
     registry.revoke_user(instance, EndReason.USER_DISABLED)
+    erasure.keep_or_remove_identity(instance)
 
 
 @receiver([social_account_added, social_account_removed])

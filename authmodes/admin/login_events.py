@@ -22,7 +22,7 @@ from .filters import ProviderFilter, UserFilter
 from .revocation import RevokingAdmin
 
 CSV_FIELDS = (
-    *("created_at", "kind", "code", "count", "user_id", "user", "ip_address", "sid"),
+    *("created_at", "kind", "code", "count", "user_id", "user", "username", "ip_address", "sid"),
     *("mode", "method", "provider", "actor_id", "actor", "actor_sid", "filter"),
 )
 # How many rows of an export are in memory at a time.
@@ -118,7 +118,8 @@ class LoginEventAdmin(RevokingAdmin):
             user_id = getattr(row, f"{name}_id")
             if user_id is None or getattr(row, name) is not None:
                 return link(row)
-            return gettext("%(id)s (deleted)") % {"id": user_id}
+            known = (row.username if name == "user" else "") or user_id
+            return gettext("%(user)s (deleted)") % {"user": known}
 
         column.__name__ = name
         return admin.display(description=description)(column)

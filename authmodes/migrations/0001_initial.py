@@ -211,6 +211,10 @@ class Migration(migrations.Migration):
                     "created_at",
                     models.DateTimeField(default=django.utils.timezone.now, verbose_name="time"),
                 ),
+                (
+                    "username",
+                    models.CharField(default="", max_length=254, verbose_name="user name"),
+                ),
                 ("sid", models.UUIDField(null=True, verbose_name="sid")),
                 ("ip_address", models.GenericIPAddressField(null=True, verbose_name="IP address")),
                 (

@@ -8,6 +8,8 @@ from django.utils.translation import gettext_lazy as _
 from ..conf import Mode
 from .managers import PrimaryManager
 
+USERNAME_MAX_LENGTH = 254
+
 
 class EventKind(models.TextChoices):
     """What happened."""
@@ -37,6 +39,8 @@ class LoginEvent(models.Model):
         null=True,
         related_name="+",
     )
+    # Of a deleted user, and only with `AUTHMODES_EVENT_KEEP_IDENTITY`.
+    username = models.CharField(_("user name"), max_length=USERNAME_MAX_LENGTH, default="")
     sid = models.UUIDField(_("sid"), null=True)
     ip_address = models.GenericIPAddressField(_("IP address"), null=True)
     code = models.CharField(
