@@ -2,10 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,54 +13,23 @@ from playwright.sync_api import Page, TimeoutError, expect
 from authmodes.urls import urlpatterns
 
 from .support.chromium import chromium as chromium
+from .support.demo import run_demo
 from .support.mfa import totp_code
-from .support.processes import free_ports
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parent.parent
-START_TIMEOUT = 90
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Iterator[str]:
-    """Run the demo as a person would, on free ports and in a folder of its own."""
-    site_port, idp_port = free_ports(2)
-    url = f"http://localhost:{site_port}"
-    folder = tmp_path_factory.mktemp("demo")
-    environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
-    environment |= {
-        "SITE_PORT": str(site_port),
-        "IDP_PORT": str(idp_port),
-        "DEMO_VAR_DIR": str(folder),
-        "DEMO_ACCESS_SECONDS": "4",
+    with run_demo(
+        tmp_path_factory.mktemp("demo"),
+        DEMO_ACCESS_SECONDS="4",
         # A new session id for every answer: whatever works so works without.
-        "DEMO_ROTATE": "1",
-        "AUTHMODES_MODE": "both",
-    }
-    with (folder / "demo.log").open("w+") as log:
-        demo = subprocess.Popen(
-            [sys.executable, "-m", "example_project.demo"],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            wait_until_ready(demo, Path(log.name))
-            yield url
-        finally:
-            demo.send_signal(signal.SIGINT)
-            assert demo.wait(timeout=30) == 0
-
-
-def wait_until_ready(demo: "subprocess.Popen[bytes]", log: Path) -> None:
-    """The demo prints the addresses when both sites answer."""
-    deadline = time.monotonic() + START_TIMEOUT
-    while "Ctrl-C stops both" not in log.read_text():
-        assert demo.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
+        DEMO_ROTATE="1",
+    ) as url:
+        yield url
 
 
 @pytest.fixture
@@ -172,7 +137,7 @@ def test_a_link_of_another_site_starts_no_sign_in_and_puts_no_words_on_the_page(
 def test_the_token_app_goes_on_when_its_access_token_has_expired(new_page):
     page = new_page()
     sign_in_with_tokens(page)
-    with page.expect_response("**/auth/token/refresh/") as refreshed:
+    with page.expect_response("**/auth/token/") as refreshed:
         page.wait_for_timeout(4500)
         page.get_by_role("button", name="Call the API").click()
     assert refreshed.value.status == 200

@@ -1,47 +1,91 @@
-// The token app: signs in, shows who is signed in and where, renews in time, signs out.
+// The token app: signs in, shows who is signed in and where, signs out. All of the signing in and
+// refreshing is the work of authmodes' client.
 
-import { Api, send } from "./api.js";
-import { credentialsFor } from "./credentials.js";
-import * as login from "./login.js";
+import { AuthClient, AuthError, tabStorage } from "../../authmodes/client/client.js";
 import * as view from "./view.js";
 
+const HERE = `${location.origin}/spa/`;
 const WAYS = {
-  jwt: "You are signed out. Signing in gets an authorization code from the server. This app exchanges it for an access token and a refresh token.",
-  session:
-    "Tokens are switched off on this server. The same app works with the cookie: sign in, and come back here.",
+  tokens: {
+    explanation:
+      "You are signed out. Signing in gets an authorization code from the server. This app exchanges it for an access token and a refresh token.",
+    carrier: "This app sends an access token with every call, and no cookie.",
+    storage:
+      "Both tokens are kept in sessionStorage: they survive a reload and end with this tab, but a script " +
+      "injected into this page could read them. The cookie transport keeps them away from scripts.",
+  },
+  "token-cookies": {
+    explanation:
+      "You are signed out. Signing in gets an authorization code from the server. The server exchanges it for tokens in cookies.",
+    carrier: "The browser sends the token cookies; this app never sees a token.",
+    storage: "Both tokens lie in HttpOnly cookies: no script can read them, this app neither.",
+  },
+  session: {
+    explanation:
+      "Tokens are switched off on this server. The same app works with the cookie: sign in, and come back here.",
+    carrier: "The browser sends Django’s session cookie: the same API, without any token.",
+    storage: "",
+  },
+};
+// What is in the address bar may come from any site: a code picks a sentence and is not shown.
+const REASONS = {
+  access_denied: "The sign-in was cancelled or refused.",
+  temporarily_unavailable: "The provider cannot be reached at the moment. Try again later.",
+  user_inactive: "This account is inactive.",
+  limit_reached: "You have reached the maximum number of sign-ins. Sign out elsewhere first.",
+  login_outdated: "This sign-in was out of date. Try again.",
+  upstream_logout: "You have been signed out at your provider. Try again.",
+  invalid_state: "This sign-in was not begun in this tab. Please begin again.",
 };
 
-const server = await send("GET", "/auth/");
-const way = server.mode === "session" ? "session" : "jwt";
-const credentials = credentialsFor({ mode: way, transport: server.token_transport });
-const api = new Api(credentials);
-let renewal = 0;
-let isSignedIn = false;
+const server = await (await fetch("/auth/")).json();
+const way = wayOf(server);
+const auth = new AuthClient({ way, redirectUri: HERE, storage: way === "tokens" ? tabStorage() : undefined });
+let refreshes = 0;
+let lifetime = 0;
 
-view.show("explanation", WAYS[way]);
-view.badge("way", way);
-view.show("carrier", credentials.carrier);
-view.show("storage", credentials.storage);
+auth.addEventListener("refreshed", () => {
+  refreshes += 1;
+  lifetime = auth.expiresAt - Date.now();
+});
+auth.addEventListener("signedout", ({ detail }) => {
+  leave(detail.where === "here" ? "You are signed out." : "Signed out: The login session has ended.", detail.where);
+});
+
+view.show("explanation", WAYS[way].explanation);
+view.badge("way", way === "session" ? "session" : "jwt");
+view.show("carrier", WAYS[way].carrier);
+view.show("storage", WAYS[way].storage);
 showWaysIn();
 
-view.onClick("sign-out", guarded(signOut));
+view.onClick("sign-out", guarded(() => auth.signOut()));
 view.onClick("leave-provider", guarded(leaveProvider));
-view.onClick("hello", guarded(hello));
-view.onClick("refresh", guarded(renew));
+view.onClick("hello", guarded(async () => view.answer(await call("GET", "/api/hello/"))));
+view.onClick("refresh", guarded(() => auth.refresh()));
 setInterval(tick, 500);
 // When the user returns to the tab, the login may have ended in the meantime.
 document.addEventListener("visibilitychange", () => {
-  if (isSignedIn && !document.hidden) guarded(showSessions)();
+  if (auth.isSignedIn && !document.hidden) guarded(showSessions)();
 });
 
 await guarded(enter)();
 
+function wayOf({ mode, token_transport: transport }) {
+  if (mode === "session") return "session";
+  return transport === "cookie" ? "token-cookies" : "tokens";
+}
+
 async function enter() {
-  if (way === "jwt" && login.hasReturned()) {
-    credentials.adopt(await login.complete(credentials));
-    return welcome();
+  try {
+    await auth.handleRedirect();
+  } catch (error) {
+    if (!(error instanceof AuthError) || error.status !== 0) throw error;
+    const codes = [error.body.error_description, error.code];
+    const known = codes.find((code) => Object.hasOwn(REASONS, code));
+    throw new Error(REASONS[known] ?? "The sign-in failed. Try again.");
   }
-  if (credentials.mayResume && (await resumed())) return welcome();
+  const answer = await auth.restore();
+  if (answer) return welcome(answer);
   view.showState(false);
   return followHash();
 }
@@ -51,24 +95,17 @@ async function enter() {
 async function followHash() {
   const provider = location.hash.match(/^#sign-in=([\w.-]+)$/)?.[1];
   if (!document.referrer.startsWith(`${location.origin}/`)) return;
-  if (provider && !isSignedIn && way === "jwt") await guarded(() => login.begin(provider))();
+  if (provider && way !== "session") await begin(provider);
 }
 
-async function resumed() {
-  try {
-    await credentials.resume();
-    if (!credentials.canRefresh) await api.get("/auth/user/");
-    return true;
-  } catch (error) {
-    if (error.status !== 401) throw error;
-    credentials.forget();
-    return false;
-  }
+async function begin(provider) {
+  // Without this, the browser's Back button would lead to the provider again.
+  history.replaceState(null, "", HERE);
+  await auth.signIn({ provider });
 }
 
-async function welcome() {
-  const { user, mode, sid } = await api.get("/auth/user/");
-  isSignedIn = true;
+async function welcome({ user, mode, sid }) {
+  lifetime = auth.expiresAt - Date.now();
   view.notice("");
   view.hideAnswer();
   view.show("name", user.display);
@@ -76,93 +113,67 @@ async function welcome() {
   view.show("email", user.email || "none");
   view.show("sid", sid);
   view.badge("mode", mode);
-  view.reveal("tokens", credentials.canRefresh);
+  view.reveal("tokens", way !== "session");
   tick();
   view.showState(true);
-  scheduleRenewal();
   await showSessions();
 }
 
+async function call(method, path) {
+  const response = await auth.fetch(path, { method });
+  const body = await response.json().catch(() => null);
+  if (!response.ok) throw new AuthError(response.status, body ?? {});
+  return body;
+}
+
 async function showSessions() {
-  const { results: sessions } = await api.get("/auth/sessions/");
-  view.sessions(sessions, (session) => guarded(() => revoke(session))());
+  const { results } = await call("GET", "/auth/sessions/");
+  view.sessions(results, (session) => guarded(() => revoke(session))());
 }
 
 async function revoke(session) {
-  await api.delete(`/auth/sessions/${session.sid}/`);
+  await call("DELETE", `/auth/sessions/${session.sid}/`);
   // Ask again: if this login itself was revoked, the answer is a 401.
   await showSessions();
   view.notice(`${session.client} is signed out.`, "success");
 }
 
-async function hello() {
-  view.answer(await api.get("/api/hello/"));
-}
-
-async function renew() {
-  await credentials.refresh();
-  scheduleRenewal();
-}
-
-// Refresh shortly before the access token expires; a later call refreshes by itself.
-function scheduleRenewal() {
-  clearTimeout(renewal);
-  if (!credentials.canRefresh) return;
-  const left = credentials.accessExpiresAt - Date.now();
-  renewal = setTimeout(guarded(renew), Math.max(1000, left - Math.min(10_000, left / 5)));
-}
-
-async function signOut() {
-  await api.post("/auth/logout/");
-  leave("You are signed out.", "success");
-}
-
 // Sign out here first; then go to the provider's own page, which asks and redirects back.
 async function leaveProvider() {
-  const body = { upstream: true, post_logout_redirect_uri: login.HERE };
-  const { upstream_logout_url: url } = await api.post("/auth/logout/", body);
-  leave("You are signed out.", "success");
+  const { upstream_logout_url: url } = await auth.signOut({ upstream: true, post_logout_redirect_uri: HERE });
   if (url) location.assign(url);
 }
 
-function leave(text, kind) {
-  isSignedIn = false;
-  clearTimeout(renewal);
-  credentials.forget();
+function leave(text, where) {
   view.showState(false);
-  view.notice(text, kind);
+  view.notice(text, where === "here" ? "success" : "error");
   view.focusHeading();
 }
 
 function tick() {
-  if (isSignedIn && credentials.canRefresh) view.lifetimes(credentials, credentials.refreshes);
+  if (auth.isSignedIn) view.lifetimes(auth.expiresAt, lifetime, refreshes);
 }
 
-// A 401 after a refresh means that the login has ended. Any other error may be temporary.
+// A login that has ended is told by an event. Any other error may be temporary.
 function guarded(action) {
   return async () => {
     try {
       await action();
     } catch (error) {
-      if (error.status === 401) return leave(`Signed out: ${reason(error)}`, "error");
-      if (!isSignedIn) view.showState(false);
+      if (error.status === 401) return;
+      if (!auth.isSignedIn) view.showState(false);
       view.notice(error.message, "error");
     }
   };
 }
 
-// After a cookie login has ended, the server treats the browser as anonymous.
-function reason(error) {
-  return error.code === "not_authenticated" ? "The login session has ended." : error.message;
-}
-
 function showWaysIn() {
   if (way === "session") {
-    const here = [{ label: "Sign in with a cookie", value: "/accounts/login/?next=/spa/" }];
-    return view.providers(here, (url) => location.assign(url));
+    const here = [{ label: "Sign in with a cookie", value: "" }];
+    return view.providers(here, () => auth.signIn({ returnTo: HERE }));
   }
   const buttons = server.providers
     .filter(({ redirect }) => redirect)
     .map(({ id, name }) => ({ label: `Sign in with ${name}`, value: id }));
-  return view.providers(buttons, (provider) => guarded(() => login.begin(provider))());
+  return view.providers(buttons, (provider) => guarded(() => begin(provider))());
 }

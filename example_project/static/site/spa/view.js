@@ -83,13 +83,12 @@ export function sessions(list, onRevoke) {
   one('[data-list="sessions"]').replaceChildren(...rows);
 }
 
-export function lifetimes({ accessExpiresAt, accessLifetime, refreshExpiresAt }, refreshes) {
-  const left = Math.max(0, accessExpiresAt - Date.now());
+export function lifetimes(expiresAt, lifetime, refreshes) {
+  // The page knows nothing of tokens in cookies.
+  reveal("lifetime", expiresAt !== null);
+  const left = Math.max(0, expiresAt - Date.now());
   show("access-left", clock(left));
-  one('[data-show="access-meter"]').value = accessLifetime > 0 ? left / accessLifetime : 0;
-  // The answer to a code does not say; that to a refresh does.
-  const rest = refreshExpiresAt - Date.now();
-  show("refresh-left", Number.isNaN(rest) ? "known after a refresh" : span(Math.max(0, rest)));
+  one('[data-show="access-meter"]').value = lifetime > 0 ? left / lifetime : 0;
   show("refreshes", refreshes === 1 ? "refreshed once" : `refreshed ${refreshes} times`);
 }
 
@@ -112,15 +111,6 @@ function ago(moment) {
   const past = Date.now() - new Date(moment);
   const unit = UNITS.find(([, length]) => past >= length);
   return unit ? relative.format(-Math.floor(past / unit[1]), unit[0]) : "just now";
-}
-
-function span(milliseconds) {
-  const minutes = Math.floor(milliseconds / 60_000);
-  const hours = Math.floor(minutes / 60);
-  const days = Math.floor(hours / 24);
-  if (days) return `${days} d ${hours % 24} h`;
-  if (hours) return `${hours} h ${minutes % 60} min`;
-  return minutes ? `${minutes} min` : `${Math.floor(milliseconds / 1000)} s`;
 }
 
 function clock(milliseconds) {

@@ -1,0 +1,52 @@
+"""The example site and its provider, run as a person would, for the browser tests."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .processes import free_ports
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT = 90
+
+
+@contextmanager
+def run_demo(folder: Path, **environment: str) -> Iterator[str]:
+    """Run the demo on free ports and in a folder of its own; give the URL of the site."""
+    site_port, idp_port = free_ports(2)
+    environment = {
+        **{name: value for name, value in os.environ.items() if "DJANGO" not in name},
+        "SITE_PORT": str(site_port),
+        "IDP_PORT": str(idp_port),
+        "DEMO_VAR_DIR": str(folder),
+        "AUTHMODES_MODE": "both",
+        **environment,
+    }
+    with (folder / "demo.log").open("w+") as log:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "example_project.demo"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait_until_ready(demo, Path(log.name))
+            yield f"http://localhost:{site_port}"
+        finally:
+            demo.send_signal(signal.SIGINT)
+            assert demo.wait(timeout=30) == 0
+
+
+def _wait_until_ready(demo: "subprocess.Popen[bytes]", log: Path) -> None:
+    """The demo prints the addresses when both sites answer."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while "Ctrl-C stops both" not in log.read_text():
+        assert demo.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)

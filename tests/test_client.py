@@ -1,0 +1,325 @@
+"""The JavaScript client in Chromium, against the example: many tabs, one refresh."""
+
+import gzip
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Page, Request, Route
+
+from .support.chromium import chromium as chromium
+from .support.demo import ROOT, run_demo
+
+pytestmark = pytest.mark.browser
+
+CLIENT = "/static/authmodes/client/client.js"
+ADMIN = {"username": "admin", "password": "admin-demo"}
+LIFETIME = 3
+TABS = 8
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Iterator[str]:
+    with run_demo(tmp_path_factory.mktemp("demo"), DEMO_ACCESS_SECONDS=str(LIFETIME)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def cookie_site(tmp_path_factory) -> Iterator[str]:
+    environment = {"AUTHMODES_TOKEN_TRANSPORT": "cookie", "DEMO_ACCESS_SECONDS": str(LIFETIME)}
+    with run_demo(tmp_path_factory.mktemp("demo"), **environment) as url:
+        yield url
+
+
+class Tabs:
+    """The tabs of one browser, each with a client of its own."""
+
+    def __init__(self, chromium: Any, url: str) -> None:
+        self.context = chromium.new_context(base_url=url)
+        self.context.set_default_timeout(15_000)
+        self.refreshes: list[str] = []
+        self.context.on("request", self._count)
+
+    def _count(self, request: Request) -> None:
+        # No code is exchanged here, so each is a refresh.
+        if request.url.endswith("/auth/token/"):
+            self.refreshes.append(request.url)
+
+    def open(self, options: str) -> Page:
+        """Open a tab in a new window of its own."""
+        return self.load(self.context.new_page(), options)
+
+    def duplicate(self, page: Page, options: str) -> Page:
+        """Open a tab that starts with a copy of the `sessionStorage` of this one."""
+        with page.expect_popup() as opened:
+            page.evaluate("() => void window.open('/favicon.ico')")
+        return self.load(opened.value, options)
+
+    def load(self, page: Page, options: str) -> Page:
+        page.goto("/static/site/docs.js")
+        page.evaluate(
+            """async ([path, options]) => {
+                const client = await import(path);
+                window.client = client;
+                const made = new Function("client", `return ${options}`)(client);
+                window.auth = new client.AuthClient(made);
+                window.events = [];
+                for (const name of ["signedin", "refreshed", "signedout"]) {
+                    const note = ({ detail }) => events.push([name, detail.where ?? ""]);
+                    auth.addEventListener(name, note);
+                }
+            }""",
+            [CLIENT, options],
+        )
+        return page
+
+
+@pytest.fixture
+def tabs(chromium, site) -> Iterator[Tabs]:
+    made = Tabs(chromium, site)
+    yield made
+    made.context.close()
+
+
+@pytest.fixture
+def cookie_tabs(chromium, cookie_site) -> Iterator[Tabs]:
+    made = Tabs(chromium, cookie_site)
+    yield made
+    made.context.close()
+
+
+def sign_in(page: Page) -> str:
+    user = page.evaluate("fields => auth.login(fields)", ADMIN)
+    assert user["username"] == "admin"
+    return page.evaluate("auth.sid ?? auth.restore().then(answer => answer.sid)")
+
+
+def call(page: Page, path: str = "/api/hello/", **init: Any) -> int:
+    return page.evaluate(
+        "([path, init]) => auth.fetch(path, init).then(r => r.status)", [path, init]
+    )
+
+
+def call_together(pages: list[Page], path: str = "/api/hello/") -> list[int]:
+    """Let all pages call at one moment."""
+    at = pages[0].evaluate("Date.now()") + 1500
+    script = """([path, at]) => {
+        window.answer = new Promise((resolve) => setTimeout(
+            () => resolve(auth.fetch(path).then((response) => response.status)), at - Date.now()));
+    }"""
+    for page in pages:
+        page.evaluate(script, [path, at])
+    return [page.evaluate("window.answer") for page in pages]
+
+
+def expire(page: Page) -> None:
+    page.wait_for_timeout(LIFETIME * 1000 + 500)
+
+
+def open_tabs(tabs: Tabs, storage: str) -> list[Page]:
+    """Sign in in one tab, and give eight that have that login."""
+    options = f"{{ storage: client.{storage}() }}"
+    first = tabs.open(options)
+    sign_in(first)
+    if storage == "sharedStorage":
+        return [first, *(tabs.open(options) for _ in range(TABS - 1))]
+    return [first, *(tabs.duplicate(first, options) for _ in range(TABS - 1))]
+
+
+def events(page: Page) -> list[list[str]]:
+    return page.evaluate("events")
+
+
+@pytest.mark.parametrize("storage", ["tabStorage", "sharedStorage"])
+def test_eight_tabs_refresh_once(storage, tabs):
+    pages = open_tabs(tabs, storage)
+    for round_number in (1, 2):
+        expire(pages[0])
+        assert call_together(pages) == [200] * TABS
+        assert len(tabs.refreshes) == round_number
+    assert not any("signedout" in str(events(page)) for page in pages)
+
+
+def test_eight_tabs_refresh_token_cookies_once(cookie_tabs):
+    pages = [cookie_tabs.open('{ way: "token-cookies" }') for _ in range(TABS)]
+    sign_in(pages[0])
+    for round_number in (1, 2):
+        expire(pages[0])
+        assert call_together(pages) == [200] * TABS
+        assert len(cookie_tabs.refreshes) == round_number
+    assert "authmodes" not in str(pages[0].evaluate("({ ...sessionStorage })"))
+
+
+def test_tabs_refresh_once_without_web_locks_and_channels(tabs):
+    tabs.context.add_init_script(
+        "Object.defineProperty(navigator, 'locks', { value: undefined });"
+        "window.BroadcastChannel = undefined;"
+    )
+    pages = open_tabs(tabs, "tabStorage")
+    expire(pages[0])
+    assert call_together(pages) == [200] * TABS
+    assert len(tabs.refreshes) == 1
+
+
+def test_a_tab_waits_for_tokens_that_are_on_their_way(tabs):
+    tabs.context.add_init_script(
+        """const post = BroadcastChannel.prototype.postMessage;
+        BroadcastChannel.prototype.postMessage = function (message) {
+            setTimeout(() => post.call(this, message), 400);
+        };"""
+    )
+    pages = open_tabs(tabs, "tabStorage")
+    expire(pages[0])
+    assert call_together(pages) == [200] * TABS
+    assert len(tabs.refreshes) == 1
+
+
+def test_a_laptop_that_slept_is_still_signed_in(tabs):
+    page = tabs.context.new_page()
+    page.clock.install()
+    tabs.load(page, "{}")
+    sign_in(page)
+    page.clock.pause_at(page.evaluate("Date.now()") + 8 * 3600 * 1000)
+    expire(page)
+    assert call(page) == 200
+    # The clock of the page goes back, and the server's went on.
+    page.clock.set_system_time(0)
+    expire(page)
+    assert call(page) == 200
+    assert len(tabs.refreshes) == 2
+
+
+def test_an_answer_that_was_lost_is_asked_for_again(tabs):
+    page = tabs.open("{}")
+    sign_in(page)
+    lost = []
+
+    def lose(route: Route) -> None:
+        if lost:
+            return route.continue_()
+        lost.append(route.fetch().status)
+        return route.abort()
+
+    page.route("**/auth/token/", lose)
+    expire(page)
+    assert call(page) == 200
+    assert lost == [200]
+    expire(page)
+    assert call(page) == 200
+    assert events(page) == [["signedin", ""], ["refreshed", ""], ["refreshed", ""]]
+
+
+def test_a_server_that_is_away_signs_nobody_out(tabs):
+    page = tabs.open("{ storage: client.sharedStorage() }")
+    sign_in(page)
+    expire(page)
+    unavailable = {"status": 503, "json": {"detail": "Away.", "code": "unavailable"}}
+    page.route("**/auth/token/", lambda route: route.fulfill(**unavailable))
+    failed = page.evaluate("auth.fetch('/api/hello/').catch((error) => [error.status, error.code])")
+    assert failed == [503, "unavailable"]
+    page.unroute("**/auth/token/")
+    page.route("**/auth/token/", lambda route: route.abort())
+    assert page.evaluate("auth.fetch('/api/hello/').catch((error) => error.name)") == "TypeError"
+    page.unroute("**/auth/token/")
+    assert call(page) == 200
+    assert events(page)[0] == ["signedin", ""]
+    assert "signedout" not in str(events(page))
+
+
+@pytest.mark.parametrize("storage", ["tabStorage", "sharedStorage"])
+def test_a_revoked_login_is_signed_out_in_all_tabs(storage, tabs, site):
+    options = f"{{ storage: client.{storage}() }}"
+    first = tabs.open(options)
+    sid = sign_in(first)
+    second = tabs.open(options) if storage == "sharedStorage" else tabs.duplicate(first, options)
+    assert second.evaluate("auth.restore().then((answer) => answer.sid)") == sid
+    other = requests.post(f"{site}/auth/login/", json={**ADMIN, "mode": "jwt"}, timeout=10).json()
+    bearer = {"Authorization": f"Bearer {other['access']}"}
+    assert requests.delete(f"{site}/auth/sessions/{sid}/", headers=bearer, timeout=10).ok
+    assert call(first) == 401
+    expect_signed_out(first, "elsewhere")
+    expect_signed_out(second, "elsewhere")
+    assert second.evaluate("auth.restore()") is None
+
+
+def expect_signed_out(page: Page, where: str) -> None:
+    page.wait_for_function("auth.isSignedIn === false && auth.sid === null")
+    assert events(page)[-1] == ["signedout", where]
+
+
+WAYS = ['{ way: "session" }', '{ way: "tokens", storage: client.sharedStorage() }']
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_signing_out_ends_the_login_in_all_tabs(options, tabs):
+    first, second = tabs.open(options), tabs.open(options)
+    sign_in(first)
+    assert second.evaluate("auth.restore().then((answer) => answer.user.username)") == "admin"
+    # An unsafe call, with the CSRF token where a cookie authenticates it.
+    assert call(first, "/auth/sessions/", method="DELETE") == 200
+    first.evaluate("auth.signOut()")
+    expect_signed_out(first, "here")
+    expect_signed_out(second, "elsewhere")
+    assert (call(first), call(second)) == (401, 401)
+
+
+def test_a_csrf_token_that_changed_is_fetched_anew(tabs):
+    page = tabs.open('{ way: "session" }')
+    sign_in(page)
+    assert call(page, "/auth/sessions/", method="DELETE") == 200
+    tabs.context.clear_cookies(name="site_csrftoken")
+    tabs.context.clear_cookies(name="csrftoken")
+    assert call(page, "/auth/sessions/", method="DELETE") == 200
+
+
+def test_a_wrong_password_and_a_body_are_told(tabs):
+    page = tabs.open("{}")
+    wrong = {"username": "admin", "password": "wrong"}
+    failed = page.evaluate(
+        "fields => auth.login(fields).catch((error) => [error.name, error.status, error.code])",
+        wrong,
+    )
+    assert failed == ["AuthError", 401, "no_active_account"]
+    assert page.evaluate("auth.restore()") is None
+    assert events(page) == []
+
+
+def test_other_origins_get_no_credential(tabs):
+    page = tabs.open("{}")
+    sign_in(page)
+    seen = []
+
+    def answer(route: Route) -> None:
+        seen.append(route.request.headers.get("authorization"))
+        route.fulfill(status=200, headers={"Access-Control-Allow-Origin": "*"}, body="")
+
+    page.route("http://other.example/**", answer)
+    assert call(page, "http://other.example/api/") == 200
+    assert seen == [None]
+
+
+def test_an_answer_that_was_not_asked_for_is_refused(tabs):
+    page = tabs.open("{}")
+    page.goto("/static/site/docs.js?code=stolen&state=other&keep=1")
+    failed = page.evaluate(
+        """async (path) => {
+            const { AuthClient } = await import(path);
+            const error = await new AuthClient().handleRedirect().catch((error) => error);
+            return [error.code, location.search];
+        }""",
+        CLIENT,
+    )
+    assert failed == ["invalid_state", "?keep=1"]
+
+
+def test_it_is_small_and_its_types_hold(tmp_path):
+    client = ROOT / "authmodes" / "static" / "authmodes" / "client"
+    source = (client / "client.js").read_bytes()
+    # The guide names the size after minification, which is smaller.
+    assert len(gzip.compress(source)) < 6000
+    types = (client / "client.d.ts").read_text()
+    module = source.decode()
+    for name in re.findall(r"^export (?:class|function) (\w+)", module, re.MULTILINE):
+        assert re.search(rf"export (?:class|function) {name}\b", types)
