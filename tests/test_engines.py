@@ -7,6 +7,7 @@ from importlib import import_module
 import pytest
 import redis
 import time_machine
+from asgiref.sync import async_to_sync
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import file
 from django.contrib.sessions.backends.base import UpdateError
@@ -14,6 +15,7 @@ from django.contrib.sessions.models import Session
 from django.core import management
 from django.core.cache import caches
 from django.http import HttpRequest, JsonResponse
+from django.test import AsyncClient, Client
 from django.urls import path
 from django.utils import timezone
 
@@ -53,7 +55,18 @@ def cleared_meanwhile(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
-urlpatterns = [*project_urlpatterns, path("cleared-meanwhile/", cleared_meanwhile)]
+def write(request: HttpRequest) -> JsonResponse:
+    """A view that writes into the session of a signed-in user."""
+    assert request.user.is_authenticated
+    request.session["cart"] = ["book"]
+    return JsonResponse({})
+
+
+urlpatterns = [
+    *project_urlpatterns,
+    path("cleared-meanwhile/", cleared_meanwhile),
+    path("write/", write),
+]
 pytestmark = [pytest.mark.urls("tests.test_engines"), pytest.mark.django_db(transaction=True)]
 
 
@@ -309,3 +322,87 @@ def test_an_engine_of_the_projects_own_is_served(settings, login):
     assert Session.objects.count() == 1
     registry.revoke_all(LoginSession.objects.all())
     assert used.get().status_code == 401
+
+
+# -- the tombstone, read with the session --------------------------------------------------------
+
+CACHED = [f"{DJANGO}.cache", f"{DJANGO}.cached_db", "authmodes.sessions.cached_db"]
+
+
+@pytest.fixture(params=CACHED)
+def calls(request, settings, monkeypatch, login, clock):
+    """What a request asks of the cache that sessions are in."""
+    settings.SESSION_ENGINE, calls = request.param, []
+    backend = type(caches["default"])
+    for name in ("get", "get_many", "set", "set_many", "delete", "delete_many", "has_key", "add"):
+        plain = getattr(backend, name)
+
+        def spied(self, *args, name=name, plain=plain, **kwargs):
+            calls.append((name, args[0]))
+            return plain(self, *args, **kwargs)
+
+        monkeypatch.setattr(backend, name, spied)
+    return calls
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_request_asks_the_cache_once(calls, login, is_async):
+    used = login("session")
+    client = AsyncClient() if is_async else Client()
+    client.cookies["sessionid"] = used.browser.session_cookie
+    get = async_to_sync(client.get) if is_async else client.get
+    calls.clear()
+    assert get(API).status_code == 200
+    asked = [names for name, names in calls if name == "get_many"]
+    # Django's in-memory backend gets one after the other.
+    assert len(asked) == 1
+    assert [name for name, names in calls] == ["get_many", "get", "get"]
+    (entry, tombstone) = asked[0]
+    assert entry.endswith(used.row.session_key)
+    assert tombstone == session_store.TOMBSTONE + used.row.session_key
+
+
+def test_a_session_that_the_cache_has_lost_is_loaded_as_the_engine_does(calls, login, settings):
+    used = login("session")
+    caches["default"].clear()
+    from_table = "cached_db" in settings.SESSION_ENGINE
+    assert used.get().status_code == (200 if from_table else 401)
+    assert used.get().status_code == (200 if from_table else 401)
+
+
+def test_a_cache_that_cannot_get_many_is_asked_twice(calls, login, monkeypatch):
+    def broken(self, names, version=None):
+        raise ConnectionError("cross slot")
+
+    used = login("session")
+    monkeypatch.setattr(type(caches["default"]), "get_many", broken)
+    assert used.get().status_code == 200
+    key = used.browser.session_cookie
+    slow = session_store.engine()(key)
+    slow.load()
+    registry.revoke(used.row)
+    slow.save(must_create=True)
+    assert_signed_out(browser_with(key))
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_a_session_put_back_under_a_key_that_was_changed_ends_with_its_login(
+    is_used, calls, login, clock
+):
+    """The row has the new key, so the old one is found by no revocation."""
+    used = login("session")
+    old_key = used.browser.session_cookie
+    slow = session_store.engine()(old_key)
+    assert SESSION_KEY in slow
+    request = HttpRequest()
+    request.session = session_store.engine()(old_key)
+    request.session.load()
+    request.session.cycle_key()
+    assert django_sessions.follow_key(request.session, used.sid, old_key)
+    slow.save(must_create=True)
+    if is_used:
+        # Long enough for the tombstone of the old key to expire, and for a touch.
+        clock.shift(timedelta(minutes=5))
+        assert browser_with(old_key).get("/write/").status_code == 200
+    registry.revoke(used.row)
+    assert_signed_out(browser_with(old_key))

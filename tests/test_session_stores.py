@@ -573,7 +573,7 @@ def test_a_second_revocation_deletes_what_a_kill_has_left(
     monkeypatch.setattr(django_file.SessionStore, "_storage_path", str(tmp_path), raising=False)
     used = login("session")
     registry.revoke(used.row)
-    cache.delete(session_store.TOMBSTONE + used.sid)
+    cache.delete(session_store.TOMBSTONE + used.row.session_key)
     killed_after_commit()
     row = used.row
     if again == "revoke":

@@ -156,6 +156,10 @@ def _save(request: HttpRequest, response: HttpResponseBase) -> None:
     if response.status_code >= 500 or (will_save and not may_be_overtaken):
         if "seen_at" in changes:
             django_sessions.touch(stored.sid, address)
+            is_outside = session_store.is_outside_database()
+            if is_outside and not django_sessions.has_row(session, stored.sid):
+                # Under a key that was changed meanwhile. The next request reads the row again.
+                changes = {**changes, "seen_at": stored.seen_at}
         session_state.update(session, **changes)
         return
     # A request that used a retired key does not rotate: the current key is only seconds old.

@@ -146,7 +146,7 @@ def _validate_or_end(request: HttpRequest, user: Any, stored: SessionData) -> bo
         ending = LoginSession.objects.filter(sid=stored.sid)
         transactions.write_or_defer(request, partial(registry.revoke_all, ending, reason))
         return False
-    if session_store.has_tombstone(session, stored.sid):
+    if session_store.has_tombstone(session):
         is_stale = True
     if is_stale and not _validate_row(request, stored.sid, now):
         return False

@@ -130,7 +130,7 @@ def touch_with_session(session: SessionBase, sid: str, ip_address: str | None) -
     # Under the lock of the row, because a save after a rotation would restore the old key.
     with as_bookkeeping(), transaction.atomic(using=write_database()):
         if touch(sid, ip_address):
-            if _has_row(session, sid):
+            if has_row(session, sid):
                 _reload_unmodified(session)
                 session_state.update(session, seen_at=time.time())
                 _write(session)
@@ -156,9 +156,9 @@ def save_session(session: SessionBase, sid: str, prepare: Prepare | None = None)
     with transaction.atomic(using=write_database()):
         if not _lock(sid):
             raise UpdateError
-        if not session.modified or not _has_row(session, sid):
+        if not session.modified or not has_row(session, sid):
             session_rotation.reload_latest(session)
-            if not _has_row(session, sid):
+            if not has_row(session, sid):
                 raise UpdateError
         if prepare is not None:
             prepare(session)
@@ -210,7 +210,7 @@ def _try_to_rotate(session: SessionBase, sid: str, prepare: Prepare | None) -> b
 def _take_back(session: SessionBase, sid: str, new_stored_key: StoredKey) -> None:
     """Save a session under its old key again, unless that has been retired or ended since."""
     with transaction.atomic(using=write_database()):
-        if _lock(sid) and _has_row(session, sid):
+        if _lock(sid) and has_row(session, sid):
             _write(session)
             session_store.delete_now([new_stored_key])
 
@@ -229,7 +229,8 @@ def _row_of(session: SessionBase, sid: str) -> LoginSessionQuerySet:
     return LoginSession.objects.active().filter(sid=sid, session_key=stored)
 
 
-def _has_row(session: SessionBase, sid: str) -> bool:
+def has_row(session: SessionBase, sid: str) -> bool:
+    """Whether the login session is active under the Django session's key."""
     return _row_of(session, sid).exists()
 
 
@@ -261,10 +262,14 @@ def follow_key(session: SessionBase, sid: str, old_key: BrowserKey | None = None
     auth_hash = session.get(HASH_SESSION_KEY, "")
     session_state.register_key(session)
     mine = LoginSession.objects.active().filter(sid=sid)
-    known = mine
+    known, old = mine, None
     if old_key is not None:
-        known = mine.filter(session_key__in=[key, session_store.stored_key(old_key)])
+        old = session_store.stored_key(old_key)
+        known = mine.filter(session_key__in=[key, old])
     if known.update(session_key=key, auth_hash=auth_hash):
+        if old not in (None, key):
+            # A parallel save may put it back into a cache, where no revocation would find it.
+            session_store.set_tombstones([old])
         return True
     with transaction.atomic(using=write_database()):
         _lock(sid)
@@ -278,6 +283,7 @@ def follow_key(session: SessionBase, sid: str, old_key: BrowserKey | None = None
         ):
             return False
         if row.session_key:
+            session_store.set_tombstones([StoredKey(row.session_key)])
             session_store.delete_now([StoredKey(row.session_key)])
         return bool(mine.update(session_key=key, auth_hash=auth_hash))
 

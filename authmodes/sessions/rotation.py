@@ -14,6 +14,7 @@ from .. import policy
 from ..conf import RequestSettings
 from . import BrowserKey
 from . import state as session_state
+from . import store as session_store
 from .store import APP_KEY, delete_now, engine, stored_key
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ class RotationMixin(Base):
     """
 
     def load(self) -> dict[str, Any]:
-        return follow_rotation_on_load(self, super().load())
+        return follow_rotation_on_load(self, session_store.load(self, super().load))
 
     async def aload(self) -> dict[str, Any]:
+        if session_store.loads_from_cache(super().load):
+            return await sync_to_async(self.load)()
         return await sync_to_async(follow_rotation_on_load)(self, await super().aload())
 
 
@@ -89,7 +92,8 @@ def find_successor(session: SessionBase) -> SessionBase | None:
 def switch_key(session: SessionBase, key: str | None) -> None:
     """Have the session of a request continue under another key."""
     session._session_key = key
-    session_state.of(session).loaded_key = session_state.key_of(session)
+    known = session_state.of(session)
+    known.loaded_key, known.has_tombstone = session_state.key_of(session), None
 
 
 def may_be_rotated_in_parallel(session: SessionBase) -> bool:

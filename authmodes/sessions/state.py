@@ -51,6 +51,8 @@ class SessionState:
     # Then the data at load time.
     loaded_key: BrowserKey | None
     loaded_data: dict[str, Any] | None = None
+    # Whether a cache has a tombstone for that key; None if it was not asked.
+    has_tombstone: bool | None = None
     # The key had been rotated a moment before the request.
     used_retired_key: bool = False
     # Saved by the middleware already; a second save would change nothing.

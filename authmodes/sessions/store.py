@@ -1,7 +1,7 @@
 """Reads and deletes Django sessions in the configured store, and marks those of apps."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
@@ -179,8 +179,8 @@ def delete(ended: Mapping[str, StoredKey]) -> None:
     throttled touch reads it again. Tombstones are set before the commit, because a process that
     is killed right after it would set none.
     """
-    if ended and _delete_from_database(ended.values()) and _set_tombstones(ended):
-        keys = list(ended.values())
+    keys = list(ended.values())
+    if keys and _delete_from_database(keys) and set_tombstones(keys):
         transaction.on_commit(lambda: _delete_outside_database(keys), using=write_database())
 
 
@@ -190,12 +190,43 @@ def is_outside_database() -> bool:
     return not issubclass(store, db.SessionStore) or _is_cached(store)
 
 
-def has_tombstone(session: SessionBase, sid: str) -> bool:
-    """Whether a login was about to end a moment ago; the row knows whether that was committed.
+def load(session: Any, load_by_engine: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Load a session as its engine does, and look for its tombstone in the same call of a cache."""
+    if not loads_from_cache(load_by_engine):
+        return load_by_engine()
+    entry, tombstone = session.cache_key, _tombstone(session.session_key)
+    try:
+        # The entry first: a cache that reads one after the other must not miss a new tombstone.
+        found = session._cache.get_many([entry, tombstone])
+    except Exception:
+        found = {}
+    if entry not in found:
+        return load_by_engine()
+    session_state.of(session).has_tombstone = tombstone in found
+    return found[entry]
 
-    A save that was under way when the session was deleted puts it back into the cache.
+
+def loads_from_cache(load_by_engine: Any) -> bool:
+    """Whether an engine's method is Django's own, which reads the cache and nothing else first."""
+    django = (cache.SessionStore.load, cached_db.SessionStore.load)
+    return getattr(load_by_engine, "__func__", None) in django
+
+
+def has_tombstone(session: SessionBase) -> bool:
+    """Whether the login of a session was about to end, or to change its key, a moment ago.
+
+    The row knows whether that was committed. A save that was under way when the session was
+    deleted puts it back into the cache.
     """
-    return _is_cached(session.__class__) and _cache().get(TOMBSTONE + sid) is not None
+    known, key = session_state.of(session), session_state.key_of(session)
+    if known.has_tombstone is None:
+        is_cached = key is not None and _is_cached(session.__class__)
+        known.has_tombstone = is_cached and _cache().get(_tombstone(key)) is not None
+    return known.has_tombstone
+
+
+def _tombstone(session_key: Any) -> str:
+    return TOMBSTONE + stored_key(session_key)
 
 
 def _delete_from_database(keys: Collection[StoredKey]) -> bool:
@@ -207,15 +238,15 @@ def _delete_from_database(keys: Collection[StoredKey]) -> bool:
     return is_outside_database()
 
 
-def _set_tombstones(ended: Mapping[str, StoredKey]) -> bool:
-    """Mark logins as ended if the store is a cache; return False if it is unavailable."""
+def set_tombstones(keys: Collection[StoredKey]) -> bool:
+    """Mark sessions as ended if the store is a cache; return False if it is unavailable."""
     if _is_cached(engine()):
         try:
             # Until the touch looks at the row itself; first, or a save might slip between.
             seconds = (conf.TOUCH_INTERVAL + TOMBSTONE_MARGIN).total_seconds()
-            _cache().set_many({TOMBSTONE + sid: 1 for sid in ended}, seconds)
+            _cache().set_many({TOMBSTONE + key: 1 for key in keys}, seconds)
         except Exception:
-            _log_failure(len(ended))
+            _log_failure(len(keys))
             return False
     return True
 
