@@ -588,7 +588,8 @@ def test_a_call_with_a_session_token_costs_three_queries(app):
     with CaptureQueriesContext(connection) as captured:
         app.get("auth/session")
     # The session, the row with its user, the user for Django, and what the answer tells of it.
-    tables = [re.split(r"FROM \W(\w+)", query["sql"])[1] for query in captured]
+    # The last one, because what is selected may be a subquery.
+    tables = [re.findall(r"FROM \W(\w+)", query["sql"])[-1] for query in captured]
     assert tables == [
         *("django_session", "authmodes_loginsession", "auth_user"),
         "account_emailaddress",
@@ -1085,10 +1086,11 @@ class WithDocument:
 def test_its_document_names_our_tokens(app, settings, allowed):
     settings.ROOT_URLCONF, settings.AUTHMODES_MODE = WithDocument, allowed
     document = Client().get("/_allauth/openapi.json").json()
-    schemes = document["components"]["securitySchemes"]
-    # Before 65.22, allauth does not ask the strategy.
-    has_access = allowed != "session" and hasattr(AbstractTokenStrategy, "openapi_spec")
-    assert set(schemes) == {"SessionToken", *(["authmodesBearer"] if has_access else [])}
+    # Before 65.22, allauth's document names no token at all.
+    schemes = document["components"].get("securitySchemes", {})
+    names = ["SessionToken", *(["authmodesBearer"] if allowed != "session" else [])]
+    asks_strategy = hasattr(AbstractTokenStrategy, "openapi_spec")
+    assert list(schemes) == (names if asks_strategy else [])
     used = {
         name
         for operations in document["paths"].values()
@@ -1097,7 +1099,7 @@ def test_its_document_names_our_tokens(app, settings, allowed):
         for requirement in operation.get("security", [])
         for name in requirement
     }
-    assert used == {"SessionToken"}
+    assert used == ({"SessionToken"} if asks_strategy else set())
 
 
 def test_each_scheme_of_the_document_opens_what_it_says(app):
