@@ -28,6 +28,8 @@ PUBLIC = (
     "authmodes.authentication.authenticate_token",
     "authmodes.contrib.channels.AuthModesMiddleware",
     "authmodes.contrib.hijack.impersonating",
+    "authmodes.contrib.health.health",
+    "authmodes.contrib.prometheus.register",
     "authmodes.contrib.ninja.AuthModesAuth",
     "authmodes.contrib.ninja.add_exception_handlers",
     "authmodes.middleware.LoginSessionMiddleware",

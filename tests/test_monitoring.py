@@ -1,0 +1,144 @@
+"""Metrics for Prometheus, and the view that says up or down."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.sessions.backends import cache as cache_sessions
+from django.core.cache import cache
+from django.db import OperationalError, connections
+from django.test import Client
+from django.urls import path
+from prometheus_client import REGISTRY
+
+from authmodes import registry, signals
+from authmodes.contrib import prometheus
+from authmodes.contrib.health import health
+from authmodes.models import LoginSession, write_database
+from authmodes.tokens import snapshot
+
+from .support.browser import Browser
+from .support.logins import html_login, post_json, refresh
+from .support.staff import make_staff, sign_in_to_admin
+from .urls import urlpatterns as project_urlpatterns
+
+HEALTH = "/health/"
+
+
+# -- metrics -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted() -> Any:
+    """How much a metric has grown since the test began."""
+    prometheus.register()
+    prometheus.register()
+    before: dict[Any, float] = {}
+
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"authmodes_{name}", labels) or 0
+
+    for metric in REGISTRY.collect():
+        for sample in metric.samples:
+            before[sample.name, *sorted(sample.labels.items())] = sample.value
+
+    def growth(name: str, **labels: str) -> float:
+        known = before.get((f"authmodes_{name}", *sorted(labels.items())), 0)
+        return value(name, **labels) - known
+
+    yield growth
+    for signal in (
+        *(signals.login_session_started, signals.login_session_ended),
+        *(signals.login_refused, signals.refresh_token_reused),
+    ):
+        assert signal.disconnect(dispatch_uid="authmodes.contrib.prometheus")
+        assert not signal.disconnect(dispatch_uid="authmodes.contrib.prometheus")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_logins_refusals_reuse_and_ends_are_counted(counted, alice, login):
+    html_login(Browser(), "alice", "wrong")
+    html_login(Browser(), "alice")
+    used = login("jwt")
+    first = used.refresh_token
+    used.refresh()
+    used.refresh()
+    assert refresh(first).status_code == 401
+    assert counted("logins_total", mode="session", provider="") == 1
+    assert counted("logins_total", mode="jwt", provider="") == 1
+    assert counted("refused_total", code="no_active_account") == 1
+    assert counted("reuse_total") == 1
+    assert counted("ended_total", reason="reuse") == 1
+    registry.revoke_all(LoginSession.objects.all())
+    assert counted("ended_total", reason="revoked") == 1
+
+
+def test_the_age_of_the_snapshot_is_a_metric(counted, login, settings, clock):
+    assert str(REGISTRY.get_sample_value("authmodes_snapshot_age_seconds")) == "nan"
+    snapshot.snapshot._try_poll()
+    clock.shift(timedelta(seconds=5))
+    assert REGISTRY.get_sample_value("authmodes_snapshot_age_seconds") == 5
+
+
+# -- health --------------------------------------------------------------------------------
+
+
+class Routes:
+    urlpatterns = (path("health/", health), *project_urlpatterns)
+
+
+@pytest.fixture(autouse=True)
+def _route(settings):
+    settings.ROOT_URLCONF = Routes()
+
+
+def away(*args: Any, **kwargs: Any) -> Any:
+    raise OperationalError("could not connect to 10.0.0.5")
+
+
+def test_up_says_no_more(db):
+    response = Client().get(HEALTH)
+    assert (response.status_code, response.json()) == (200, {"status": "up"})
+    assert "no-store" in response["Cache-Control"]
+    assert post_json(HEALTH, {}).status_code == 405
+
+
+def test_without_the_database_it_is_down(db):
+    with connections[write_database()].execute_wrapper(away):
+        response = Client().get(HEALTH)
+    assert (response.status_code, response.json()) == (503, {"status": "down"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_under_atomic_requests_a_database_that_is_away_is_no_error(atomic_requests, monkeypatch):
+    monkeypatch.setattr(connections[write_database()], "set_autocommit", away)
+    with connections[write_database()].execute_wrapper(away):
+        assert Client().get(HEALTH).status_code == 503
+
+
+def test_without_the_store_of_the_sessions_it_is_down(db, settings, monkeypatch):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    assert Client().get(HEALTH).status_code == 200
+    monkeypatch.setattr(cache_sessions.SessionStore, "exists", away)
+    response = Client().get(HEALTH)
+    assert (response.status_code, response.json()) == (503, {"status": "down"})
+
+
+def test_staff_see_what_fails(db, monkeypatch, alice):
+    staff, user = sign_in_to_admin(make_staff("operator")), Browser()
+    html_login(user, "alice")
+    up = {"database": "up", "session_store": "up"}
+    assert staff.get(HEALTH).json() == {"status": "up", "checks": up, "snapshot_age": None}
+    monkeypatch.setattr(LoginSession.objects, "exists", away)
+    response = staff.get(HEALTH)
+    assert response.status_code == 503
+    assert response.json()["checks"] == {**up, "database": "OperationalError"}
+    assert "10.0.0.5" not in response.content.decode()
+    assert user.get(HEALTH).json() == {"status": "down"}
+
+
+def test_it_leaves_nothing_behind(db):
+    client = Client()
+    client.get(HEALTH)
+    assert not client.cookies
+    assert cache.get("authmodeshealthprobe") is None
