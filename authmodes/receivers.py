@@ -33,6 +33,7 @@ from .exceptions import (
 )
 from .models import EndReason, EventKind, LoginSession, is_accepted
 from .registry import (
+    authentication_context,
     django_sessions,
     ending,
     erasure,
@@ -133,6 +134,12 @@ def end_logins_of_request(request: HttpRequest | None, **kwargs: Any) -> None:
     if sids:
         registry.revoke_all(LoginSession.objects.filter(sid__in=sids), EndReason.LOGOUT)
     state.clears_token_cookies = token_cookies.are_enabled()
+
+
+@receiver(authentication_step_completed)
+def drop_authentication_records_of_others(request: HttpRequest, user: Any, **kwargs: Any) -> None:
+    """Keep one user's records apart from those of the next, whatever the release of allauth."""
+    authentication_context.drop_records_of_others(request, user)
 
 
 @receiver(authentication_step_completed)

@@ -2,6 +2,7 @@
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers import registry as providers
 from allauth.socialaccount.providers.google import views as google
@@ -12,7 +13,8 @@ from django.urls import include, path
 
 from authmodes.models import LoginSession
 
-from .support.logins import post_json
+from .support.browser import Browser
+from .support.logins import UID, html_login, only_row, post_json, social_login
 from .support.oidc_provider import CLIENT_ID
 from .urls import urlpatterns as project_urlpatterns
 
@@ -128,3 +130,16 @@ def test_an_address_of_doubtful_verification_opens_no_account(
     response = send(entry_point, provider.id_token(email=alice.email, email_verified="true"))
     assert response.status_code in (400, 401)
     assert not LoginSession.objects.exists()
+
+
+def test_an_abandoned_sign_in_says_nothing_of_the_next_users(alice, bob):
+    """In the same browser, by allauth's records of how a user authenticated."""
+    TOTP.activate(alice, generate_totp_secret())
+    SocialAccount.objects.create(user=alice, provider="dummy", uid=UID)
+    browser = Browser()
+    assert social_login(browser).url == "/accounts/2fa/authenticate/"
+    browser.submit("/accounts/logout/", {"next": "/accounts/login/"})
+    html_login(browser, "bob")
+    row = only_row()
+    assert row.user == bob
+    assert (row.method, row.provider, row.amr) == ("password", "", "pwd")

@@ -20,6 +20,7 @@ AMR = {
     "mfa:webauthn": ["hwk", "mfa"],
     "mfa:recovery_codes": ["otp", "mfa"],
 }
+RECORDS_USER_KEY = "_authmodes_records_user"
 PROVIDER_SID_KEY = "_authmodes_provider_sid"
 PROVIDER_SID_MAX_LENGTH = 255
 PROVIDER_IAT_KEY = "_authmodes_provider_iat"
@@ -33,7 +34,21 @@ def records_of(request: HttpRequest, user: Any) -> list[dict[str, Any]]:
     """Return allauth's records of how a user authenticated in this Django session."""
     if NAMES_USER:
         return authentication.get_authentication_records(request, user)
-    return authentication.get_authentication_records(request)
+    owner = request.session.get(RECORDS_USER_KEY, str(user.pk))
+    return authentication.get_authentication_records(request) if owner == str(user.pk) else []
+
+
+def drop_records_of_others(request: HttpRequest, user: Any) -> None:
+    """Drop those of a login that was abandoned in this Django session, as allauth 65.21 does.
+
+    Called when allauth has added a record.
+    """
+    if NAMES_USER:
+        return
+    if request.session.get(RECORDS_USER_KEY, str(user.pk)) != str(user.pk):
+        key = authentication.AUTHENTICATION_METHODS_SESSION_KEY
+        request.session[key] = request.session[key][-1:]
+    request.session[RECORDS_USER_KEY] = str(user.pk)
 
 
 def read_authentication_context(request: HttpRequest, user: Any) -> AuthenticationContext:

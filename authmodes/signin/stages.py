@@ -97,6 +97,9 @@ def _authenticate(stage: Any, code: str) -> None:
     from allauth.mfa import app_settings
     from allauth.mfa.base.forms import AuthenticateForm
 
+    if not code.isascii():
+        # Not a code, and an error in allauth before 65.20.
+        raise InvalidMfaCode
     form_class = get_form_class(app_settings.FORMS, "authenticate", AuthenticateForm)
     form = form_class({"code": code}, user=stage.login.user)
     if form.is_valid():
