@@ -131,8 +131,8 @@ def revoke_in_batches(
     """
     if reason in DELIBERATE:
         _delete_sessions_again(login_sessions)
-    for batch in batches_of(login_sessions.filter(ended_at__isnull=True), "pk"):
-        yield len(_end([pk for pk, _pk in batch], reason, by, timezone.now(), event))
+    for batch in batches_of(login_sessions.filter(ended_at__isnull=True)):
+        yield len(_end([row[0] for row in batch], reason, by, timezone.now(), event))
 
 
 def _delete_sessions_again(login_sessions: LoginSessionQuerySet) -> None:
@@ -160,12 +160,12 @@ def end_without_django_session(login_sessions: LoginSessionQuerySet) -> Iterator
         yield len(_end(pks, EndReason.EXPIRED, None, timezone.now()))
 
 
-def batches_of(rows: LoginSessionQuerySet, column: str) -> Iterator[list[tuple[Any, Any]]]:
-    """Yield primary keys and a column, in the order in which rows are locked.
+def batches_of(rows: LoginSessionQuerySet, *columns: str) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield primary keys and more columns, in the order in which rows are locked.
 
     Each batch goes on from the last key: rows that were passed are not read again.
     """
-    keyed: Any = rows.order_by("pk").values_list("pk", column)
+    keyed: Any = rows.order_by("pk").values_list("pk", *columns)
     last = 0
     while batch := list(keyed.filter(pk__gt=last)[:BATCH]):
         yield batch
