@@ -26,9 +26,8 @@ from authmodes.models import EndReason, EventKind, LoginEvent, LoginSession
 from .support.browser import Browser
 from .support.database import connection
 from .support.logins import PASSWORD, Login, call_with, post_json, refresh
-from .support.staff import CHROME, make_staff, sign_in_to_admin
+from .support.staff import CHROME, LIST, ask, confirm, finish, make_staff, run, sign_in_to_admin
 
-LIST = "/admin/authmodes/loginsession/"
 TOKENS = "/admin/token_blacklist/outstandingtoken/"
 BLACKLIST = "/admin/token_blacklist/blacklistedtoken/"
 PAGES = (LIST, TOKENS, BLACKLIST)
@@ -88,35 +87,6 @@ def rows_of(user: Any, count: int = 1, **fields: Any) -> list[LoginSession]:
         **fields,
     }
     return LoginSession.objects.bulk_create([LoginSession(**values) for _ in range(count)])
-
-
-def ask(browser: Browser, action: str, pks: list[Any], url: str = LIST, **data: Any) -> Any:
-    """Choose an action in the list and press "Go"."""
-    return browser.submit(url, {"action": action, "index": "0", "_selected_action": pks, **data})
-
-
-def confirm(browser: Browser, page: Any, url: str = LIST) -> Any:
-    """Press the button of a confirmation page, with the fields that it holds."""
-    assert page.status_code == 200, page
-    html = page.content.decode()
-    form = html[html.index('<form method="post"', html.index('id="content"')) :]
-    data: dict[str, list[str]] = {}
-    for name, value in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form):
-        data.setdefault(name, []).append(value)
-    return browser.submit(url, data)
-
-
-def finish(browser: Browser, page: Any, url: str = LIST) -> Any:
-    """Confirm, and continue until nothing is left; without JavaScript."""
-    for _batch in range(10):
-        page = confirm(browser, page, url)
-        if page.status_code == 302:
-            return page
-    raise AssertionError("more than ten batches")
-
-
-def run(browser: Browser, action: str, pks: list[Any], url: str = LIST, **data: Any) -> Any:
-    return finish(browser, ask(browser, action, pks, url, **data), url)
 
 
 def change_url(row: Any) -> str:

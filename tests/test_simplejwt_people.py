@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.test import Client, RequestFactory
+from django.test import Client
 from django.test.utils import override_settings
 from django.urls import path
 from rest_framework_simplejwt import serializers as simplejwt_serializers
@@ -19,10 +19,10 @@ from rest_framework_simplejwt.utils import get_md5_hash_password
 
 import authmodes.tokens
 from authmodes import registry
-from authmodes.admin.revocation import revoke_users
 from authmodes.models import LoginSession
 
 from .support.logins import PASSWORD, Login, call_with, only_row, post_json, refresh
+from .support.staff import run, sign_in_to_admin
 from .support.tokens import claims_of
 from .urls import urlpatterns as project_urlpatterns
 
@@ -399,9 +399,9 @@ def lock_for_a_moment(user):
 
 def revoke_in_the_admin(user):
     post_json("/auth/token/", CREDENTIALS)
-    request = RequestFactory().post("/")
-    request.user = get_user_model().objects.create_superuser("chief", "c@example.com", PASSWORD)
-    revoke_users(request, [user.pk])
+    chief = get_user_model().objects.create_superuser("chief", "c@example.com", PASSWORD)
+    row = LoginSession.objects.active().filter(user=user).latest("pk")
+    run(sign_in_to_admin(chief), "revoke_all_of_users", [row.pk])
 
 
 ENDINGS = [
