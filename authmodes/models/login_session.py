@@ -133,10 +133,6 @@ class LoginSessionQuerySet(models.QuerySet["LoginSession"]):
     def for_user(self, user: Any) -> "LoginSessionQuerySet":
         return self.filter(user=user)
 
-    def opened_to(self, user: Any) -> "LoginSessionQuerySet":
-        """Those of the user, and those in which the user acts in another user's name."""
-        return self.filter(models.Q(user=user) | models.Q(acting_user=user))
-
     def by_sid(self, sid: uuid.UUID) -> "LoginSession | None":
         """Return the one with this `sid`. Unlike `first()`, this does not sort."""
         return next(iter(self.filter(sid=sid)), None)

@@ -62,32 +62,33 @@ def revoke(login_session: LoginSession, reason: str = EndReason.REVOKED, *, by: 
 def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -> int:
     """End all login sessions of a user, and the sign-ins that are not finished yet.
 
-    This includes those in which the user acts in another user's name.
+    Those in which the user acts in another user's name end as well, and are not counted.
 
     Arguments as for `revoke`. Returns the number of login sessions that this call ended.
     """
     cancel_pending(user.pk)
-    return revoke_all(LoginSession.objects.opened_to(user), reason, by=by)
+    return revoke_all(LoginSession.objects.for_user(user), reason, by=by)
 
 
 def revoke_others(user: Any, *, spare: str | None) -> int:
     """End all login sessions of a user except the one with the `sid` to spare, for the user."""
     cancel_pending(user.pk)
-    others = LoginSession.objects.opened_to(user)
+    others = LoginSession.objects.for_user(user)
     if spare is not None:
         others = others.exclude(sid=spare)
     return revoke_all(others, EndReason.REVOKED_BY_USER, by=user)
 
 
 def cancel_pending(*user_ids: Any) -> None:
-    """Cancel what has no row yet.
+    """End what the users' own rows do not show, before all of those end.
 
-    Authorization codes, logins that wait at a stage or for a mailed code, and refresh tokens
-    from before authmodes.
+    Authorization codes, logins that wait at a stage or for a mailed code, refresh tokens from
+    before authmodes, and logins in which the users act in another user's name.
     """
     cancel_authorization_codes(user__in=user_ids)
     names = [(ENDED_USER, str(user_id)) for user_id in user_ids]
     ExpiringMark.objects.extend(*names, until=timezone.now() + MARK_LIFETIME)
+    revoke_all(LoginSession.objects.filter(acting_user__in=user_ids))
 
 
 def cancel_authorization_codes(**lookups: Any) -> None:

@@ -178,9 +178,7 @@ def end_outdated(user: Any, *, spare: str | None = None) -> None:
     login itself (`update_session_auth_hash`).
     """
     cancel_pending(user.pk)
-    outdated = LoginSession.objects.opened_to(user).exclude(
-        user=user, auth_hash__in=auth_hashes(user)
-    )
+    outdated = LoginSession.objects.for_user(user).exclude(auth_hash__in=auth_hashes(user))
     if spare is not None:
         outdated = outdated.exclude(sid=spare)
     revoke_all(outdated, EndReason.PASSWORD_CHANGED)

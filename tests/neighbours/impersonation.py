@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth import login as django_login
 from django.core import mail
+from django.core.management import call_command
 from django.http import JsonResponse
 from django.urls import include, path
 from rest_framework.decorators import api_view, permission_classes
@@ -164,6 +165,10 @@ def test_it_does_not_move_last_login(impersonation, alice):
     assert get_user_model().objects.get(pk=alice.pk).last_login == before
 
 
+def command(user):
+    call_command("revoke_login_sessions", user=user.get_username())
+
+
 def lock(user):
     user.is_active = False
     user.save()
@@ -176,8 +181,8 @@ def change_password(user):
 
 @pytest.mark.parametrize(
     "end",
-    [registry.revoke_user, lock, change_password, lambda user: user.delete()],
-    ids=["revoked", "locked", "password changed", "deleted"],
+    [registry.revoke_user, command, lock, change_password, lambda user: user.delete()],
+    ids=["revoked", "by the command", "locked", "password changed", "deleted"],
 )
 @pytest.mark.parametrize("whose", ["root", "alice"])
 def test_it_ends_with_the_logins_of_either_user(end, whose, impersonation, alice):
