@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connections
 from django.http import HttpRequest
-from django.test.utils import override_settings
+from django.test.utils import CaptureQueriesContext, override_settings
 from django.urls import path
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
@@ -19,6 +19,7 @@ from authmodes.api.serializers import TokenRefreshSerializer
 from authmodes.models import LoginSession
 from authmodes.signals import refresh_token_reused
 
+from .support.database import connection
 from .support.logins import call_with, only_row, post_json, refresh
 from .support.tokens import claims_of
 from .urls import urlpatterns as project_urlpatterns
@@ -85,6 +86,19 @@ def test_rows_do_not_grow_with_refreshes(login, clock):
     assert LoginSession.objects.count() == 1
     assert OutstandingToken.objects.count() == 1
     assert BlacklistedToken.objects.count() == 0
+
+
+def test_a_refresh_is_one_read_and_two_writes(login, clock):
+    used = login("jwt")
+    clock.shift(timedelta(seconds=1))
+    with CaptureQueriesContext(connection) as captured:
+        assert used.refresh().status_code == 200
+    verbs = [query["sql"].partition(" ")[0] for query in captured]
+    # Those of the transaction differ by database, and in a test.
+    assert [verb for verb in verbs if verb in ("SELECT", "INSERT", "UPDATE", "DELETE")] == [
+        *("SELECT", "UPDATE", "UPDATE")
+    ]
+    assert len(captured) <= 5
 
 
 def test_no_token_rests_in_the_database(login, clock):
