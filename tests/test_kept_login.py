@@ -201,3 +201,18 @@ def test_a_login_that_the_flow_sets_aside_comes_back_as_it_was(admins, alice, se
     before, key = content(admins), admins.session_cookie
     assert "code" in redirect_query(social_flow(admins, "4711"))
     assert_as_before(admins, before, key)
+
+
+def test_a_server_error_leaves_it_under_its_key(admins, alice, monkeypatch):
+    """Django sends no cookie with one, so a new key would be lost."""
+
+    def broken(self, request, user):
+        request.session["account_of_the_flow"] = 1
+        raise RuntimeError
+
+    monkeypatch.setattr("authmodes.adapter.AuthModesAdapterMixin.login", broken)
+    before, key = content(admins), admins.session_cookie
+    admins.raise_request_exception = False
+    assert html_login(admins, "alice").status_code == 500
+    assert (content(admins), admins.session_cookie) == (before, key)
+    assert admins.get("/admin/").status_code == 200

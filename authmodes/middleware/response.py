@@ -44,7 +44,8 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
         session_store.reduce_to(request.session, remains)
     elif _is_login_undone(request):
         request.session.flush()
-    if request.session.modified:
+    # With a server error Django saves nothing.
+    if request.session.modified and response.status_code < 500:
         kept_login.restore(request.session)
     _follow_password(request)
     if _has_key_changed(request.session):
