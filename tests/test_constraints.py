@@ -1,5 +1,6 @@
 """constraints/ holds what setup.cfg promises, and what the code says was tested."""
 
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -59,3 +60,27 @@ def test_the_lowest_versions_are_those_of_setup_cfg():
     for requirement in wanted:
         (floor,) = requirement.specifier
         assert lowest[canonicalize_name(requirement.name)] == Version(floor.version)
+
+
+def test_the_page_of_versions_says_what_is_tested():
+    text = (ROOT / "docs" / "versions.md").read_text()
+    rows = re.findall(
+        r"^\| ([\w-]+)(?: \(optional\))? \| (\d\S*) \| (\d\S*) \|$", text, re.MULTILINE
+    )
+    found = {canonicalize_name(name): (lowest, newest) for name, lowest, newest in rows}
+    extras = SETUP["options.extras_require"]
+    sections = SETUP["options"]["install_requires"], extras["redis"], extras["spectacular"]
+    names = {
+        canonicalize_name(Requirement(line).name)
+        for line in "\n".join(sections).split("\n")
+        if line
+    }
+    assert found == {
+        name: (str(pins("lowest")[name]), str(max(each[name] for each in constraints().values())))
+        for name in names
+    }
+    for python, each in constraints().items():
+        django = each["django"]
+        assert re.search(
+            rf"\b{python} (?:runs )?with (?:Django )?{django.major}\.{django.minor}\b", text
+        )
