@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from django.contrib.auth.admin import UserAdmin
 from django.contrib.messages import get_messages
 from django.core.management import call_command
 from django.db.models import Value
@@ -20,7 +23,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
 
-from authmodes.admin import LoginSessionAdmin, revocation, search
+from authmodes.admin import LoginSessionAdmin, LoginSessionsPanelMixin, overview, revocation, search
 from authmodes.models import EndReason, EventKind, LoginEvent, LoginSession
 
 from .support.browser import Browser
@@ -28,6 +31,7 @@ from .support.database import connection
 from .support.logins import PASSWORD, Login, call_with, post_json, refresh
 from .support.staff import CHROME, LIST, ask, confirm, finish, make_staff, run, sign_in_to_admin
 
+User = get_user_model()
 TOKENS = "/admin/token_blacklist/outstandingtoken/"
 BLACKLIST = "/admin/token_blacklist/blacklistedtoken/"
 PAGES = (LIST, TOKENS, BLACKLIST)
@@ -997,16 +1001,181 @@ def test_everything_that_matches_can_be_revoked_whatever_the_page(root, viewer, 
 # -- where the pages are found -------------------------------------------------------------
 
 
-def test_the_user_page_links_to_the_users_login_sessions(root, alice):
-    link = f'href="{LIST}?user__id__exact={alice.pk}"'
-    assert link in root.get(f"/admin/auth/user/{alice.pk}/change/").content.decode()
+def panel_of(html: str) -> str:
+    start = html.find("field-login_sessions_panel")
+    return html[start : html.find('class="submit-row"', start)] if start >= 0 else ""
 
 
-def test_the_user_page_does_not_link_for_those_who_may_not_view_them(alice):
-    browser = sign_in_to_admin(make_staff("hr", "view_user"))
-    page = browser.get(f"/admin/auth/user/{alice.pk}/change/")
+def test_the_user_page_shows_the_users_active_login_sessions_and_ends_them(root, alice, bob):
+    (active,), (bobs,) = rows_of(alice), rows_of(bob)
+    (ended,) = rows_of(alice, ended_at=timezone.now(), end_reason="logout")
+    url = f"/admin/auth/user/{alice.pk}/change/"
+    page = root.get(url)
+    panel = panel_of(page.content.decode())
+    assert change_url(active) in panel
+    assert change_url(ended) not in panel
+    assert change_url(bobs) not in panel
+    assert f'href="{LIST}?user__id__exact={alice.pk}"' in panel
+    everywhere = re.search(r'href="([^"]+/revoke/[^"]+)"', panel).group(1)
+    assert "authmodes/admin.css" in page.content.decode()
+    finish(root, root.get(everywhere), everywhere)
+    assert not LoginSession.objects.active().filter(user=alice).exists()
+    bobs.refresh_from_db()
+    assert bobs.ended_at is None
+
+
+def test_the_user_page_is_saved_as_before(root, alice):
+    rows_of(alice)
+    url = f"/admin/auth/user/{alice.pk}/change/"
+    joined = timezone.localtime(alice.date_joined)
+    data = {
+        "username": "alice",
+        "first_name": "Alice",
+        "is_active": "on",
+        "date_joined_0": joined.strftime("%Y-%m-%d"),
+        "date_joined_1": joined.strftime("%H:%M:%S"),
+    }
+    assert root.submit(url, data).status_code == 302
+    alice.refresh_from_db()
+    assert alice.first_name == "Alice"
+    assert root.get("/admin/auth/user/add/").status_code == 200
+
+
+def test_the_panel_of_the_user_page_needs_the_permissions_of_login_sessions(alice, admin_user):
+    (row,) = rows_of(alice)
+    rows_of(admin_user)
+    url = "/admin/auth/user/%s/change/"
+    hr = sign_in_to_admin(make_staff("hr", "view_user"))
+    assert panel_of(hr.get(url % alice.pk).content.decode()) == ""
+    viewer = sign_in_to_admin(make_staff("viewer", "view_user", "view_loginsession"))
+    panel = panel_of(viewer.get(url % alice.pk).content.decode())
+    assert change_url(row) in panel
+    assert "/revoke/" not in panel
+    support = make_staff("support", "view_user", "view_loginsession", "revoke_loginsession")
+    browser = sign_in_to_admin(support)
+    assert "/revoke/" in panel_of(browser.get(url % alice.pk).content.decode())
+    assert "/revoke/" not in panel_of(browser.get(url % admin_user.pk).content.decode())
+
+
+def test_an_admin_of_users_that_is_registered_late_has_the_panel_too():
+    class OtherAdmin(UserAdmin):
+        """The admin of a project."""
+
+    site = AdminSite()
+    site.register(LoginSession, LoginSessionAdmin)
+    site.register(User, OtherAdmin)
+    for _again in range(2):
+        assert site.urls
+        page = site.get_model_admin(User)
+        assert isinstance(page, LoginSessionsPanelMixin)
+        assert isinstance(page, OtherAdmin)
+        assert type(page).__mro__.count(LoginSessionsPanelMixin) == 1
+    assert not issubclass(OtherAdmin, LoginSessionsPanelMixin)
+    # And without an admin of users.
+    alone = AdminSite()
+    alone.register(LoginSession, LoginSessionAdmin)
+    assert alone.urls
+
+
+# -- the overview --------------------------------------------------------------------------
+
+
+def charts_of(browser: Browser) -> dict[str, dict[str, Any]]:
+    page = browser.get(f"{LIST}overview/")
     assert page.status_code == 200
-    assert LIST not in page.content.decode()
+    charts = {}
+    for chart in page.context["charts"]:
+        columns = [each["label"] for each in chart["series"]]
+        rows = {label: dict(zip(columns, data, strict=True)) for label, data in chart["rows"]}
+        charts[str(chart["title"])] = rows
+    return charts
+
+
+def test_the_overview_counts_what_began_is_active_and_ended(admin_user, alice, clock):
+    now = timezone.now()
+    rows_of(alice, 2, provider="example", created_at=now - timedelta(days=2))
+    rows_of(alice, mode="jwt")
+    rows_of(alice, created_at=now - timedelta(days=40), expires_at=now)
+    rows_of(alice, ended_at=now, end_reason="reuse", created_at=now - timedelta(days=1))
+    for kind, count in (("refused", 7), ("reuse", 1), ("step_up", 1)):
+        LoginEvent.objects.create(kind=kind, count=count)
+    charts = charts_of(sign_in_to_admin(admin_user))
+    cookie, token = (str(label) for label in ("cookie", "token"))
+    by_mode = charts["Sign-ins per day by mode"]
+    assert len(by_mode) == 30
+    assert by_mode["May 2"] == {cookie: 2, token: 0}
+    assert by_mode["May 3"] == {cookie: 1, token: 0}
+    # Also the administrator.
+    assert by_mode["May 4"] == {cookie: 1, token: 1}
+    assert charts["Sign-ins per day by provider"]["May 2"]["Example ID"] == 2
+    assert charts["Active now by mode"] == {
+        cookie: {"Login sessions": 3},
+        token: {"Login sessions": 1},
+    }
+    assert charts["Active now by client"] == {"Chrome": {"Login sessions": 4}}
+    assert charts["Active now by provider"]["Example ID"] == {"Login sessions": 2}
+    assert charts["Ended by reason"] == {"refresh token reused": {"Login sessions": 1}}
+    assert charts["Refused sign-ins and reused tokens per day"]["May 4"] == {
+        "sign-in refused": 7,
+        "refresh token reused": 1,
+    }
+
+
+def test_the_overview_is_readable_without_scripts_and_has_none_of_its_own_inline(root, alice):
+    rows_of(alice, 3, user_agent="curl/8.5")
+    html = root.get(f"{LIST}overview/").content.decode()
+    content = html[html.index('id="content"') :]
+    assert "App or script</th>" in content
+    assert content.count("<details open>") >= 5
+    inline = re.findall(r"<script(?![^>]*(?: src=|application/json))[^>]*>", html)
+    assert inline == []
+    assert " style=" not in content
+    assert " onclick=" not in content
+
+
+def test_the_overview_names_who_revoked_last(root, alice, bob):
+    rows_of(alice, 2, provider="example")
+    (row,) = rows_of(bob)
+    confirm(root, root.get(revoke_url(row)), revoke_url(row))
+    url = f"{LIST}revoke/?provider=example"
+    finish(root, root.get(url), url)
+    events = root.get(f"{LIST}overview/").context["revocations"]
+    assert [(event.count, str(event.actor), event.user or event.filter) for event in events] == [
+        (2, "root", "provider=example"),
+        (1, "root", bob),
+    ]
+
+
+def test_the_overview_counts_a_day_once_and_goes_on_where_its_time_was_used_up(
+    root, alice, monkeypatch
+):
+    monkeypatch.setattr(overview, "BUDGET", -1)
+    first = root.get(f"{LIST}overview/")
+    assert first.context["counted_days"] == 1
+    assert "1 of 30 days are counted so far" in first.content.decode()
+    assert root.get(f"{LIST}overview/").context["counted_days"] == 2
+    monkeypatch.setattr(overview, "BUDGET", 60)
+    assert root.get(f"{LIST}overview/").context["counted_days"] == 30
+    queries = queries_of(root, f"{LIST}overview/")
+    assert len([sql for sql in queries if "authmodes_log" in sql]) <= 5
+
+
+def test_the_overview_looks_through_a_bounded_number_of_sign_ins(root, alice, monkeypatch):
+    monkeypatch.setattr(overview, "NEWEST", 3)
+    rows_of(alice, 5, created_at=timezone.now() - timedelta(hours=1))
+    page = root.get(f"{LIST}overview/")
+    assert page.context["active_since"] is not None
+    assert "because there are so many" in page.content.decode()
+
+
+def test_the_overview_is_found_and_needs_the_view_permission(root, viewer, victim):
+    assert f'href="{LIST}overview/"' in root.get(LIST).content.decode()
+    assert 'href="/admin/authmodes/overview/"' in viewer.get("/admin/").content.decode()
+    assert viewer.get("/admin/authmodes/overview/").url == f"{LIST}overview/"
+    assert viewer.get(f"{LIST}overview/").status_code == 200
+    other = sign_in_to_admin(make_staff("other", "revoke_loginsession"))
+    for url in ("/admin/authmodes/overview/", f"{LIST}overview/"):
+        assert other.get(url).status_code == 403
 
 
 @override_settings(USE_THOUSAND_SEPARATOR=True, LANGUAGE_CODE="de")

@@ -11,18 +11,22 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist import admin as _simplejwt  # noqa: F401
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from ..models import LoginEvent, LoginSession, MachineClient
+from ..models import LoginEvent, LoginSession, MachineClient, Overview
 from .login_events import LoginEventAdmin
 from .login_sessions import LoginSessionAdmin
 from .machine_clients import MachineClientAdmin
+from .overview import OverviewAdmin
 from .tokens import BlacklistedTokenAdmin, OutstandingTokenAdmin
+from .user_panel import LoginSessionsPanelMixin
 
 __all__ = [
     "BlacklistedTokenAdmin",
     "LoginEventAdmin",
     "LoginSessionAdmin",
+    "LoginSessionsPanelMixin",
     "MachineClientAdmin",
     "OutstandingTokenAdmin",
+    "OverviewAdmin",
 ]
 
 for model in (OutstandingToken, BlacklistedToken):
@@ -37,6 +41,7 @@ for model, name, plural in (
     model._meta.verbose_name, model._meta.verbose_name_plural = name, plural
 
 admin.site.register(LoginSession, LoginSessionAdmin)
+admin.site.register(Overview, OverviewAdmin)
 admin.site.register(LoginEvent, LoginEventAdmin)
 admin.site.register(MachineClient, MachineClientAdmin)
 admin.site.register(OutstandingToken, OutstandingTokenAdmin)

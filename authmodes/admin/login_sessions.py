@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -18,7 +19,9 @@ from ..models import EndReason, EventKind, LoginEvent, LoginSession
 from ..registry import ending
 from . import filters
 from .base import Column, badge, relative_time, status_badge
+from .overview import overview_context
 from .revocation import RevokingAdmin, Scope
+from .user_panel import add_user_panel
 
 SECRETS = ("session_key", "auth_hash", "previous_jti")
 # How many other login sessions of the user the page of one lists.
@@ -85,7 +88,7 @@ class LoginSessionAdmin(RevokingAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        context = {}
+        context = {"overview_url": self.page_url("overview")}
         if self.has_revoke_permission(request):
             kept = request.GET.copy()
             kept.pop(PAGE_VAR, None)
@@ -166,34 +169,41 @@ class LoginSessionAdmin(RevokingAdmin):
         show_address = self.has_address_permission(request)
         user = self.user_column(request, of=lambda row: row.user)
         may_revoke = row.is_active and self.has_revoke_permission(request, row)
-        others = self.get_queryset(request).filter(user=row.user_id).exclude(pk=row.pk)
-        return self.render(
-            request,
-            "login_session",
-            str(row),
-            {
-                "original": row,
-                "status": self.status(row),
-                "facts": self._facts(row, user(row), names, show_address),
-                "timeline": _timeline(row, names),
-                "show_address": show_address,
-                "others": [
-                    {
-                        "row": each,
-                        "url": self.page_url("change", each),
-                        "status": self.status(each),
-                        "signed_in": relative_time(each.created_at),
-                        "last_seen": relative_time(each.last_seen_at),
-                    }
-                    for each in others.order_by(*self.ordering)[:OTHERS]
-                ],
-                "user_url": f"{self.page_url('changelist')}?{filters.UserFilter.parameter_name}="
-                f"{row.user_id}",
-                "history_url": self.page_url("history", row),
-                "revoke_url": may_revoke
-                and self.keep_filters(request, self.page_url("revoke", row)),
-            },
-        )
+        revoke_url = self.keep_filters(request, self.page_url("revoke", row))
+        context = {
+            "original": row,
+            "status": self.status(row),
+            "facts": self._facts(row, user(row), names, show_address),
+            "timeline": _timeline(row, names),
+            "history_url": self.page_url("history", row),
+            "revoke_url": revoke_url if may_revoke else None,
+            **self.sessions_context(request, row.user, OTHERS, other_than=row),
+        }
+        return self.render(request, "login_session", str(row), context)
+
+    def sessions_context(
+        self, request: HttpRequest, user: Any, number: int, other_than: LoginSession | None = None
+    ) -> dict[str, Any]:
+        """Describe the newest login sessions of a user: the active ones, or others than one."""
+        rows: Any = self.get_queryset(request).filter(user=user.pk)
+        rows = rows.active() if other_than is None else rows.exclude(pk=other_than.pk)
+        asked = "?" + urlencode({filters.UserFilter.parameter_name: user.pk})
+        everywhere = self.page_url("revoke_matching") + asked
+        return {
+            "show_address": self.has_address_permission(request),
+            "user_url": self.page_url("changelist") + asked,
+            "everywhere_url": everywhere if self.may_revoke_for(request, user) else None,
+            "others": [
+                {
+                    "row": each,
+                    "url": self.page_url("change", each),
+                    "status": self.status(each),
+                    "signed_in": relative_time(each.created_at),
+                    "last_seen": relative_time(each.last_seen_at),
+                }
+                for each in rows.order_by(*self.ordering)[:number]
+            ],
+        }
 
     def _facts(
         self, row: LoginSession, user: Any, names: dict[str, str], show_address: bool
@@ -224,9 +234,20 @@ class LoginSessionAdmin(RevokingAdmin):
     # -- revoking
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.revoke_matching_view)
-        name = f"{self.opts.app_label}_{self.opts.model_name}_revoke_matching"
-        return [path("revoke/", view, name=name), *super().get_urls()]
+        # By now, every app has registered its pages.
+        add_user_panel(self.admin_site)
+        name, view = f"{self.opts.app_label}_{self.opts.model_name}", self.admin_site.admin_view
+        return [
+            path("revoke/", view(self.revoke_matching_view), name=f"{name}_revoke_matching"),
+            path("overview/", view(self.overview_view), name=f"{name}_overview"),
+            *super().get_urls(),
+        ]
+
+    def overview_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = overview_context(self.provider_names(request))
+        return self.render(request, "overview", gettext("Overview"), context)
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask for confirmation by GET; revoke by POST."""

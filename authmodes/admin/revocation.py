@@ -94,9 +94,12 @@ class RevokingAdmin(ListAdmin):
 
     def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether logins may be revoked. Those of superusers: by superusers alone."""
+        return self.may_revoke_for(request, getattr(obj, "user", None))
+
+    def may_revoke_for(self, request: HttpRequest, user: Any) -> bool:
         if not super().has_revoke_permission(request):
             return False
-        return not getattr(getattr(obj, "user", None), "is_superuser", False) or _is_super(request)
+        return not getattr(user, "is_superuser", False) or _is_super(request)
 
     def revocable(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Leave out the rows that this administrator may not revoke."""

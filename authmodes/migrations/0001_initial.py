@@ -85,6 +85,221 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="LoginSession",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("method", models.CharField(default="", max_length=40, verbose_name="method")),
+                ("provider", models.CharField(default="", max_length=200, verbose_name="provider")),
+                (
+                    "provider_uid",
+                    models.CharField(default="", max_length=255, verbose_name="provider uid"),
+                ),
+                ("provider_sid", models.CharField(default="", editable=False, max_length=255)),
+                (
+                    "amr",
+                    models.CharField(
+                        default="",
+                        help_text="Space-separated values of RFC 8176, as in the tokens' amr claim.",
+                        max_length=100,
+                        verbose_name="authentication methods",
+                    ),
+                ),
+                ("authenticated_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "sid",
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        help_text="Public name of this login session. It is not a credential.",
+                        unique=True,
+                        verbose_name="sid",
+                    ),
+                ),
+                (
+                    "mode",
+                    models.CharField(
+                        choices=[
+                            (authmodes.conf.Mode["SESSION"], "cookie"),
+                            (authmodes.conf.Mode["JWT"], "token"),
+                        ],
+                        max_length=10,
+                        verbose_name="mode",
+                    ),
+                ),
+                ("session_key", models.CharField(editable=False, max_length=128, null=True)),
+                ("previous_jti", models.CharField(default="", editable=False, max_length=255)),
+                (
+                    "rotated_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="rotated at"),
+                ),
+                ("auth_hash", models.CharField(default="", editable=False, max_length=128)),
+                (
+                    "client_id",
+                    models.CharField(
+                        default="",
+                        help_text="The app that requested the login; empty for this site's own pages.",
+                        max_length=100,
+                        verbose_name="client id",
+                    ),
+                ),
+                ("ip_address", models.GenericIPAddressField(null=True, verbose_name="IP address")),
+                (
+                    "last_ip_address",
+                    models.GenericIPAddressField(null=True, verbose_name="last IP address"),
+                ),
+                (
+                    "user_agent",
+                    models.CharField(default="", max_length=512, verbose_name="user agent"),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        default="",
+                        help_text="What the user calls this login session.",
+                        max_length=60,
+                        verbose_name="name",
+                    ),
+                ),
+                (
+                    "client_family",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=models.Case(
+                            models.When(then=models.Value("edge"), user_agent__contains="Edg"),
+                            models.When(then=models.Value("opera"), user_agent__contains="OPR/"),
+                            models.When(
+                                then=models.Value("samsung"), user_agent__contains="SamsungBrowser/"
+                            ),
+                            models.When(
+                                then=models.Value("firefox"), user_agent__contains="Firefox/"
+                            ),
+                            models.When(
+                                then=models.Value("firefox"), user_agent__contains="FxiOS/"
+                            ),
+                            models.When(then=models.Value("chrome"), user_agent__contains="CriOS/"),
+                            models.When(
+                                then=models.Value("chrome"), user_agent__contains="Chrome/"
+                            ),
+                            models.When(
+                                then=models.Value("safari"), user_agent__contains="Safari/"
+                            ),
+                            models.When(
+                                then=models.Value("browser"), user_agent__contains="Mozilla/"
+                            ),
+                            models.When(then=models.Value(""), user_agent=""),
+                            default=models.Value("program"),
+                        ),
+                        output_field=models.CharField(
+                            choices=[
+                                ("chrome", "Chrome"),
+                                ("edge", "Edge"),
+                                ("firefox", "Firefox"),
+                                ("opera", "Opera"),
+                                ("safari", "Safari"),
+                                ("samsung", "Samsung Internet"),
+                                ("browser", "Other browser"),
+                                ("program", "App or script"),
+                                ("", "Unknown client"),
+                            ],
+                            max_length=10,
+                        ),
+                        verbose_name="client family",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(verbose_name="signed in at")),
+                ("last_seen_at", models.DateTimeField(verbose_name="last seen at")),
+                ("expires_at", models.DateTimeField(verbose_name="expires at")),
+                ("ended_at", models.DateTimeField(null=True, verbose_name="ended at")),
+                (
+                    "end_reason",
+                    models.CharField(
+                        choices=[
+                            ("logout", "logged out"),
+                            ("revoked", "revoked"),
+                            ("revoked_by_user", "revoked by the user"),
+                            ("replaced", "replaced by another login"),
+                            ("reuse", "refresh token reused"),
+                            ("expired", "expired"),
+                            ("limit", "limit of login sessions"),
+                            ("password_changed", "password changed"),
+                            ("user_disabled", "user disabled"),
+                            ("upstream_logout", "logged out at the provider"),
+                        ],
+                        default="",
+                        max_length=20,
+                        verbose_name="end reason",
+                    ),
+                ),
+                (
+                    "acting_user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="acting user",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="ended by",
+                    ),
+                ),
+                (
+                    "refresh_token",
+                    models.OneToOneField(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="login_session",
+                        to="token_blacklist.outstandingtoken",
+                        verbose_name="refresh token",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="login_sessions",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "login session",
+                "verbose_name_plural": "login sessions",
+                "permissions": (("revoke_loginsession", "Can revoke login session"),),
+                "default_permissions": ("view",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Overview",
+            fields=[],
+            options={
+                "verbose_name": "overview",
+                "verbose_name_plural": "overview",
+                "proxy": True,
+                "default_permissions": (),
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("authmodes.loginsession",),
+        ),
+        migrations.CreateModel(
             name="MachineClient",
             fields=[
                 (
@@ -300,254 +515,86 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.CreateModel(
-            name="LoginSession",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("method", models.CharField(default="", max_length=40, verbose_name="method")),
-                ("provider", models.CharField(default="", max_length=200, verbose_name="provider")),
-                (
-                    "provider_uid",
-                    models.CharField(default="", max_length=255, verbose_name="provider uid"),
-                ),
-                ("provider_sid", models.CharField(default="", editable=False, max_length=255)),
-                (
-                    "amr",
-                    models.CharField(
-                        default="",
-                        help_text="Space-separated values of RFC 8176, as in the tokens' amr claim.",
-                        max_length=100,
-                        verbose_name="authentication methods",
-                    ),
-                ),
-                ("authenticated_at", models.DateTimeField(editable=False, null=True)),
-                (
-                    "sid",
-                    models.UUIDField(
-                        default=uuid.uuid4,
-                        editable=False,
-                        help_text="Public name of this login session. It is not a credential.",
-                        unique=True,
-                        verbose_name="sid",
-                    ),
-                ),
-                (
-                    "mode",
-                    models.CharField(
-                        choices=[
-                            (authmodes.conf.Mode["SESSION"], "cookie"),
-                            (authmodes.conf.Mode["JWT"], "token"),
-                        ],
-                        max_length=10,
-                        verbose_name="mode",
-                    ),
-                ),
-                ("session_key", models.CharField(editable=False, max_length=128, null=True)),
-                ("previous_jti", models.CharField(default="", editable=False, max_length=255)),
-                (
-                    "rotated_at",
-                    models.DateTimeField(editable=False, null=True, verbose_name="rotated at"),
-                ),
-                ("auth_hash", models.CharField(default="", editable=False, max_length=128)),
-                (
-                    "client_id",
-                    models.CharField(
-                        default="",
-                        help_text="The app that requested the login; empty for this site's own pages.",
-                        max_length=100,
-                        verbose_name="client id",
-                    ),
-                ),
-                ("ip_address", models.GenericIPAddressField(null=True, verbose_name="IP address")),
-                (
-                    "last_ip_address",
-                    models.GenericIPAddressField(null=True, verbose_name="last IP address"),
-                ),
-                (
-                    "user_agent",
-                    models.CharField(default="", max_length=512, verbose_name="user agent"),
-                ),
-                (
-                    "name",
-                    models.CharField(
-                        default="",
-                        help_text="What the user calls this login session.",
-                        max_length=60,
-                        verbose_name="name",
-                    ),
-                ),
-                (
-                    "client_family",
-                    models.GeneratedField(
-                        db_persist=True,
-                        expression=models.Case(
-                            models.When(then=models.Value("edge"), user_agent__contains="Edg"),
-                            models.When(then=models.Value("opera"), user_agent__contains="OPR/"),
-                            models.When(
-                                then=models.Value("samsung"), user_agent__contains="SamsungBrowser/"
-                            ),
-                            models.When(
-                                then=models.Value("firefox"), user_agent__contains="Firefox/"
-                            ),
-                            models.When(
-                                then=models.Value("firefox"), user_agent__contains="FxiOS/"
-                            ),
-                            models.When(then=models.Value("chrome"), user_agent__contains="CriOS/"),
-                            models.When(
-                                then=models.Value("chrome"), user_agent__contains="Chrome/"
-                            ),
-                            models.When(
-                                then=models.Value("safari"), user_agent__contains="Safari/"
-                            ),
-                            models.When(
-                                then=models.Value("browser"), user_agent__contains="Mozilla/"
-                            ),
-                            models.When(then=models.Value(""), user_agent=""),
-                            default=models.Value("program"),
-                        ),
-                        output_field=models.CharField(
-                            choices=[
-                                ("chrome", "Chrome"),
-                                ("edge", "Edge"),
-                                ("firefox", "Firefox"),
-                                ("opera", "Opera"),
-                                ("safari", "Safari"),
-                                ("samsung", "Samsung Internet"),
-                                ("browser", "Other browser"),
-                                ("program", "App or script"),
-                                ("", "Unknown client"),
-                            ],
-                            max_length=10,
-                        ),
-                        verbose_name="client family",
-                    ),
-                ),
-                ("created_at", models.DateTimeField(verbose_name="signed in at")),
-                ("last_seen_at", models.DateTimeField(verbose_name="last seen at")),
-                ("expires_at", models.DateTimeField(verbose_name="expires at")),
-                ("ended_at", models.DateTimeField(null=True, verbose_name="ended at")),
-                (
-                    "end_reason",
-                    models.CharField(
-                        choices=[
-                            ("logout", "logged out"),
-                            ("revoked", "revoked"),
-                            ("revoked_by_user", "revoked by the user"),
-                            ("replaced", "replaced by another login"),
-                            ("reuse", "refresh token reused"),
-                            ("expired", "expired"),
-                            ("limit", "limit of login sessions"),
-                            ("password_changed", "password changed"),
-                            ("user_disabled", "user disabled"),
-                            ("upstream_logout", "logged out at the provider"),
-                        ],
-                        default="",
-                        max_length=20,
-                        verbose_name="end reason",
-                    ),
-                ),
-                (
-                    "acting_user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                        verbose_name="acting user",
-                    ),
-                ),
-                (
-                    "ended_by",
-                    models.ForeignKey(
-                        db_index=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                        verbose_name="ended by",
-                    ),
-                ),
-                (
-                    "refresh_token",
-                    models.OneToOneField(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="login_session",
-                        to="token_blacklist.outstandingtoken",
-                        verbose_name="refresh token",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="login_sessions",
-                        to=settings.AUTH_USER_MODEL,
-                        verbose_name="user",
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name": "login session",
-                "verbose_name_plural": "login sessions",
-                "permissions": (("revoke_loginsession", "Can revoke login session"),),
-                "default_permissions": ("view",),
-                "indexes": [
-                    models.Index(fields=["user", "ended_at"], name="authmodes_user_ended"),
-                    models.Index(fields=["-created_at", "-id"], name="authmodes_created"),
-                    models.Index(fields=["ip_address"], name="authmodes_ip"),
-                    models.Index(
-                        condition=models.Q(("ended_at__isnull", True)),
-                        fields=["expires_at"],
-                        name="authmodes_open_expires",
-                    ),
-                    models.Index(
-                        condition=models.Q(("ended_at__isnull", False)),
-                        fields=["ended_at"],
-                        name="authmodes_ended",
-                    ),
-                    models.Index(
-                        condition=models.Q(("ended_by__isnull", False)),
-                        fields=["ended_by"],
-                        name="authmodes_ended_by",
-                    ),
-                    models.Index(
-                        condition=models.Q(("provider_sid", ""), _negated=True),
-                        fields=["provider_sid"],
-                        name="authmodes_provider_sid",
-                    ),
-                    models.Index(
-                        condition=models.Q(("provider_uid", ""), _negated=True),
-                        fields=["provider_uid"],
-                        name="authmodes_provider_uid",
-                    ),
-                    models.Index(
-                        condition=models.Q(("provider", ""), _negated=True),
-                        fields=["provider", "-created_at"],
-                        name="authmodes_provider",
-                    ),
-                    models.Index(
-                        condition=models.Q(("end_reason", ""), _negated=True),
-                        fields=["end_reason", "-created_at"],
-                        name="authmodes_end_reason",
-                    ),
-                    models.Index(
-                        condition=models.Q(("client_family", ""), _negated=True),
-                        fields=["client_family", "-created_at"],
-                        name="authmodes_client_family",
-                    ),
-                ],
-                "constraints": [
-                    models.UniqueConstraint(fields=("session_key",), name="authmodes_session_key")
-                ],
-            },
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(fields=["user", "ended_at"], name="authmodes_user_ended"),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(fields=["-created_at", "-id"], name="authmodes_created"),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(fields=["ip_address"], name="authmodes_ip"),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(
+                condition=models.Q(("ended_at__isnull", True)),
+                fields=["expires_at"],
+                name="authmodes_open_expires",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(
+                condition=models.Q(("ended_at__isnull", False)),
+                fields=["ended_at"],
+                name="authmodes_ended",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(
+                condition=models.Q(("ended_by__isnull", False)),
+                fields=["ended_by"],
+                name="authmodes_ended_by",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(
+                condition=models.Q(("provider_sid", ""), _negated=True),
+                fields=["provider_sid"],
+                name="authmodes_provider_sid",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(
+                condition=models.Q(("provider_uid", ""), _negated=True),
+                fields=["provider_uid"],
+                name="authmodes_provider_uid",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(
+                condition=models.Q(("provider", ""), _negated=True),
+                fields=["provider", "-created_at"],
+                name="authmodes_provider",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(
+                condition=models.Q(("end_reason", ""), _negated=True),
+                fields=["end_reason", "-created_at"],
+                name="authmodes_end_reason",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(
+                condition=models.Q(("client_family", ""), _negated=True),
+                fields=["client_family", "-created_at"],
+                name="authmodes_client_family",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="loginsession",
+            constraint=models.UniqueConstraint(
+                fields=("session_key",), name="authmodes_session_key"
+            ),
         ),
     ]

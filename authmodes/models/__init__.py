@@ -12,6 +12,7 @@ from .login_session import (
     EndReason,
     LoginSession,
     LoginSessionQuerySet,
+    Overview,
     client_label,
 )
 from .machine_client import MachineClient, MachineClientSecret, split_scopes
@@ -31,6 +32,7 @@ __all__ = [
     "LoginSessionQuerySet",
     "MachineClient",
     "MachineClientSecret",
+    "Overview",
     "client_label",
     "is_accepted",
     "split_scopes",

@@ -351,3 +351,13 @@ class LoginSession(AuthenticationContextModel):
     def refreshed_at(self) -> datetime:
         """When the current refresh token was issued."""
         return self.rotated_at or self.created_at
+
+
+class Overview(LoginSession):
+    """The entry of the overview in the admin's index, which lists models."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("overview")
+        verbose_name_plural = _("overview")
+        default_permissions = ()
