@@ -907,15 +907,15 @@ def test_a_list_costs_as_many_queries_for_fifty_rows_as_for_five(request, alice,
     browser = request.getfixturevalue(by)
     fill(alice, 5)
     few = queries_of(browser, url)
-    fill(alice, 45)
+    fill(alice, 40)
     many = queries_of(browser, url)
     assert len(many) == len(few) <= 10
 
 
 @pytest.mark.parametrize("url", PAGES)
 def test_no_list_counts_its_table_or_reads_it_whole(root, alice, url):
-    # Two pages, of a hundred and a few.
-    fill(alice, 110)
+    # Two pages, of fifty and a few.
+    fill(alice, 60)
     for query in ("", "?p=2", "?q=alice", "?all=", "?_facets=True"):
         for sql in queries_of(root, url + query):
             assert "COUNT(" not in sql.upper()
@@ -937,7 +937,7 @@ def test_the_list_pages_forwards_and_backwards_through_every_row(root, alice):
         assert ('rel="prev"' in html) is (pages > 1)
         forward = re.search(r'rel="next" href="([^"]+)"', html)
         url = f"{LIST}{forward.group(1)}".replace("&amp;", "&") if forward else ""
-    assert pages == 3
+    assert pages == 6
     assert sorted(seen) == sorted(LoginSession.objects.values_list("pk", flat=True))
     assert len(set(seen)) == 251
 
@@ -959,13 +959,13 @@ def test_the_list_pages_forwards_and_backwards_through_every_row(root, alice):
     ],
 )
 def test_a_page_that_is_not_there_does_no_harm(root, alice, number):
-    fill(alice, 101)
+    fill(alice, 60)
     response = root.get(f"{LIST}?p={number}", follow=True)
     assert response.status_code == 200
-    assert len(shown(response)) <= 100
+    assert len(shown(response)) <= 50
 
 
-@pytest.mark.parametrize("order", ["", "&o=5", "&o=-5"])
+@pytest.mark.parametrize("order", ["", "&o=5", "&o=-5", "&status=active"])
 def test_the_list_pages_from_the_last_page_back_to_the_first(root, alice, order):
     # Times that are equal, so that the keys decide as well.
     rows_of(alice, 250)
@@ -980,7 +980,7 @@ def test_the_list_pages_from_the_last_page_back_to_the_first(root, alice, order)
         link = re.search(r'rel="prev" href="([^"]+)"', html)
     seen = [pk for page in pages for pk in page]
     assert seen == (expected if order == "&o=5" else expected[::-1])
-    assert len(pages) == 3
+    assert len(pages) == 6
 
 
 def test_a_short_list_offers_no_pages_and_an_empty_one_says_so(root, alice):

@@ -20,6 +20,8 @@ STATUSES = {
     "expired": _("Expired"),
     "ended": _("Ended"),
 }
+# Those of login sessions that have not ended.
+OPEN = ("active", "idle", "expired")
 # Stands for an empty value in a query string.
 NONE = "-"
 

@@ -27,7 +27,8 @@ class KeysetChangeList:
     list_per_page: int
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:
-        first: str = super().get_ordering(request, queryset)[0]  # type: ignore[misc]
+        ordering: list[str] = super().get_ordering(request, queryset)  # type: ignore[misc]
+        first = self.model_admin.order_for(request, ordering)[0]
         descends = first.startswith("-")
         # Both in one direction, so that one index serves either order.
         key = "-pk" if descends else "pk"

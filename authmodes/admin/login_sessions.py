@@ -69,6 +69,13 @@ class LoginSessionAdmin(RevokingAdmin):
         rows: Any = super().get_queryset(request)
         return rows.with_is_idle().select_related("user", "acting_user").defer(*SECRETS)
 
+    def order_for(self, request: HttpRequest, ordering: list[str]) -> list[str]:
+        # The end of a login is as far from its sign-in as that of any other, so either is the
+        # same order. This one is indexed for those that have not ended.
+        if request.GET.get(filters.StatusFilter.parameter_name) in filters.OPEN:
+            return [name.replace("created_at", "expires_at") for name in ordering]
+        return ordering
+
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         revoke = [self._revoke_column(request)] if self.has_revoke_permission(request) else []
         return [

@@ -9,7 +9,7 @@ from allauth.account.models import EmailAddress
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connections
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 
 from ..models import write_database
 from ..request_client import parse_ip
@@ -18,7 +18,7 @@ from ..request_client import parse_ip
 ADDRESS = re.compile(r"[0-9]{1,3}\.[0-9.]*|[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]*")
 # Rows of so few users are found by the index on the user. More users have so many rows that
 # some are found soon in the order of the list.
-FEW_USERS = 100
+FEW_USERS = 2000
 # Up to this number of users, their e-mail addresses are searched without an index.
 SMALL_TABLE = 10_000
 
@@ -35,16 +35,18 @@ def by_user(word: str) -> Q:
     email = users.get_email_field_name()
     if email not in names and _is_searchable(users, email):
         names.append(email)
-    matches = _begins(names, beginnings)
-    found = list(users._base_manager.filter(matches).values_list("pk", flat=True)[: FEW_USERS + 1])
-    addressed = []
+    owners = users._base_manager.filter(_begins(names, beginnings))
+    keys = set(owners.values_list("pk", flat=True)[: FEW_USERS + 1])
+    mails = EmailAddress.objects.none()
     if apps.is_installed("allauth.account"):
         mails = EmailAddress.objects.filter(_begins(["email"], beginnings))
-        addressed = list(mails.values_list("user", flat=True)[: FEW_USERS + 1])
-    if len(found) <= FEW_USERS and len(addressed) <= FEW_USERS:
-        return Q(user__in={*found, *addressed})
-    rows = Q(user__in=users._base_manager.filter(matches).values("pk"))
-    return rows | Q(user__in=mails.values("user")) if addressed else rows
+        keys.update(mails.values_list("user", flat=True)[: FEW_USERS + 1])
+    if len(keys) <= FEW_USERS:
+        return Q(user__in=keys)
+    # For each row that is looked at; `EXISTS` and `IN` would read all these users at first.
+    owner = owners.filter(pk=OuterRef("user")).values("pk")[:1]
+    addressee = mails.filter(user=OuterRef("user")).values("user")[:1]
+    return Q(user=Subquery(owner)) | Q(user=Subquery(addressee))
 
 
 def by_address(word: str) -> Q | None:
