@@ -132,7 +132,7 @@ class LoginSessionAdmin(RevokingAdmin):
         @admin.display(description=_("client"))
         def client(row: LoginSession) -> SafeString:
             address = (row.last_ip_address or row.ip_address) if show_address else None
-            html = '{}<span class="authmodes-detail">{}</span>'
+            html = '{}<span class="authmodes-detail"><bdi dir="ltr">{}</bdi></span>'
             return format_html(html, row.client_label, address or "")
 
         return client

@@ -1,0 +1,98 @@
+"""The admin in Chromium: accessible, whole under a strict policy, and batches that go on."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.utils import timezone
+from playwright.sync_api import Page, expect, sync_playwright
+
+from authmodes.admin import revocation
+from authmodes.models import LoginSession
+
+from .support.logins import PASSWORD
+from .support.staff import CHROME
+
+pytestmark = pytest.mark.browser
+
+LIST = "/admin/authmodes/loginsession/"
+
+
+@pytest.fixture
+def page(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, admin_user: Any, request: Any
+) -> Iterator[Page]:
+    """A page of an administrator, on a site whose policy allows its own files alone."""
+    settings.CONTENT_SECURITY_POLICY = {"default-src": ["'self'"], "img-src": ["'self'", "data:"]}
+    policy = "example_project.headers.ContentSecurityPolicyMiddleware"
+    settings.MIDDLEWARE = [policy, *settings.MIDDLEWARE]
+    # Playwright runs an event loop in this thread, and Django would refuse its queries.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    url = request.getfixturevalue("live_server").url
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu"]
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        page = chromium.new_page(base_url=url)
+        page.goto("/admin/")
+        page.locator("[name=username]").fill("root")
+        page.locator("[name=password]").fill(PASSWORD)
+        page.locator("[type=submit]").click()
+        page.wait_for_url("**/admin/")
+        yield page
+        chromium.close()
+
+
+def rows_of(user: Any, count: int) -> None:
+    now = timezone.now()
+    LoginSession.objects.bulk_create(
+        LoginSession(
+            user=user,
+            mode="jwt",
+            created_at=now,
+            last_seen_at=now,
+            expires_at=now + timedelta(days=30),
+            user_agent=CHROME,
+        )
+        for _ in range(count)
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_our_pages_are_accessible_and_whole_under_a_strict_policy(page, alice):
+    rows_of(alice, 60)
+    errors: list[str] = []
+    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    row = LoginSession.objects.filter(user=alice).first()
+    assert row is not None
+    for path in ("", "?p=last", f"{row.pk}/change/", "revoke/", f"{row.pk}/revoke/", "overview/"):
+        page.goto(LIST + path)
+        found = Axe().run(page).response["violations"]
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == [], path
+    assert page.locator("canvas").count() >= 5
+    assert page.locator("details[open]").count() == 0
+    assert errors == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_large_revocation_goes_on_by_itself_and_can_be_stopped(page, alice, monkeypatch):
+    monkeypatch.setattr(revocation, "BATCH", 5)
+    rows_of(alice, 30)
+    active = LoginSession.objects.active().filter(user=alice)
+    page.goto(f"{LIST}revoke/?user__id__exact={alice.pk}&mode__exact=jwt")
+    # The first answer of the script is held back until the button was pressed.
+    page.route(
+        "**/revoke/**",
+        lambda route: route.abort() if route.request.resource_type == "fetch" else route.fallback(),
+    )
+    page.get_by_role("button", name="Yes, revoke").click()
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    expect(page.locator("#authmodes-progress")).to_contain_text("Continue to try again")
+    assert active.count() == 25
+    page.unroute("**/revoke/**")
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(f"**{LIST}**")
+    expect(page.locator(".messagelist")).to_contain_text("30 login sessions were revoked.")
+    assert not active.exists()
