@@ -110,10 +110,15 @@ def test_without_the_database_it_is_down(db):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_under_atomic_requests_a_database_that_is_away_is_no_error(atomic_requests, monkeypatch):
-    monkeypatch.setattr(connections[write_database()], "set_autocommit", away)
-    with connections[write_database()].execute_wrapper(away):
-        assert Client().get(HEALTH).status_code == 503
+def test_it_opens_no_transaction_that_could_fail_before_it(atomic_requests, monkeypatch):
+    seen = []
+
+    def look():
+        seen.append(connections[write_database()].in_atomic_block)
+
+    monkeypatch.setattr(LoginSession.objects, "exists", look)
+    assert Client().get(HEALTH).status_code == 200
+    assert seen == [False]
 
 
 def test_without_the_store_of_the_sessions_it_is_down(db, settings, monkeypatch):
