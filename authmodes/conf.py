@@ -214,6 +214,7 @@ class Settings:
     CLAIMS = Setting(None, _callable)
     SIGNING_KEYS = Setting(None, _signing_keys)
     TOKEN_CACHE_SIZE = Setting(1024, _count)
+    STAFF_API = Setting(False, _boolean)
     RETENTION = Setting(timedelta(days=90), _duration)
     EVENT_RETENTION = Setting(timedelta(days=365), _duration)
     EVENT_KEEP_IDENTITY = Setting(False, _boolean)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .api.views import login, sessions, social, tokens, upstream
+from .api.views import login, sessions, social, staff, tokens, upstream
 
 app_name = "authmodes"
 
@@ -36,4 +36,10 @@ urlpatterns = [
     path("sessions/", sessions.SessionListView.as_view(), name="session_list"),
     path("sessions/manage/", sessions.SessionManageView.as_view(), name="session_manage"),
     path("sessions/<str:sid>/", sessions.SessionDetailView.as_view(), name="session_detail"),
+    path("staff/sessions/", staff.StaffSessionListView.as_view(), name="staff_session_list"),
+    path(
+        "staff/sessions/<str:sid>/",
+        staff.StaffSessionDetailView.as_view(),
+        name="staff_session_detail",
+    ),
 ]

@@ -30,7 +30,7 @@ from .. import exceptions as errors
 from .. import registry
 from ..conf import Mode, Transport, conf
 from ..machines import tokens as machine_tokens
-from ..models import NAME_MAX_LENGTH, EndReason, LoginSession
+from ..models import NAME_MAX_LENGTH, ClientFamily, EndReason, LoginSession
 from ..registry import rotation, starting, validation
 from ..signin import authorization_code, authorization_request
 from ..signin import password as password_signin
@@ -363,17 +363,76 @@ class LoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
         return instance
 
 
-LoginSessionPageSerializer = declare(
-    "LoginSessionPage",
-    "A page of login sessions, the newest sign-in first.",
-    next=serializers.URLField(allow_null=True, help_text="The URL of the next page."),
-    previous=serializers.URLField(allow_null=True),
-    results=LoginSessionSerializer(many=True),
-)
+class StaffLoginSessionSerializer(serializers.ModelSerializer[LoginSession]):
+    """A login session as an administrator may see it: nothing in it is a credential.
+
+    The addresses are null for staff who may not see them. `user`, `acting_user` and `ended_by`
+    are primary keys.
+    """
+
+    mode = ModeField(read_only=True)
+    username = CharField(source="user.get_username", read_only=True)
+    client = CharField(source="client_label", read_only=True)
+    is_active = serializers.BooleanField(read_only=True)
+
+    class Meta:
+        model = LoginSession
+        fields = (
+            *("sid", "user", "username", "mode", "is_active", "name", "client", "client_family"),
+            *("method", "provider", "client_id", "amr", "acting_user"),
+            *("ip_address", "last_ip_address", "created_at", "last_seen_at", "expires_at"),
+            *("ended_at", "end_reason", "ended_by"),
+        )
+        read_only_fields = fields
+
+    def to_representation(self, instance: LoginSession) -> dict[str, Any]:
+        answer = super().to_representation(instance)
+        if not self.context["shows_address"]:
+            answer |= {"ip_address": None, "last_ip_address": None}
+        return answer
+
+
+def _page_of(name: str, row: type[Serializer[Any]]) -> type[Serializer[Any]]:
+    return declare(
+        name,
+        "A page of login sessions, the newest sign-in first.",
+        next=serializers.URLField(allow_null=True, help_text="The URL of the next page."),
+        previous=serializers.URLField(allow_null=True),
+        results=row(many=True),
+    )
+
+
+LoginSessionPageSerializer = _page_of("LoginSessionPage", LoginSessionSerializer)
+StaffLoginSessionPageSerializer = _page_of("StaffLoginSessionPage", StaffLoginSessionSerializer)
 PageQuerySerializer = declare(
     "PageQuery",
     cursor=CharField(required=False, help_text="From `next` or `previous` of a page."),
     page_size=IntegerField(required=False, min_value=1, max_value=PAGE_SIZE_LIMIT),
+)
+StaffRevokeQuerySerializer = declare(
+    "StaffRevokeQuery",
+    user=CharField(required=False, help_text="The primary key of a user."),
+    provider=CharField(required=False),
+    before=serializers.DateTimeField(required=False, help_text="Signed in before."),
+    all=ChoiceField(["0", "1"], required=False, help_text="1: all of the site; alone."),
+)
+StaffQuerySerializer = declare(
+    "StaffQuery",
+    "",
+    PageQuerySerializer,
+    status=ChoiceField(["active", "idle", "expired", "ended"], required=False),
+    end_reason=ChoiceField(EndReason.choices, required=False),
+    mode=ModeField(required=False),
+    user=CharField(required=False, help_text="The primary key of a user."),
+    provider=CharField(required=False),
+    client_family=ChoiceField([each for each in ClientFamily if each], required=False),
+    before=serializers.DateTimeField(required=False, help_text="Signed in before."),
+    after=serializers.DateTimeField(required=False, help_text="Signed in at this time or later."),
+)
+StaffRevokedSerializer = declare(
+    "StaffRevoked",
+    ended=IntegerField(),
+    has_more=serializers.BooleanField(help_text="Whether the same call would end more."),
 )
 
 # Requests. `schema` is what a `validate` asks beyond the fields, as JSON schema.

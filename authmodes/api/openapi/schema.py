@@ -33,7 +33,12 @@ from ..views.tokens import CacheableView
 JSON = "application/json"
 # A project has an `Error` and a `User` of its own.
 PREFIX = "AuthModes"
-TAGS = {"tokens": "Tokens", "sessions": "Login sessions", "upstream": "Providers"}
+TAGS = {
+    "tokens": "Tokens",
+    "sessions": "Login sessions",
+    "staff": "Administration",
+    "upstream": "Providers",
+}
 HEADERS = {"Location": 302, "WWW-Authenticate": 401, "Retry-After": 429}
 # Of answers that only one mode gives.
 MODES: dict[Any, Mode] = {
