@@ -1,6 +1,7 @@
 # The commands of a clone. Needs Python 3.11 or later and, the first time, PyPI.
 #   make demo    the example site and its own identity provider, ready to sign in
 #   make test    every check that needs no server
+#   make interop OAuth clients of other people, from PyPI and npm, against the demo
 # Both install the exact versions that were tested: constraints/ has a file for each Python.
 PYTHON ?= python3
 VENV ?= .venv
@@ -29,7 +30,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format docs constraints clean
+.PHONY: help demo test interop run-interop lint format docs constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +50,14 @@ ifeq ($(chromium)$(CI),)
 	@echo "No Chromium found: the browser tests are left out. Install chromium to run them."
 endif
 	$(bin)/python -m pytest -n auto --dist worksteal -m "$(markers)" $(PYTEST_ARGS)
+
+# In an environment and a folder for npm of its own; a client that is missing is a failure.
+interop:
+	@$(MAKE) --no-print-directory VENV=$(VENV)-interop run-interop
+
+run-interop: $(VENV)/.installed-interop
+	CI=true INTEROP_NODE_MODULES=$(abspath $(VENV))/node_modules \
+	    $(bin)/python -m pytest -n 0 tests/interop/cases.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(bin)/ruff check
@@ -82,6 +91,14 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml constraints/*.txt | $(bin)/pyt
 $(VENV)-docs/.installed: docs/requirements.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(VENV)/.installed-interop: tests/interop/requirements.txt tests/interop/package.json | $(VENV)/.installed-test
+	@command -v npm >/dev/null || { echo "make interop needs Node.js and npm." >&2; exit 1; }
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint $(constraints) \
+	    --requirement tests/interop/requirements.txt
+	cp tests/interop/package.json $(VENV)/
+	npm install --prefix $(VENV) --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(bin)/python:

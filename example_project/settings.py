@@ -149,7 +149,14 @@ CSRF_COOKIE_NAME = "site_csrftoken"
 # --- authmodes -----------------------------------------------------------------------------
 
 AUTHMODES_MODE = os.environ.get("AUTHMODES_MODE") or "both"
-AUTHMODES_REDIRECT_URIS = [f"{SITE_URL}/spa/"]
+AUTHMODES_REDIRECT_URIS = {
+    "app": [f"{SITE_URL}/spa/", *os.environ.get("DEMO_REDIRECT_URIS", "").split()],
+    # A program on this machine, which listens on a free port, and an app with its own scheme.
+    "native": [
+        *("http://127.0.0.1/callback", "http://[::1]/callback"),
+        "org.example.authmodes:/callback",
+    ],
+}
 AUTHMODES_TOKEN_TRANSPORT = os.environ.get("AUTHMODES_TOKEN_TRANSPORT") or "body"
 # A new session key with every response, to watch the rotation.
 AUTHMODES_ROTATE_SESSION_AFTER = timedelta(0) if env.flag("DEMO_ROTATE", default=False) else None
@@ -174,6 +181,8 @@ SIMPLE_JWT = {
     # Short, so that the token app refreshes while you watch.
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=int(os.environ.get("DEMO_ACCESS_SECONDS") or 120)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+    "ISSUER": SITE_URL,
+    "AUDIENCE": SITE_URL,
 }
 
 # --- sign-in -------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", views.docs, name="docs"),
     path("auth/", include("authmodes.urls")),
+    path("", include("authmodes.well_known")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
     # The admin's pages name no icon, so browsers ask for this one.
