@@ -2,11 +2,15 @@
 #   make demo    the example site and its own identity provider, ready to sign in
 #   make test    every check that needs no server
 #   make interop OAuth clients of other people, from PyPI and npm, against the demo
-# Both install the exact versions that were tested: constraints/ has a file for each Python.
+#   make bench   the comparison of docs/performance.md; needs PostgreSQL and Redis
+# They install the exact versions that were tested: constraints/ has a file for each Python,
+# benchmarks/requirements.txt the peers.
 PYTHON ?= python3
 VENV ?= .venv
 # More words for pytest: make test PYTEST_ARGS="-k rotate -x"; "-n 0" runs them in one process.
 PYTEST_ARGS ?=
+# More words for the benchmarks: make bench BENCH_ARGS="--without million".
+BENCH_ARGS ?=
 
 bin := $(VENV)/bin
 chromium := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -30,7 +34,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test interop run-interop lint format docs constraints clean
+.PHONY: help demo test bench interop run-interop lint format docs constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -58,6 +62,10 @@ interop:
 run-interop: $(VENV)/.installed-interop
 	CI=true INTEROP_NODE_MODULES=$(abspath $(VENV))/node_modules \
 	    $(bin)/python -m pytest -n 0 tests/interop/cases.py $(PYTEST_ARGS)
+
+# The peers have an environment of their own: they must not change what the tests run with.
+bench: $(VENV)-bench/.installed
+	@exec $(VENV)-bench/bin/python -m benchmarks $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(bin)/ruff check
@@ -99,6 +107,12 @@ $(VENV)/.installed-interop: tests/interop/requirements.txt tests/interop/package
 	    --requirement tests/interop/requirements.txt
 	cp tests/interop/package.json $(VENV)/
 	npm install --prefix $(VENV) --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(VENV)-bench/.installed: setup.cfg pyproject.toml benchmarks/requirements.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --requirement benchmarks/requirements.txt --editable .
 	@touch $@
 
 $(bin)/python:

@@ -1,44 +1,35 @@
-"""The same view with each way to authenticate, and simplejwt's own refresh view."""
+"""One view that every stack serves, and the sign-in of each."""
 
-from typing import Any
-
-from django.http import HttpRequest
+from django.conf import settings
+from django.contrib import admin
 from django.urls import include, path
-from rest_framework.authentication import SessionAuthentication
-from rest_framework.decorators import api_view, authentication_classes
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework_simplejwt.authentication import JWTAuthentication
-from rest_framework_simplejwt.serializers import TokenRefreshSerializer
-from rest_framework_simplejwt.views import TokenRefreshView
+from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
-from authmodes.authentication import AuthModesAuthentication
-from tests.urls import urlpatterns as project
+STACK = settings.STACK
 
 
-def _user_id(authentication: Any) -> Any:
-    @api_view(["GET"])
-    @authentication_classes([authentication])
-    def view(request: Request) -> Response:
-        return Response({"user": request.user.pk})
-
-    return view
-
-
-VIEWS = {
-    "session": _user_id(SessionAuthentication),
-    "jwt": _user_id(JWTAuthentication),
-    "ours": _user_id(AuthModesAuthentication),
-}
-
-
-def by(request: HttpRequest, way: str) -> Any:
-    return VIEWS[way](request)
+@api_view(["GET"])
+@permission_classes([IsAuthenticated if STACK and STACK.authentication else AllowAny])
+def view(request: Request) -> Response:
+    return Response({"user": request.user.pk})
 
 
 urlpatterns = [
-    path("stock/refresh/", TokenRefreshView.as_view(serializer_class=TokenRefreshSerializer)),
-    # One route for all, because each route that Django tries and skips costs time.
-    path("by/<way>/", by),
-    path("", include(project)),
+    path("view/", view),
+    path("jwt/", TokenObtainPairView.as_view()),
+    path("jwt/refresh/", TokenRefreshView.as_view()),
+    path("admin/", admin.site.urls),
 ]
+if "allauth" in settings.INSTALLED_APPS:
+    urlpatterns.append(path("_allauth/", include("allauth.headless.urls")))
+    urlpatterns.append(path("accounts/", include("allauth.urls")))
+if "authmodes" in settings.INSTALLED_APPS:
+    urlpatterns.append(path("auth/", include("authmodes.urls")))
+if "dj_rest_auth" in settings.INSTALLED_APPS:
+    urlpatterns.append(path("rest-auth/", include("dj_rest_auth.urls")))
+if "jwt_allauth" in settings.INSTALLED_APPS:
+    urlpatterns.append(path("jwt-allauth/", include("jwt_allauth.urls")))
