@@ -97,6 +97,7 @@ INDEXED = {
     "authmodes_open_expires": lambda: LoginSession.objects.expired(),
     "authmodes_ended": lambda: LoginSession.objects.filter(ended_at__gte=timezone.now()),
     "authmodes_ended_by": lambda: LoginSession.objects.filter(ended_by__in=[1]),
+    "authmodes_acting_user": lambda: LoginSession.objects.filter(acting_user__in=[1]),
     "authmodes_user_ended": lambda: LoginSession.objects.for_user(1),
     "authmodes_session_key": lambda: LoginSession.objects.filter(session_key="key"),
     "authmodes_created": lambda: LoginSession.objects.order_by("-created_at", "-id")[:100],

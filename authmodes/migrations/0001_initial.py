@@ -238,6 +238,7 @@ class Migration(migrations.Migration):
                 (
                     "acting_user",
                     models.ForeignKey(
+                        db_index=False,
                         editable=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
@@ -549,6 +550,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("ended_by__isnull", False)),
                 fields=["ended_by"],
                 name="authmodes_ended_by",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="loginsession",
+            index=models.Index(
+                condition=models.Q(("acting_user__isnull", False)),
+                fields=["acting_user"],
+                name="authmodes_acting_user",
             ),
         ),
         migrations.AddIndex(

@@ -199,6 +199,7 @@ class LoginSession(AuthenticationContextModel):
         null=True,
         related_name="+",
         editable=False,
+        db_index=False,
     )
     # `Mode.BOTH` is a setting: a login session has one of the two.
     mode = models.CharField(
@@ -292,10 +293,13 @@ class LoginSession(AuthenticationContextModel):
                 name="authmodes_ended",
                 condition=models.Q(ended_at__isnull=False),
             ),
-            models.Index(
-                fields=["ended_by"],
-                name="authmodes_ended_by",
-                condition=models.Q(ended_by__isnull=False),
+            *(
+                models.Index(
+                    fields=[name],
+                    name=f"authmodes_{name}",
+                    condition=models.Q((f"{name}__isnull", False)),
+                )
+                for name in ("ended_by", "acting_user")
             ),
             *(
                 models.Index(
