@@ -75,7 +75,7 @@ Requests per second of gunicorn with two synchronous workers, asked by {generato
 PREPARED = """
 ## Prepared statements
 
-The query of a token request joins three tables, and PostgreSQL plans it anew for each request. On a direct connection,
+The query of a token request reads three tables, and PostgreSQL plans it anew for each request. On a direct connection,
 psycopg can have it planned once:
 
 ```python
