@@ -60,12 +60,13 @@ def reports():
 
 @pytest.fixture
 def broken(monkeypatch):
-    """Break a function, once the logins are made."""
+    """Break what finds the row of a token, once the logins are made."""
 
-    def break_it(name="find_login_session", module="authmodes.registry.validation"):
-        for found in [sys.modules[module], *sys.modules.values()]:
-            if getattr(found, "__name__", "").startswith("authmodes") and hasattr(found, name):
-                monkeypatch.setattr(found, name, fails)
+    def break_it():
+        for found in list(sys.modules.values()):
+            for name in ("find_login_session", "find_for_request"):
+                if getattr(found, "__name__", "").startswith("authmodes") and hasattr(found, name):
+                    monkeypatch.setattr(found, name, fails)
 
     return break_it
 

@@ -46,9 +46,10 @@ def call(case, **extra):
     """Stay in the test's transaction, as Django's test client does for its own calls."""
     for signal in REQUEST_SIGNALS:
         signal.disconnect(close_old_connections)
-    # Which URLs may be led back to is the site's to know, so no document can tell.
-    leads_back = case.operation.path in ("/auth/logout/", "/auth/authorize/")
-    excluded = [positive_data_acceptance] if leads_back else []
+    # Which URLs may be led back to is the site's to know, and what a token request needs depends
+    # on its grant, so no document can tell.
+    untold = case.operation.path in ("/auth/logout/", "/auth/authorize/", "/auth/token/")
+    excluded = [positive_data_acceptance] if untold else []
     case.call_and_validate(excluded_checks=excluded, **extra)
 
 

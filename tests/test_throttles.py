@@ -50,6 +50,8 @@ ENDPOINTS = {
 UNLIMITED = {"index", "csrf", "user", "social", "session_list", "session_detail", "jwks"}
 # A page, which needs a login.
 UNLIMITED |= {"session_manage"}
+# For administrators.
+UNLIMITED |= {"staff_session_list", "staff_session_detail"}
 
 
 @pytest.fixture(autouse=True)

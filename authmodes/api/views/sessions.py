@@ -54,9 +54,11 @@ class SessionListView(base.LoginSessionView):
     @base.describe(
         query=serializers.PageQuerySerializer,
         answers={200: serializers.LoginSessionPageSerializer},
-        errors=(NotFound,),
+        errors=(ValidationError, NotFound),
     )
     def get(self, request: Request) -> Response:
+        query = serializers.PageQuerySerializer(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
         paginator = LoginSessionPagination()
         rows = paginator.paginate_queryset(active_of(request.user), request, view=self)
         context = {"request": request}
