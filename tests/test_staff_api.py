@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.utils import timezone
 
+from authmodes.admin.login_sessions import LoginSessionAdmin
 from authmodes.models import LoginEvent, LoginSession
 
 from .support.browser import Browser
@@ -211,3 +212,41 @@ def test_the_queries_of_the_list_do_not_grow(administrator, login, django_assert
         login("jwt")
     with django_assert_num_queries(2 if administrator.mode == "jwt" else 3):
         administrator.get(URL)
+
+
+@pytest.mark.parametrize(
+    "query", [{"user": "9" * 30}, {"before": "0001-01-01T00:00"}, {"user": "x"}], ids=str
+)
+def test_a_value_that_no_column_holds_is_400(query, administrator, settings):
+    settings.TIME_ZONE = "Asia/Tokyo"
+    for call in (administrator.get, administrator.delete):
+        assert call(URL, query_params=query).status_code == 400
+
+
+def test_a_revocation_ignores_no_filter_of_the_list(administrator, login, bob):
+    his = login("jwt", bob)
+    for unknown in ({"mode": "session"}, {"after": "2020-01-01"}, {"usr": "1"}):
+        query = {"user": bob.pk, **unknown}
+        assert administrator.delete(URL, query_params=query).status_code == 400
+    assert his.get().status_code == 200
+
+
+def test_the_event_of_a_revocation_has_the_user_and_not_what_was_typed(administrator, login, bob):
+    login("jwt", bob)
+    assert administrator.delete(f"{URL}?user={bob.pk:0600}").json()["ended"] == 1
+    assert LoginEvent.objects.exclude(filter="").get().filter == f"user={bob.pk}"
+
+
+def test_a_page_that_a_project_has_narrowed_down_is_narrow_here_too(administrator, login, bob):
+    his, hers = login("jwt", bob), login("jwt")
+    whole = LoginSessionAdmin.get_queryset
+
+    def of_bob(page, request):
+        return whole(page, request).filter(user=bob)
+
+    with mock.patch.object(LoginSessionAdmin, "get_queryset", of_bob):
+        assert sids(administrator.get(URL)) == [his.sid]
+        assert administrator.get(f"{URL}{hers.sid}/").status_code == 404
+        assert administrator.delete(f"{URL}{hers.sid}/").status_code == 404
+        assert administrator.delete(f"{URL}?all=1").json()["ended"] == 1
+    assert (his.get().status_code, hers.get().status_code) == (401, 200)

@@ -91,10 +91,10 @@ class StaffSessionListView(StaffView):
         """List login sessions, the newest sign-in first."""
         fields = _read(request, serializers.StaffQuerySerializer)
         status = fields.pop("status", "")
-        found: Any = _matching(fields)
+        found: Any = _matching(request, fields)
         rows = getattr(found, status)() if status else found
         paginator = LoginSessionPagination()
-        page = paginator.paginate_queryset(rows.select_related("user"), request, view=self)
+        page = paginator.paginate_queryset(rows, request, view=self)
         return paginator.get_paginated_response(self.represent(request, page, many=True))
 
     @base.describe(
@@ -108,6 +108,10 @@ class StaffSessionListView(StaffView):
         The caller's own stays, and so do those of superusers unless the caller is one. One call
         ends 10,000 at most; call again while the answer says `has_more`.
         """
+        unknown = set(request.query_params) - set(serializers.StaffRevokeQuerySerializer().fields)
+        if unknown:
+            # A filter of the list alone, without which more would end than was listed.
+            raise ValidationError(dict.fromkeys(unknown, _("Not a parameter of a revocation.")))
         fields = _read(request, serializers.StaffRevokeQuerySerializer)
         wants_all = fields.pop("all", "0") == "1"
         if bool(fields) == wants_all:
@@ -116,7 +120,8 @@ class StaffSessionListView(StaffView):
         own = base.login_auth(request)
         actor = own.login_session.user
         page: Any = login_session_admin()
-        rows = page.revocable(request._request, _matching(fields).active()).exclude(sid=own.sid)
+        matching = _matching(request, fields).active()
+        rows = page.revocable(request._request, matching).exclude(sid=own.sid)
         _cancel_unfinished(request, fields)
         event = events.new_bulk(described, by=actor)
         ended = 0
@@ -136,14 +141,14 @@ class StaffSessionDetailView(StaffView):
         errors=(PermissionDenied, NotFound),
     )
     def get(self, request: Request, sid: str) -> Response:
-        return Response(self.represent(request, self._find(sid)))
+        return Response(self.represent(request, self._find(request, sid)))
 
     @base.describe(
         answers={204: None}, errors=(PermissionDenied, InsufficientAuthentication, NotFound)
     )
     def delete(self, request: Request, sid: str) -> Response:
         """Revoke a login session. One that has ended is answered alike."""
-        row = self._find(sid)
+        row = self._find(request, sid)
         if not login_session_admin().has_revoke_permission(request._request, row):
             raise PermissionDenied
         actor = base.login_auth(request).login_session.user
@@ -151,27 +156,37 @@ class StaffSessionDetailView(StaffView):
             _log(actor, str(row), _("Revoked."), row)
         return Response(status=204)
 
-    def _find(self, sid: str) -> LoginSession:
-        return get_object_or_404(LoginSession.objects.select_related("user"), sid=sid)
+    def _find(self, request: Request, sid: str) -> LoginSession:
+        return get_object_or_404(_rows(request), sid=sid)
 
 
 def _read(request: Request, serializer_class: type[Any]) -> dict[str, Any]:
     query = serializer_class(data=request.query_params.dict())
-    query.is_valid(raise_exception=True)
+    try:
+        query.is_valid(raise_exception=True)
+    except OverflowError as error:
+        # Of DRF's: a moment that has no year in UTC.
+        raise ValidationError(_("Enter a valid date/time.")) from error
     paging = ("cursor", "page_size")
-    return {
+    fields = {
         name: value for name, value in query.validated_data.items() if value and name not in paging
     }
-
-
-def _matching(fields: Mapping[str, Any]) -> Any:
-    lookups = {LOOKUPS.get(name, name): value for name, value in fields.items()}
-    if "user" in lookups:
+    if "user" in fields:
         try:
-            lookups["user"] = get_user_model()._meta.pk.to_python(lookups["user"])
+            fields["user"] = get_user_model()._meta.pk.clean(fields["user"], None)
         except DjangoValidationError as error:
             raise ValidationError({"user": error.messages}) from error
-    return LoginSession.objects.filter(**lookups)
+    return fields
+
+
+def _rows(request: Request) -> Any:
+    """Return what the admin page lists, which a project may have narrowed down."""
+    return login_session_admin().get_queryset(request._request)
+
+
+def _matching(request: Request, fields: Mapping[str, Any]) -> Any:
+    lookups = {LOOKUPS.get(name, name): value for name, value in fields.items()}
+    return _rows(request).filter(**lookups)
 
 
 def _cancel_unfinished(request: Request, fields: Mapping[str, Any]) -> None:
