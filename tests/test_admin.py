@@ -23,6 +23,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
 
+from authmodes import registry
 from authmodes.admin import LoginSessionAdmin, LoginSessionsPanelMixin, overview, revocation, search
 from authmodes.models import EndReason, EventKind, LoginEvent, LoginSession
 
@@ -555,6 +556,28 @@ def test_signing_a_user_out_everywhere_also_ends_sign_ins_that_are_not_finished(
     assert refresh(str(before)).status_code == 401
     assert LogEntry.objects.get().get_edited_object() == alice
     bobs.refresh_from_db()
+    assert bobs.ended_at is None
+
+
+@pytest.mark.parametrize("way", ["everywhere", "selected", "across"])
+def test_signing_an_administrator_out_ends_what_is_done_in_the_name_of_others(
+    way, root, admin_user, bob
+):
+    """Also when the administrator has no active login beside it."""
+    staff = make_staff("other")
+    (old,) = rows_of(staff)
+    registry.revoke(old)
+    acts = registry.start(None, bob, "jwt", acting_user=staff)
+    (bobs,) = rows_of(bob)
+    if way == "everywhere":
+        url = f"{LIST}revoke/?user__id__exact={staff.pk}"
+        finish(root, root.get(url), url)
+    else:
+        url, across = f"{LIST}?user__id__exact={staff.pk}", str(int(way == "across"))
+        run(root, "revoke_all_of_users", [old.pk], url, select_across=across)
+    for row in (acts, bobs):
+        row.refresh_from_db()
+    assert (acts.end_reason, acts.ended_by_id) == ("revoked", admin_user.pk)
     assert bobs.ended_at is None
 
 

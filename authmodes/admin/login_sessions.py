@@ -287,7 +287,7 @@ class LoginSessionAdmin(RevokingAdmin):
         )
         user_pk = asked.get(filters.UserFilter.parameter_name)
         if user_pk and len(asked) == 1:
-            scope = self._everywhere(rows, str(user_pk))
+            scope = self._everywhere(request, str(user_pk))
         elif asked:
             shown = "&".join(f"{name}={value}" for name, value in asked.items())
             # The event must not have what was typed.
@@ -306,10 +306,10 @@ class LoginSessionAdmin(RevokingAdmin):
             f"{self.page_url('changelist')}?{request.GET.urlencode()}"
         )
 
-    def _everywhere(self, rows: Any, user_pk: str) -> Scope:
+    def _everywhere(self, request: HttpRequest, user_pk: str) -> Scope:
         user = LoginSession._meta.get_field("user").related_model._base_manager.get(pk=user_pk)
         return Scope(
-            rows=rows,
+            rows=self.get_queryset(request).filter(_of_users([user.pk])),
             question=gettext("Do you want to sign %(user)s out everywhere?") % {"user": user},
             name=str(user),
             filter=f"user={user.pk}",
@@ -339,7 +339,7 @@ class LoginSessionAdmin(RevokingAdmin):
             users = sorted({row.user for row in queryset}, key=str)
         theirs = queryset.order_by().values("user")
         scope = Scope(
-            rows=LoginSession.objects.filter(user__in=[each.pk for each in users] or theirs),
+            rows=LoginSession.objects.filter(_of_users([each.pk for each in users] or theirs)),
             question=gettext("Do you want to revoke all login sessions of the selected users?"),
             name=gettext("All of the users %(users)s") % {"users": ", ".join(map(str, users))}
             if users
@@ -369,6 +369,11 @@ class LoginSessionAdmin(RevokingAdmin):
             begin=lambda: ending.cancel_authorization_codes(provider__in=providers),
         )
         return self.revoke_many(request, scope)
+
+
+def _of_users(pks: Any) -> Q:
+    """The logins of users, and those in which they act in another user's name."""
+    return Q(user__in=pks) | Q(acting_user__in=pks)
 
 
 def signed_in_with(row: LoginSession | LoginEvent, names: dict[str, str]) -> str:

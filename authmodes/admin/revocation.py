@@ -50,7 +50,8 @@ class Scope:
     filter: str
     # The row that the entry in the log is about, if there is one.
     about: Any = None
-    # End all logins of each user that a row belongs to, and sign-ins that are not finished.
+    # End all logins of each user that a row belongs to, and sign-ins that are not finished. Of
+    # an impersonation, which may be among the rows, only itself.
     whole_users: bool = False
     # Called once, when the revocation begins.
     begin: Callable[[], None] | None = None
@@ -184,12 +185,15 @@ class RevokingAdmin(ListAdmin):
             scope.begin()
         rows = scope.rows.filter(created_at__lte=progress.started_at)
         batch = list(
-            rows.filter(pk__gt=progress.last_pk).order_by("pk").values_list("pk", "user")[:BATCH]
+            rows.filter(pk__gt=progress.last_pk)
+            .order_by("pk")
+            .values_list("pk", "user", "acting_user")[:BATCH]
         )
-        ends = LoginSession.objects.filter(pk__in=[pk for pk, _user in batch])
+        chosen = Q(pk__in=[pk for pk, _user, _acting_user in batch])
+        ends = LoginSession.objects.filter(chosen)
         if scope.whole_users:
-            users = {user for _pk, user in batch}
-            ends = LoginSession.objects.filter(user__in=users)
+            users = {user for _pk, user, acting_user in batch if acting_user is None}
+            ends = LoginSession.objects.filter(chosen | Q(user__in=users))
             if own:
                 ends = ends.exclude(sid=own)
             ending.cancel_pending(*users)
