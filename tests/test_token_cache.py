@@ -368,3 +368,23 @@ def test_unverified_claims_are_read_as_simplejwt_reads_them(login):
     assert keys.backend(keys.ACCESS).decode(expired, verify=False)["exp"] == 1
     with pytest.raises(TokenBackendError):
         keys.backend(keys.ACCESS).decode(expired)
+
+
+@pytest.mark.parametrize("claims", [{"exp": 1}, {"nbf": 9_999_999_999}, {"iss": "x"}, {"aud": "x"}])
+def test_a_pyjwt_without_its_private_method_checks_the_same(claims, genuine, settings, monkeypatch):
+    class Public:
+        def __init__(self, options):
+            rules = pyjwt.api_jwt.PyJWT(options)
+            self.options, self.decode = rules.options, rules.decode
+
+    monkeypatch.setattr(pyjwt, "PyJWT", Public)
+    # Not shared with other tests.
+    monkeypatch.setattr(keys, "_backend", keys._backend.__wrapped__)
+    named = {"ISSUER": "https://issuer.example", "AUDIENCE": "api"}
+    settings.SIMPLE_JWT = named
+    accepted = of(genuine, iss=named["ISSUER"], aud=named["AUDIENCE"])
+    for _attempt in range(2):
+        assert read_token(AccessToken, accepted).payload["sid"] == claims_of(genuine)["sid"]
+        with pytest.raises(TokenError):
+            read_token(AccessToken, of(accepted, **claims))
+    keys.backend.cache_clear()
