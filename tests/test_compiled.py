@@ -389,3 +389,16 @@ def test_statements_that_the_server_prepares_give_the_same(odd, monkeypatch):
         assert odd_query.first(using, address="::1", at=now).account == ann
     finally:
         connections[using].close()
+
+
+def test_the_connection_for_compiling_is_closed_because_a_backend_may_open_it(monkeypatch):
+    create, closed = connections.create_connection, []
+
+    def create_noting(using):
+        made = create(using)
+        monkeypatch.setattr(made, "close", lambda: closed.append(using))
+        return made
+
+    monkeypatch.setattr(connections, "create_connection", create_noting)
+    assert is_compiled(CompiledQuery(LoginSession, validation._by_sid, sid="sid"))
+    assert closed == [write_database()]

@@ -102,6 +102,9 @@ class Compiled:
             except (AttributeError, ImportError, LookupError, TypeError, ValueError):
                 # An undocumented name of Django's that is used here has changed. Tests see that.
                 _statements[key] = None
+            finally:
+                # Some backends ask the server what it can do.
+                connection.close()
         return _statements[key]
 
     def compile(self, built: Any, connection: Any) -> Statement | None:
