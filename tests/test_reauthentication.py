@@ -164,6 +164,16 @@ def test_connecting_another_account_leads_there_and_to_the_connections(browser, 
     assert SocialAccount.objects.count() == 2
 
 
+def test_an_account_of_a_provider_that_is_gone_is_passed_over(
+    browser, provider, clock, social_alice
+):
+    SocialAccount.objects.create(user=social_alice, provider="gone", uid="subject-1")
+    clock.shift(2 * TIMEOUT)
+    assert_leads_to_provider(browser.get(MFA), provider)
+    SocialAccount.objects.filter(provider="example").delete()
+    assert browser.get(MFA).status_code == (200 if IS_LENIENT else 403)
+
+
 def test_a_project_without_providers_of_the_user_refuses(browser, clock):
     SocialAccount.objects.all().delete()
     assert browser.get(MFA).status_code == 200

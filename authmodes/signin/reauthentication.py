@@ -5,6 +5,7 @@ provider and back, with allauth's process "redirect", so the login stays the sam
 """
 
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from allauth.account import app_settings
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.apps import apps
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from requests import RequestException
@@ -23,6 +24,7 @@ from ..sessions import state as session_state
 from ..sessions.state import SessionData
 from ..state import request_state
 from . import allauth_internals
+from . import providers as site_providers
 
 STATE_KEY = "authmodes_reauthentication"
 # How many seconds a provider's clock may be behind ours.
@@ -73,10 +75,13 @@ def redirect_to_provider(request: HttpRequest, next_url: str | None) -> HttpResp
     from allauth.socialaccount.providers.base import AuthProcess
     from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 
-    account = SocialAccount.objects.filter(user=request.user).order_by("-last_login").first()
-    if account is None:
+    for account in SocialAccount.objects.filter(user=request.user).order_by("-last_login"):
+        # The project may no longer have the provider of an account.
+        with suppress(Http404):
+            provider = site_providers.find_with_redirect(request, account.provider)
+            break
+    else:
         return None
-    provider = account.get_provider(request)
     options: dict[str, Any] = {}
     if isinstance(provider, OAuth2Provider):
         # OpenID Connect Core, 3.1.2.1: ask a user who is still signed in there, too, and return
