@@ -316,10 +316,10 @@ def test_an_answer_that_was_not_asked_for_is_refused(tabs):
 
 def test_it_is_small_and_its_types_hold(tmp_path):
     client = ROOT / "authmodes" / "static" / "authmodes" / "client"
-    source = (client / "client.js").read_bytes()
-    # The guide names the size after minification, which is smaller.
-    assert len(gzip.compress(source)) < 6000
+    source = (client / "client.js").read_text()
+    # Without comments and indentation; the guide names the size after minification, which is less.
+    code = re.sub(r"^\s+|^\s*(//|/?\*).*\n", "", source, flags=re.MULTILINE)
+    assert len(gzip.compress(code.encode())) < 6000
     types = (client / "client.d.ts").read_text()
-    module = source.decode()
-    for name in re.findall(r"^export (?:class|function) (\w+)", module, re.MULTILINE):
+    for name in re.findall(r"^export (?:class|function) (\w+)", source, re.MULTILINE):
         assert re.search(rf"export (?:class|function) {name}\b", types)

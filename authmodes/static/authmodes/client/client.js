@@ -70,6 +70,7 @@ export class AuthClient extends EventTarget {
   #refreshing = null;
   #isSignedIn = false;
   #sid = null;
+  #release = null;
 
   constructor(options = {}) {
     super();
@@ -287,11 +288,11 @@ export class AuthClient extends EventTarget {
   }
 
   async #refresh(before) {
-    if (this.#storage && !this.#storage.isShared) await this.#catchUp();
+    if (this.#storage) await this.#catchUp();
     const kept = this.#storage?.read();
     if (this.#storage && !kept) return false;
     // Another tab has refreshed while this one waited.
-    if (this.#mark !== before) return true;
+    if ((kept ? kept.access : await this.#latest(COOKIES)) !== before) return true;
     const body = { grant_type: "refresh_token", ...(kept ? { refresh_token: kept.refresh } : {}) };
     try {
       await this.#adopt(await this.#grantTwice(body), "refreshed");
@@ -316,16 +317,17 @@ export class AuthClient extends EventTarget {
   // Take the tokens that another tab has got, and whose message is still on its way.
   async #catchUp() {
     const kept = this.#storage.read();
-    const isBehind = () => this.#storage.read()?.generation < count(this.#name, kept.sid);
-    if (!kept || !isBehind()) return;
+    const latest = kept ? await this.#latest(kept.sid) : 0;
+    const isBehind = () => this.#storage.read()?.generation < latest;
+    if (!isBehind()) return;
     this.#channel.post({ ask: kept.sid });
     for (const end = Date.now() + WAIT; isBehind() && Date.now() < end; ) await sleep(20);
   }
 
   async #adopt(answer, event = "signedin") {
     if (this.#storage) {
-      // For tabs that share no storage this number is all that they share: how often the tokens of
-      // the login were refreshed. The tokens travel from page to page.
+      // How often the tokens of the login were refreshed: for tabs that share no storage, this number
+      // is all that they share. The tokens travel from page to page.
       const generation = event === "signedin" ? 0 : (this.#storage.read()?.generation ?? 0) + 1;
       const tokens = {
         sid: answer.sid,
@@ -335,16 +337,36 @@ export class AuthClient extends EventTarget {
         generation,
       };
       this.#storage.write(tokens);
-      if (!this.#storage.isShared && event === "refreshed") {
-        setCount(this.#name, tokens.sid, generation);
-        this.#channel.post({ tokens });
-      }
+      if (event === "refreshed") await this.#publish(tokens.sid, generation);
+      if (event === "refreshed" && !this.#storage.isShared) this.#channel.post({ tokens });
     } else {
-      setCount(this.#name, COOKIES, count(this.#name, COOKIES) + 1);
+      await this.#publish(COOKIES, (await this.#latest(COOKIES)) + 1);
     }
     this.#isSignedIn = true;
     this.#sid = answer.sid;
     this.#tell(event, { sid: answer.sid });
+  }
+
+  // What one tab writes to localStorage, another may read a little later. Locks are the same for all
+  // tabs at once, so the number is the name of one, which this tab holds until the next number.
+  async #publish(of, number) {
+    setCount(this.#name, of, number);
+    if (!navigator.locks) return;
+    const release = this.#release;
+    await new Promise((granted) => {
+      navigator.locks.request(`${this.#name} ${of} ${number}`, { mode: "shared" }, () => {
+        granted();
+        return new Promise((resolve) => (this.#release = resolve));
+      });
+    });
+    release?.();
+  }
+
+  async #latest(of) {
+    const prefix = `${this.#name} ${of} `;
+    const { held = [] } = (await navigator.locks?.query()) ?? {};
+    const names = held.map(({ name }) => name).filter((name) => name.startsWith(prefix));
+    return Math.max(count(this.#name, of), ...names.map((name) => Number(name.slice(prefix.length))));
   }
 
   #hear({ tokens, ask, signedOut }) {
@@ -368,6 +390,7 @@ export class AuthClient extends EventTarget {
     this.#storage?.write(null);
     this.#isSignedIn = false;
     this.#sid = null;
+    this.#release?.();
     if (wasSignedIn) this.#tell("signedout", { where });
   }
 
