@@ -45,8 +45,8 @@ PACKAGES = {
 HEAD = """\
 # Performance
 
-`make bench` measures authmodes beside what it replaces, and writes this page. [benchmarks](../benchmarks/README.md)
-explains how, and what each name stands for.
+`make bench` measures authmodes beside what it replaces, and writes this page. `benchmarks/README.md` in
+the repository explains how, and what each name stands for.
 
 {about}
 
