@@ -22,7 +22,9 @@ from django.utils.functional import SimpleLazyObject
 
 from authmodes import registry
 from authmodes.models import write_database
+from authmodes.models.compiled import CompiledQuery
 from authmodes.registry import django_sessions
+from authmodes.sessions import db as session_engine
 from authmodes.sessions import state as session_state
 from authmodes.sessions import store as session_store
 from authmodes.sessions.db import digest_of
@@ -473,6 +475,37 @@ def test_there_is_one_class_for_each_engine(engine):
     assert isinstance(first, engine)
     # As allauth does when it has saved the state of a flow.
     assert isinstance(first.__class__(first.session_key), django_sessions.LoginSessionStore)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_djangos_engine_loads_the_session_of_a_request_by_a_compiled_query(
+    is_async, db, clock, monkeypatch
+):
+    plain = django_db.SessionStore()
+    plain["cat"] = "dog"
+    plain.save()
+
+    def load():
+        session = attached(django_db.SessionStore(plain.session_key))
+        found = async_to_sync(session.aget)("cat") if is_async else session.get("cat")
+        return found, session.session_key
+
+    asked = []
+    first = CompiledQuery.first
+    monkeypatch.setattr(
+        CompiledQuery, "first", lambda *args, **kwargs: asked.append(1) or first(*args, **kwargs)
+    )
+    assert (load(), asked) == (("dog", plain.session_key), [1])
+    clock.shift(timedelta(days=15))
+    assert load() == (None, None)
+
+
+@pytest.mark.parametrize("name", ["_get_session_from_db", "_aget_session_from_db"])
+def test_an_engine_with_a_look_up_of_its_own_keeps_it(name):
+    engine = type("SessionStore", (django_db.SessionStore,), {name: lambda self: None})
+    session = attached(engine("k" * 32))
+    assert not isinstance(session, session_engine.CompiledLookupMixin)
+    assert getattr(type(session), name) is getattr(engine, name)
 
 
 def test_a_copy_has_data_and_a_state_of_its_own(engine):

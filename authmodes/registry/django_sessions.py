@@ -25,6 +25,7 @@ from ..sessions import BrowserKey, StoredKey
 from ..sessions import rotation as session_rotation
 from ..sessions import state as session_state
 from ..sessions import store as session_store
+from ..sessions.db import CompiledLookupMixin, has_djangos_lookup
 from ..state import ATTRIBUTE, request_state
 from .ending import revoke, revoke_all
 from .transactions import as_bookkeeping, retry_on_conflict, write_if_possible
@@ -67,7 +68,7 @@ class LoginSessionStore(session_rotation.RotationMixin):
         # A class made at run time cannot be found by its name, so the engine's is restored; and
         # what this request knows of the session means nothing elsewhere.
         state = {name: value for name, value in vars(self).items() if name != ATTRIBUTE}
-        return self.__class__.__bases__[1], (), state
+        return self.__class__.__bases__[-1], (), state
 
 
 def attach_store(session: SessionBase) -> None:
@@ -87,7 +88,8 @@ def attach_store(session: SessionBase) -> None:
 def _store_class(engine: type[SessionBase]) -> type[SessionBase]:
     # Under the engine's own name, which Django makes part of the salt that data are signed with.
     names = {"__module__": engine.__module__, "__qualname__": engine.__qualname__}
-    return type(engine.__name__, (LoginSessionStore, engine), names)
+    lookup = (CompiledLookupMixin,) if has_djangos_lookup(engine) else ()
+    return type(engine.__name__, (LoginSessionStore, *lookup, engine), names)
 
 
 # -- seen again ----------------------------------------------------------------------------
