@@ -2,6 +2,7 @@
 
 import pytest
 
+from authmodes import request_client
 from authmodes.models import LoginSession
 
 from .support.browser import Browser
@@ -212,3 +213,46 @@ def test_a_refresh_from_elsewhere_is_refused_as_well(alice, settings):
     stolen = {"refresh": answer["refresh"]}
     assert thief.send_json("/auth/token/refresh/", stolen).status_code == 401
     assert LoginSession.objects.get().end_reason == "revoked"
+
+
+# -- the connection's address, where allauth's answer is no other ------------------------------
+
+FORWARDED = {"HTTP_X_FORWARDED_FOR": "198.51.100.66", "HTTP_X_REAL_IP": "198.51.100.66"}
+
+
+@pytest.mark.parametrize("address", [HOME, "2001:db8::1", "::ffff:192.0.2.10", "192.0.2.10:80", ""])
+@pytest.mark.parametrize(
+    ("name", "value", "is_remembered"),
+    [
+        ("ALLAUTH_TRUSTED_PROXY_COUNT", 0, True),
+        ("ALLAUTH_TRUSTED_PROXY_COUNT", 1, False),
+        ("ALLAUTH_TRUSTED_CLIENT_IP_HEADER", "X-Real-IP", False),
+        ("ACCOUNT_ADAPTER", "allauth.account.adapter.DefaultAccountAdapter", True),
+        ("ACCOUNT_ADAPTER", "tests.support.adapters.OwnRule", False),
+    ],
+)
+def test_the_connection_is_the_client_only_where_allauth_says_so(
+    name, value, is_remembered, address, settings, rf
+):
+    assert request_client._is_connection_of_client()
+    setattr(settings, name, value)
+    assert request_client._is_connection_of_client() is is_remembered
+    settings.AUTHMODES_BIND_IP = True
+    request = rf.get("/", REMOTE_ADDR=address, **FORWARDED)
+    told = request_client.ip_address(request)
+    for bound in (HOME, "2001:db8::1", "198.51.100.66"):
+        assert request_client.violates_binding(request, bound, "") is (told != bound)
+
+
+def test_the_same_address_is_not_asked_for(mode, sign_in_at, settings, monkeypatch):
+    settings.AUTHMODES_BIND_IP = True
+    call = sign_in_at(mode)
+    asked = []
+    ask = request_client.raw_ip_address
+    monkeypatch.setattr(
+        request_client, "raw_ip_address", lambda request: asked.append(1) or ask(request)
+    )
+    assert (call(), asked) == (200, [])
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    assert call() == 200
+    assert asked
