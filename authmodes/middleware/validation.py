@@ -36,12 +36,12 @@ def validate_on_access(request: HttpRequest) -> None:
     django_sessions.attach_store(request.session)
     django_user, django_auser = request.user, request.auser
 
-    @unavailable_as_503()
     def user() -> Any:
         # Resolved again, not unwrapped: allauth.headless replaces the session of a request and
         # deletes the user that Django cached.
         is_lazy = isinstance(django_user, SimpleLazyObject)
-        return _validate_once(request, get_user(request) if is_lazy else django_user)
+        with unavailable_as_503():
+            return _validate_once(request, get_user(request) if is_lazy else django_user)
 
     async def auser() -> Any:
         with unavailable_as_503():
