@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -128,11 +129,8 @@ class ListAdmin(ModelAdmin):
         column.__name__ = name
         return admin.display(description=description)(column)
 
-    def user_column(self, request: HttpRequest, of: Column) -> Column:
+    def user_column(self, request: HttpRequest, of: Column = attrgetter("user")) -> Column:
         return self.link_column(request, "user", _("user"), of)
-
-    def actor_column(self, request: HttpRequest, of: Column) -> Column:
-        return self.link_column(request, "ended_by", _("ended by"), of)
 
     # -- pages of our own
 

@@ -18,8 +18,9 @@ from django.utils.translation import gettext_lazy as _
 from ..exceptions import refusal_codes
 from ..models import EndReason, LoginEvent, LoginSession
 from .base import Column
-from .filters import ProviderFilter, UserFilter
+from .filters import ProviderFilter, UserFilter, ValueFilter
 from .revocation import RevokingAdmin
+from .timeline import reason_label
 
 CSV_FIELDS = (
     *("created_at", "kind", "code", "count", "user_id", "user", "username", "ip_address", "sid"),
@@ -31,21 +32,14 @@ CSV_BATCH = 1000
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class CodeFilter(admin.SimpleListFilter):
+class CodeFilter(ValueFilter):
     """Why a login ended or was refused; `?code=` finds a code that is not offered as well."""
 
     title = _("reason")
     parameter_name = "code"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        known: dict[str, Any] = {**dict.fromkeys(refusal_codes()), **dict(EndReason.choices)}
-        if asked := self.value():
-            known.setdefault(asked, None)
-        return [(code, label or code) for code, label in known.items()]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        asked = self.value()
-        return queryset.filter(code=asked) if asked else queryset
+    def known(self, request: HttpRequest, model_admin: Any) -> dict[str, Any]:
+        return {**{code: code for code in refusal_codes()}, **dict(EndReason.choices)}
 
 
 class EventUserFilter(UserFilter):
@@ -98,7 +92,7 @@ class LoginEventAdmin(RevokingAdmin):
 
     @admin.display(description=_("reason"))
     def reason(self, row: LoginEvent) -> str | None:
-        return str(dict(EndReason.choices).get(row.code, row.code)) or None
+        return reason_label(row.code) or None
 
     @admin.display(description=_("signed in with"))
     def signed_in_with(self, row: LoginEvent) -> str | None:

@@ -15,19 +15,18 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import EndReason, EventKind, LoginEvent, LoginSession
+from ..models import LoginSession
 from ..registry import ending
 from . import filters
 from .base import Column, badge, relative_time, status_badge
 from .overview import overview_context
 from .revocation import RevokingAdmin, Scope
+from .timeline import signed_in_with, timeline_of
 from .user_panel import add_user_panel
 
 SECRETS = ("session_key", "auth_hash", "previous_jti")
 # How many other login sessions of the user the page of one lists.
 OTHERS = 10
-# And how many events.
-EVENTS = 100
 
 
 class LoginSessionAdmin(RevokingAdmin):
@@ -79,7 +78,7 @@ class LoginSessionAdmin(RevokingAdmin):
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         revoke = [self._revoke_column(request)] if self.has_revoke_permission(request) else []
         return [
-            self.user_column(request, of=lambda row: row.user),
+            self.user_column(request),
             self._client_column(request),
             "status",
             self._provider_column(request),
@@ -174,14 +173,14 @@ class LoginSessionAdmin(RevokingAdmin):
         row = self.get_row(request, object_id)
         names = self.provider_names(request)
         show_address = self.has_address_permission(request)
-        user = self.user_column(request, of=lambda row: row.user)
+        user = self.user_column(request)
         may_revoke = row.is_active and self.has_revoke_permission(request, row)
         revoke_url = self.keep_filters(request, self.page_url("revoke", row))
         context = {
             "original": row,
             "status": self.status(row),
             "facts": self._facts(row, user(row), names, show_address),
-            "timeline": _timeline(row, names),
+            "timeline": timeline_of(row, names),
             "history_url": self.page_url("history", row),
             "revoke_url": revoke_url if may_revoke else None,
             **self.sessions_context(request, row.user, OTHERS, other_than=row),
@@ -376,52 +375,5 @@ def _of_users(pks: Any) -> Q:
     return Q(user__in=pks) | Q(acting_user__in=pks)
 
 
-def signed_in_with(row: LoginSession | LoginEvent, names: dict[str, str]) -> str:
-    """The provider by its name, or the method; and who acts in the user's name."""
-    way = names.get(row.provider, row.provider) or row.method.replace("_", " ").capitalize()
-    acting_user = getattr(row, "acting_user", None)
-    if acting_user is None:
-        return way
-    # "by root (Password)": how the acting user signed in.
-    by = gettext("by %(user)s") % {"user": acting_user}
-    return f"{by} ({way})" if way else by
-
-
 def _is_across(request: HttpRequest) -> bool:
     return request.POST.get("select_across") == "1"
-
-
-def _timeline(row: LoginSession, names: dict[str, str]) -> list[dict[str, Any]]:
-    """What happened to a login, oldest first: its events, and what the row alone knows."""
-    events = LoginEvent.objects.filter(sid=row.sid).select_related("actor").order_by("pk")
-    steps: list[dict[str, Any]] = [
-        {
-            "at": event.created_at,
-            "kind": event.kind,
-            "what": event.get_kind_display().capitalize(),
-            "detail": _event_detail(event, names),
-            "by": event.actor if event.actor_id and event.actor_id != row.user_id else None,
-            "address": event.ip_address,
-        }
-        for event in events[:EVENTS]
-    ]
-    known = {step["kind"] for step in steps}
-    if EventKind.STARTED not in known:
-        method = signed_in_with(row, names)
-        started = {"at": row.created_at, "kind": "started", "what": _("Signed in")}
-        steps.append({**started, "detail": method, "address": row.ip_address})
-    if row.rotated_at:
-        steps.append({"at": row.rotated_at, "kind": "rotated", "what": _("Last token rotation")})
-    if row.ended_at and EventKind.ENDED not in known:
-        ended = {"at": row.ended_at, "kind": "ended", "what": _("Ended")}
-        reason = row.get_end_reason_display()
-        steps.append({**ended, "detail": reason, "by": row.ended_by})
-    elif not row.is_active and not row.ended_at:
-        steps.append({"at": row.expires_at, "kind": "ended", "what": _("Expired")})
-    return sorted(steps, key=lambda step: step["at"])
-
-
-def _event_detail(event: LoginEvent, names: dict[str, str]) -> str:
-    if event.code:
-        return str(dict(EndReason.choices).get(event.code, event.code))
-    return signed_in_with(event, names)

@@ -152,7 +152,7 @@ class BlacklistedTokenAdmin(TokenAdmin):
         return rows.select_related("token__user", "token__login_session__ended_by")
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        ended_by = self.actor_column(request, of=self._ended_by)
+        ended_by = self.link_column(request, "ended_by", _("ended by"), of=self._ended_by)
         return [*self.own_columns(request), "blacklisted_at", "reason", ended_by]
 
     def search_for(self, request: HttpRequest, word: str) -> Q:
