@@ -242,7 +242,7 @@ class AuthModesSocialAccountAdapterMixin(SocialBase):  # type: ignore[misc]
     def on_authentication_error(
         self, request: HttpRequest, provider: Any, error: Any = None, **kwargs: Any
     ) -> None:
-        """Called by allauth for a callback of a provider that signs nobody in."""
+        """Called by allauth for a callback of a provider that does not end in a sign-in."""
         if error != AuthError.CANCELLED:
             _note_provider_refusal(request, PROVIDER_ERROR, getattr(provider, "sub_id", ""))
         super().on_authentication_error(request, provider, error=error, **kwargs)

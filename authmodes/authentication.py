@@ -93,9 +93,9 @@ Authenticated = tuple[Any, LoginAuth]
 def authenticate(request: HttpRequest | Request) -> Authenticated | None:
     """Authenticate a Django request; return its user and `LoginAuth`.
 
-    It looks at the `Bearer` header, else the token cookie, else the Django session. Returns
+    It reads the `Bearer` header, then the token cookie, then the Django session. Returns
     None without a credential, or if the session cookie does not count any more. A machine
-    client has an `AnonymousUser`. The response will name in `Vary` what was looked at.
+    client has an `AnonymousUser`. The response names in `Vary` what was read.
 
     Raises `AuthenticationFailed` for a token that is refused; a header never falls back to a
     cookie. Raises `PermissionDenied` if a cookie comes without a CSRF token on an unsafe method,
@@ -124,7 +124,7 @@ def authenticate_token(raw_token: str, request: HttpRequest | None = None) -> Au
     `request` is the one that the token came with, if there is one. A login that is bound to
     its client (`AUTHMODES_BIND_IP`, `AUTHMODES_BIND_USER_AGENT`) is refused without it.
 
-    Raises `AuthenticationFailed` for everything that is no valid access token, and
+    Raises `AuthenticationFailed` for everything but a valid access token, and
     `ServiceUnavailable` while the database is unavailable.
     """
     # A machine client's token is accepted here and in the header, never in a cookie.
@@ -301,7 +301,7 @@ def enforce_csrf(request: HttpRequest | Request) -> None:
 
 
 class AuthModesAuthentication(BaseAuthentication):
-    """Authenticate by the `Bearer` header, else the token cookie, else the Django session.
+    """Authenticate by the `Bearer` header, the token cookie or the Django session, in this order.
 
     A header is validated alone: an invalid one is answered with 401 and never falls back to
     a cookie. Both cookies enforce CSRF on unsafe methods.

@@ -100,7 +100,7 @@ def note_wrong_password(
     credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
 ) -> None:
     """Count a password that no backend has accepted, on any page, form or endpoint."""
-    # Looked up after the view, and dropped then: it is what somebody typed.
+    # Looked up after the view and then dropped, because a user may type a password as a name.
     named = {key: credentials[key] for key in ACCOUNT_NAMES & credentials.keys()}
     find_user = partial(password.account_of, named)
     events.note_refusal(

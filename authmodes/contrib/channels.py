@@ -135,7 +135,7 @@ class _Connection:
     async def send(self, message: Message) -> None:
         if message["type"] == "websocket.accept":
             message = self._complete(message)
-        # What a server sends is no use of the login, so it does not keep it from being idle.
+        # A message of the server does not count as use: the login may still become idle.
         if message["type"] == "websocket.send" and not await self._counts(_validate):
             return
         if self.close_code is None:

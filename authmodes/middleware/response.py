@@ -159,7 +159,7 @@ def _save(request: HttpRequest, response: HttpResponseBase) -> None:
             django_sessions.touch(stored.sid, address)
             is_outside = session_store.is_outside_database()
             if is_outside and not django_sessions.has_row(session, stored.sid):
-                # Under a key that was changed meanwhile. The next request reads the row again.
+                # A parallel request has changed the key. The next request reads the row again.
                 changes = {**changes, "seen_at": stored.seen_at}
         session_state.update(session, **changes)
         return

@@ -61,7 +61,7 @@ def record_ends(
 ) -> None:
     """Write why login sessions have ended: one event for each, or one for all of them.
 
-    That a login expired is no event. Reuse is two events: the token that was presented, and
+    A login that expires makes no event. Reuse makes two events: the token that was presented, and
     the end of its login.
     """
     here = _request_fields()

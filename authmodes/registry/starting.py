@@ -66,7 +66,7 @@ def start(
     if mode == Mode.SESSION:
         return _start_by_cookie(request, login_session, replacing)
     _start(request, login_session, replacing, session=False, tokens=True)
-    # The exchange of a legacy token is no sign-in.
+    # The exchange of a legacy token does not count as a sign-in.
     if login_session.authenticated_at is not None:
         _tell_django(request, user)
     return login_session

@@ -128,7 +128,7 @@ class AuthModesViewMixin(View):
     parser_classes: Any = (BoundedJSONParser, FormParser, MultiPartParser)
     # Whether a call that is refused was an attempt to sign in.
     signs_in = False
-    # A scope of `throttling`; "" is no limit of ours.
+    # A scope of `throttling`; "": authmodes does not throttle the view.
     credential_scope = ""
     # The field of the body that has the token which the call is about.
     token_field = ""

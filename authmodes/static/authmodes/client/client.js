@@ -141,7 +141,7 @@ export class AuthClient extends EventTarget {
     history.replaceState(history.state, "", rest);
     const flow = JSON.parse(sessionStorage.getItem(FLOW_KEY));
     sessionStorage.removeItem(FLOW_KEY);
-    // Otherwise a link could sign this browser in as somebody else (RFC 9700, 4.7), or show an error.
+    // Otherwise a link could sign this browser in as a different user (RFC 9700, 4.7), or show an error.
     if (query.get("state") !== flow?.state) {
       throw new AuthError(0, { code: "invalid_state", detail: "This sign-in was not begun in this tab." });
     }
