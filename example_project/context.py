@@ -5,6 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
+from example_project import environment as env
+
 
 def site(request: HttpRequest) -> dict[str, Any]:
     """Return the template variables common to all pages."""
@@ -15,4 +17,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "tokens_on": mode in {"jwt", "both"},
         "transport": settings.AUTHMODES_TOKEN_TRANSPORT,
         "idp_url": settings.IDP_URL,
+        "spa_url": settings.SPA_URL,
+        "service_url": settings.SERVICE_URL,
+        "native_command": env.NATIVE_COMMAND,
     }

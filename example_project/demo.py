@@ -1,4 +1,4 @@
-"""Runs the whole demo: checks the ports, fills the databases, serves both sites, stops both."""
+"""Runs the whole demo: checks the ports, fills the databases, serves all hosts, stops them."""
 
 import os
 import signal
@@ -21,14 +21,14 @@ STOP_TIMEOUT = 5
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One of the two sites."""
+    """One host of the demo; `settings` and `seed` are those of a Django site."""
 
     name: str
-    settings: str
-    seed: str
+    command: tuple[str, ...]
     port: int
     port_variable: str
-    url: str
+    settings: str = ""
+    seed: str = ""
 
     @property
     def log(self) -> Path:
@@ -38,21 +38,35 @@ class Server:
 
 PROVIDER = Server(
     "identity provider",
-    "example_project.idp.settings",
-    "example_project.idp.seed",
+    ("django", "runserver", "--noreload", f"127.0.0.1:{env.IDP_PORT}"),
     env.IDP_PORT,
     "IDP_PORT",
-    env.IDP_URL,
+    "example_project.idp.settings",
+    "example_project.idp.seed",
 )
 SITE = Server(
     "example site",
-    "example_project.settings",
-    "example_project.seed",
+    ("django", "runserver", "--noreload", f"127.0.0.1:{env.SITE_PORT}"),
     env.SITE_PORT,
     "SITE_PORT",
-    env.SITE_URL,
+    "example_project.settings",
+    "example_project.seed",
 )
-SERVERS = (PROVIDER, SITE)
+SPA = Server(
+    "token app on its own origin", ("example_project.hosts.spa",), env.SPA_PORT, "SPA_PORT"
+)
+SERVICE = Server(
+    "service",
+    (
+        "example_project.hosts.service",
+        f"--port={env.SERVICE_PORT}",
+        f"--metadata={env.SITE_URL}/.well-known/oauth-authorization-server",
+        f"--audience={env.SERVICE_URL}",
+    ),
+    env.SERVICE_PORT,
+    "SERVICE_PORT",
+)
+SERVERS = (PROVIDER, SITE, SPA, SERVICE)
 
 Running = dict[Server, "subprocess.Popen[bytes]"]
 
@@ -66,7 +80,7 @@ class DemoFailure(Exception):
 
 
 def main() -> int:
-    """Run until Ctrl-C, SIGTERM or the end of either server; return the exit status."""
+    """Run until Ctrl-C, SIGTERM or the end of a server; return the exit status."""
     signal.signal(signal.SIGTERM, interrupt)
     running: Running = {}
     try:
@@ -78,7 +92,7 @@ def main() -> int:
         print(welcome(), flush=True)
         watch(running)
     except KeyboardInterrupt:
-        print("\nStopping both sites.", flush=True)
+        print("\nStopping the demo.", flush=True)
     except DemoFailure as failure:
         print(f"\n{failure}", file=sys.stderr, flush=True)
         return failure.status
@@ -94,8 +108,12 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def check_ports() -> None:
     """Refuse to start if another program uses one of the ports."""
-    if env.SITE_PORT == env.IDP_PORT:
-        raise DemoFailure(f"SITE_PORT and IDP_PORT are both {env.SITE_PORT}; they must differ.")
+    by_port: dict[int, Server] = {}
+    for server in SERVERS:
+        other = by_port.setdefault(server.port, server)
+        if other is not server:
+            names = f"{other.port_variable} and {server.port_variable}"
+            raise DemoFailure(f"{names} are both {server.port}; they must differ.")
     taken = [server for server in SERVERS if is_taken(server.port)]
     if not taken:
         return
@@ -125,8 +143,8 @@ def is_taken(port: int) -> bool:
 
 
 def fill_databases() -> None:
-    """Migrate and seed both sites, each under its own settings."""
-    for server in SERVERS:
+    """Migrate and seed the Django sites, each under its own settings."""
+    for server in (server for server in SERVERS if server.seed):
         print(f"Preparing the {server.name} …", flush=True)
         outcome = subprocess.run(
             [sys.executable, "-m", server.seed], cwd=env.PROJECT_DIR.parent, check=False
@@ -137,10 +155,9 @@ def fill_databases() -> None:
 
 def start(server: Server) -> "subprocess.Popen[bytes]":
     """Start one server; its output goes to its log."""
-    command = ["runserver", "--noreload", f"127.0.0.1:{server.port}"]
     with server.log.open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-u", "-m", "django", *command],
+            [sys.executable, "-u", "-m", *server.command],
             cwd=env.PROJECT_DIR.parent,
             env=server_environment(server),
             stdin=subprocess.DEVNULL,
@@ -153,19 +170,19 @@ def start(server: Server) -> "subprocess.Popen[bytes]":
 
 def server_environment(server: Server) -> dict[str, str]:
     """Return the environment of one server."""
-    # The site fetches the provider's keys and tokens; a proxy does not know our localhost.
+    # Hosts fetch keys and tokens from each other; a proxy does not know our localhost.
     hosts = ("localhost", "127.0.0.1", os.environ.get("NO_PROXY") or os.environ.get("no_proxy"))
     no_proxy = ",".join(host for host in hosts if host)
     return {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": server.settings,
+        **({"DJANGO_SETTINGS_MODULE": server.settings} if server.settings else {}),
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
     }
 
 
 def wait_until_up(running: Running) -> None:
-    """Return once both servers answer."""
+    """Return once all servers answer."""
     deadline = time.monotonic() + START_TIMEOUT
     for server in running:
         while not answers(server):
@@ -238,15 +255,18 @@ def welcome() -> str:
             f"  The example site     {env.SITE_URL}/",
             f"  Its Django admin     {env.SITE_URL}/admin/",
             f"  Demo ID (provider)   {env.IDP_URL}/",
+            f"  Token app elsewhere  {env.SPA_URL}/",
+            f"  Service              {env.SERVICE_URL}/",
+            "  Program              Run in a second terminal:",
+            f"    {env.NATIVE_COMMAND}",
             "",
             "  Users and passwords",
             *people,
             "",
             f"  Mode: {os.environ.get('AUTHMODES_MODE') or 'both'}."
             "  Another: AUTHMODES_MODE=session (or jwt) make demo",
-            f"  Logs: {SITE.log}",
-            f"        {PROVIDER.log}",
-            "  Ctrl-C stops both.",
+            f"  Logs: {env.VAR_DIR}/*.log",
+            "  Ctrl-C stops the demo.",
             rule,
         ]
     )

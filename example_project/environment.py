@@ -1,4 +1,4 @@
-"""What both sites of the demo take from the environment: addresses, files and kept secrets."""
+"""What the hosts of the demo take from the environment: addresses, files and kept secrets."""
 
 import os
 from collections.abc import Callable
@@ -11,8 +11,20 @@ VAR_DIR = Path(os.environ.get("DEMO_VAR_DIR") or PROJECT_DIR / "var").resolve()
 
 SITE_PORT = int(os.environ.get("SITE_PORT") or 8000)
 IDP_PORT = int(os.environ.get("IDP_PORT") or 8001)
+SPA_PORT = int(os.environ.get("SPA_PORT") or 8002)
+SERVICE_PORT = int(os.environ.get("SERVICE_PORT") or 8003)
 SITE_URL = (os.environ.get("SITE_URL") or f"http://localhost:{SITE_PORT}").rstrip("/")
 IDP_URL = (os.environ.get("IDP_URL") or f"http://localhost:{IDP_PORT}").rstrip("/")
+SPA_URL = (os.environ.get("SPA_URL") or f"http://localhost:{SPA_PORT}").rstrip("/")
+SERVICE_URL = (os.environ.get("SERVICE_URL") or f"http://localhost:{SERVICE_PORT}").rstrip("/")
+
+# It needs no package, so any Python will do.
+NATIVE_COMMAND = f"python3 example_project/hosts/native.py {SITE_URL} {SERVICE_URL}"
+
+# Where a sign-in may end: the app on its own origin, a program on this machine, an app with its
+# own scheme. The pages on the way name them in `form-action`. A policy cannot name [::1].
+APP_SCHEME = "org.example.authmodes"
+APP_SOURCES = [SPA_URL, "http://127.0.0.1:*", f"{APP_SCHEME}:"]
 
 # Both sites must agree on these. They protect only two processes on one machine, so they may
 # be constants; a real site gets them from its provider.

@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 from example_project import environment as env
+from example_project.keys import new_ec_key
 
 DEBUG = env.flag("DJANGO_DEBUG", default=True)
 
@@ -20,6 +21,17 @@ def secret_key() -> str:
     if not DEBUG:
         raise ImproperlyConfigured("DJANGO_DEBUG=0 needs DJANGO_SECRET_KEY.")
     return env.kept_secret("secret_key", get_random_secret_key)
+
+
+def signing_keys() -> list[dict[str, str]] | None:
+    """Return a key pair that the demo makes; without it, tokens are signed with the secret key.
+
+    Other services need the public half, to verify tokens by themselves.
+    """
+    if not DEBUG:
+        return None
+    pem = env.kept_secret("site_signing_key.pem", new_ec_key)
+    return [{"kid": "demo", "algorithm": "ES256", "private_key": pem}]
 
 
 def database() -> dict[str, Any]:
@@ -61,6 +73,8 @@ def social_app(provider: str) -> dict[str, Any]:
 SECRET_KEY = secret_key()
 SITE_URL = env.SITE_URL
 IDP_URL = env.IDP_URL
+SPA_URL = env.SPA_URL
+SERVICE_URL = env.SERVICE_URL
 ALLOWED_HOSTS = (
     ["localhost", "127.0.0.1", "[::1]", "testserver"]
     if DEBUG
@@ -87,10 +101,12 @@ INSTALLED_APPS = [
     "drf_spectacular",
     # Swagger UI's own files, so that the page of the API needs no other site.
     "drf_spectacular_sidecar",
+    "corsheaders",
     "authmodes",
 ]
 
 MIDDLEWARE = [
+    "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "example_project.headers.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -151,13 +167,17 @@ CSRF_COOKIE_NAME = "site_csrftoken"
 AUTHMODES_MODE = os.environ.get("AUTHMODES_MODE") or "both"
 AUTHMODES_REDIRECT_URIS = {
     "app": [f"{SITE_URL}/spa/", *os.environ.get("DEMO_REDIRECT_URIS", "").split()],
+    # The same app on an origin of its own.
+    "spa": [f"{SPA_URL}/"],
     # A program on this machine, which listens on a free port, and an app with its own scheme.
     "native": [
         *("http://127.0.0.1/callback", "http://[::1]/callback"),
-        "org.example.authmodes:/callback",
+        f"{env.APP_SCHEME}:/callback",
     ],
 }
 AUTHMODES_TOKEN_TRANSPORT = os.environ.get("AUTHMODES_TOKEN_TRANSPORT") or "body"
+AUTHMODES_SIGNING_KEYS = signing_keys()
+AUTHMODES_CLAIMS = "example_project.claims.for_services"
 # A new session key with every response, to watch the rotation.
 AUTHMODES_ROTATE_SESSION_AFTER = timedelta(0) if env.flag("DEMO_ROTATE", default=False) else None
 
@@ -182,7 +202,8 @@ SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=int(os.environ.get("DEMO_ACCESS_SECONDS") or 120)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
     "ISSUER": SITE_URL,
-    "AUDIENCE": SITE_URL,
+    # The site's own API, and the service, which compares its own name with the list.
+    "AUDIENCE": [SITE_URL, SERVICE_URL],
 }
 
 # --- sign-in -------------------------------------------------------------------------------
@@ -247,13 +268,24 @@ CONTENT_SECURITY_POLICY = {
     "object-src": ["'none'"],
     "base-uri": ["'none'"],
     "frame-ancestors": ["'none'"],
-    # Chromium holds redirects after a form's POST against this list as well, and every
-    # social login is such a redirect.
-    "form-action": ["'self'", IDP_URL, "https://accounts.google.com", "https://github.com"],
+    # Chromium holds redirects after a form's POST against this list as well. Every social login
+    # is such a redirect, and so is the return to an app after the sign-in form.
+    "form-action": [
+        *("'self'", IDP_URL, "https://accounts.google.com", "https://github.com"),
+        *env.APP_SOURCES,
+    ],
 }
 
+# The token app on its own origin calls the API from there.
+CORS_ALLOWED_ORIGINS = [SPA_URL]
+CORS_URLS_REGEX = r"^/(auth|api|\.well-known)/"
+CORS_EXPOSE_HEADERS = ["WWW-Authenticate", "Retry-After"]
+# Only if the login is in cookies, which that app then sends as well: tokens in bodies need none.
+CORS_ALLOW_CREDENTIALS = AUTHMODES_MODE == "session" or AUTHMODES_TOKEN_TRANSPORT == "cookie"
+CSRF_TRUSTED_ORIGINS = [SPA_URL] if CORS_ALLOW_CREDENTIALS else []
+
 if not DEBUG:
-    CSRF_TRUSTED_ORIGINS = [SITE_URL]
+    CSRF_TRUSTED_ORIGINS += [SITE_URL]
     CSRF_COOKIE_SECURE = True
     SESSION_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = True

@@ -63,7 +63,7 @@ def seed_client() -> None:
         ]
     )
     # Where a browser may come back to that has signed out here as well.
-    client.set_post_logout_redirect_uris([f"{env.SITE_URL}/spa/"])
+    client.set_post_logout_redirect_uris([f"{env.SITE_URL}/spa/", f"{env.SPA_URL}/"])
     client.set_secret(env.OIDC_CLIENT_SECRET)
     client.save()
 

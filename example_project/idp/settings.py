@@ -2,22 +2,10 @@
 
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.management.utils import get_random_secret_key
 
 from example_project import environment as env
-
-
-def new_signing_key() -> str:
-    """Return a new RSA key as PEM text."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-
+from example_project.keys import new_rsa_key
 
 # This provider exists for the demo and the browser tests only; it has no production form.
 DEBUG = True
@@ -99,13 +87,14 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 
-IDP_OIDC_PRIVATE_KEY = env.kept_secret("idp_signing_key.pem", new_signing_key)
+IDP_OIDC_PRIVATE_KEY = env.kept_secret("idp_signing_key.pem", new_rsa_key)
 
 CONTENT_SECURITY_POLICY = {
     "default-src": ["'self'"],
     "object-src": ["'none'"],
     "base-uri": ["'none'"],
     "frame-ancestors": ["'none'"],
-    # The sign-in form's POST ends, two redirects later, on the site.
-    "form-action": ["'self'", SITE_URL],
+    # The sign-in form's POST ends, some redirects later, on the site or in the app that sent the
+    # user to the site.
+    "form-action": ["'self'", SITE_URL, *env.APP_SOURCES],
 }

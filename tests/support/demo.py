@@ -18,11 +18,13 @@ START_TIMEOUT = 90
 @contextmanager
 def run_demo(folder: Path, **environment: str) -> Iterator[str]:
     """Run the demo on free ports and in a folder of its own; give the URL of the site."""
-    site_port, idp_port = free_ports(2)
+    site_port, idp_port, spa_port, service_port = free_ports(4)
     environment = {
         **{name: value for name, value in os.environ.items() if "DJANGO" not in name},
         "SITE_PORT": str(site_port),
         "IDP_PORT": str(idp_port),
+        "SPA_PORT": str(spa_port),
+        "SERVICE_PORT": str(service_port),
         "DEMO_VAR_DIR": str(folder),
         "AUTHMODES_MODE": "both",
         **environment,
@@ -44,9 +46,9 @@ def run_demo(folder: Path, **environment: str) -> Iterator[str]:
 
 
 def _wait_until_ready(demo: "subprocess.Popen[bytes]", log: Path) -> None:
-    """The demo prints the addresses when both sites answer."""
+    """The demo prints the addresses when all hosts answer."""
     deadline = time.monotonic() + START_TIMEOUT
-    while "Ctrl-C stops both" not in log.read_text():
+    while "Ctrl-C stops the demo" not in log.read_text():
         assert demo.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)

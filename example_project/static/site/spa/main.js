@@ -4,7 +4,9 @@
 import { AuthClient, AuthError, tabStorage } from "../../authmodes/client/client.js";
 import * as view from "./view.js";
 
-const HERE = `${location.origin}/spa/`;
+// On an origin of its own, the page names the site and the client in its head.
+const AUTH = new URL(named("authmodes-url") ?? "/auth/", location.href);
+const HERE = location.origin + location.pathname;
 const WAYS = {
   tokens: {
     explanation:
@@ -38,9 +40,15 @@ const REASONS = {
   invalid_state: "This sign-in was not begun in this tab. Please begin again.",
 };
 
-const server = await (await fetch("/auth/")).json();
+const server = await (await fetch(AUTH)).json();
 const way = wayOf(server);
-const auth = new AuthClient({ way, redirectUri: HERE, storage: way === "tokens" ? tabStorage() : undefined });
+const auth = new AuthClient({
+  url: AUTH.href,
+  clientId: named("authmodes-client-id") ?? "app",
+  way,
+  redirectUri: HERE,
+  storage: way === "tokens" ? tabStorage() : undefined,
+});
 let refreshes = 0;
 let lifetime = 0;
 
@@ -69,6 +77,10 @@ document.addEventListener("visibilitychange", () => {
 });
 
 await guarded(enter)();
+
+function named(name) {
+  return document.querySelector(`meta[name="${name}"]`)?.content;
+}
 
 function wayOf({ mode, token_transport: transport }) {
   if (mode === "session") return "session";
@@ -120,7 +132,7 @@ async function welcome({ user, mode, sid }) {
 }
 
 async function call(method, path) {
-  const response = await auth.fetch(path, { method });
+  const response = await auth.fetch(new URL(path, AUTH), { method });
   const body = await response.json().catch(() => null);
   if (!response.ok) throw new AuthError(response.status, body ?? {});
   return body;
