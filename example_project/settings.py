@@ -117,6 +117,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "example_project.last_method.LastMethodMiddleware",
 ]
 
 ROOT_URLCONF = "example_project.urls"

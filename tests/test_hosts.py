@@ -188,7 +188,7 @@ def test_the_program_is_the_tutorials():
     assert re.findall(names, program, re.MULTILINE) == wanted
 
 
-def test_a_long_user_name_fits(hosts, page):
+def test_a_long_user_name_fits_and_the_next_sign_in_page_has_a_hint(hosts, page):
     page.goto(f"{hosts['site']}/accounts/signup/")
     page.locator("[name=username]").fill("n" * 150)
     page.locator("[name=email]").fill("long@example.org")
@@ -201,3 +201,13 @@ def test_a_long_user_name_fits(hosts, page):
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    page.locator("header").get_by_role("button", name="Sign out").click()
+
+    page.goto(f"{hosts['site']}/accounts/login/")
+    assert page.get_by_text("Last time").count() == 0
+    sign_in_on_the_site(page)
+    page.locator("header").get_by_role("button", name="Sign out").click()
+    page.goto(f"{hosts['site']}/accounts/login/")
+    expect(page.locator("main .notice")).to_have_text(
+        "Last time you signed in here with a password."
+    )
