@@ -265,6 +265,68 @@ def test_signing_out_ends_the_login_in_all_tabs(options, tabs):
     assert (call(first), call(second)) == (401, 401)
 
 
+def hold(page: Page, path: str) -> None:
+    """Give the page the next answers of a path only when it calls `letGo()`."""
+    page.evaluate(
+        """(path) => {
+            const real = window.fetch;
+            const held = new Promise((resolve) => (window.letGo = resolve));
+            window.answered = new Promise((resolve) => (window.fetch = async (request, init) => {
+                const response = await real(request, init);
+                if (!request.url?.endsWith(path)) return response;
+                resolve();
+                await held;
+                return response;
+            }));
+        }""",
+        path,
+    )
+
+
+@pytest.mark.parametrize("storage", ["memoryStorage", "sharedStorage"])
+def test_a_refresh_that_is_answered_after_the_sign_out_brings_nothing_back(storage, tabs):
+    page = tabs.open(f"{{ storage: client.{storage}() }}")
+    sign_in(page)
+    hold(page, "/auth/token/")
+    script = """async () => {
+        const refreshed = auth.refresh();
+        await answered;
+        await auth.signOut();
+        letGo();
+        return [await refreshed, auth.isSignedIn, auth.sid];
+    }"""
+    assert page.evaluate(script) == [False, False, None]
+    assert events(page) == [["signedin", ""], ["signedout", "here"]]
+
+
+@pytest.mark.parametrize("path", ["/api/hello/", "/auth/token/"])
+def test_a_request_of_the_login_before_is_not_sent_by_the_next_one(path, tabs):
+    page = tabs.open("{ storage: client.sharedStorage() }")
+    before = sign_in(page)
+    expire(page)
+    hold(page, path)
+    script = """async (fields) => {
+        const called = auth.fetch("/api/hello/");
+        await answered;
+        await auth.login(fields);
+        letGo();
+        return [(await called).status, auth.isSignedIn, auth.sid];
+    }"""
+    status, is_signed_in, sid = page.evaluate(script, ADMIN)
+    assert (status, is_signed_in) == (401, True)
+    assert sid != before
+    assert call(page) == 200
+    assert events(page) == [["signedin", ""], ["signedin", ""]]
+
+
+@pytest.mark.parametrize("way", ["tokens", "session"])
+@pytest.mark.parametrize("target", ["javascript:alert(1)", "//other.example/", "data:,x"])
+def test_a_sign_in_returns_to_no_other_origin(way, target, tabs):
+    page = tabs.open(f"{{ way: {way!r} }}")
+    script = "(returnTo) => auth.signIn({ returnTo }).catch((error) => error.name)"
+    assert page.evaluate(script, target) == "TypeError"
+
+
 def test_a_csrf_token_that_changed_is_fetched_anew(tabs):
     page = tabs.open('{ way: "session" }')
     sign_in(page)

@@ -104,6 +104,10 @@ export class AuthClient extends EventTarget {
    * on the site's own origin leads there at once; others come to a page with a button first.
    */
   async signIn({ returnTo = location.href, ...parameters } = {}) {
+    // A page may take it from its URL; a "javascript:" URL has no origin.
+    if (new URL(returnTo, location.href).origin !== location.origin) {
+      throw new TypeError("returnTo is of another origin.");
+    }
     if (this.#options.way === "session") {
       const target = new URL(this.#options.loginUrl ?? "/accounts/login/", this.#base);
       target.searchParams.set("next", new URL(returnTo, location.href).href);
@@ -192,21 +196,23 @@ export class AuthClient extends EventTarget {
     const request = new Request(input, init);
     if (!this.#origins.has(new URL(request.url).origin)) return fetch(request);
     const before = this.#mark;
+    const isSame = this.#watchLogin();
     const response = await this.#send(request);
     if (response.status === 403 && (await codeOf(response)) === "csrf_failed") {
       this.#csrf = null;
       return this.#send(request);
     }
-    if (response.status !== 401) return response;
+    // A refusal of the login before is not one of this login.
+    if (response.status !== 401 || !isSame()) return response;
     const code = await codeOf(response);
-    const canRefresh = this.#options.way !== "session" && (!this.#storage || this.#storage.read());
-    if (!canRefresh || code === "login_session_ended" || code === "user_not_found") {
-      if (code !== "insufficient_user_authentication") this.#forget("elsewhere");
-      return response;
-    }
     // A recent sign-in is asked for, which no refresh gives.
     if (code === "insufficient_user_authentication") return response;
-    return (await this.refresh(before)) ? this.#send(request) : response;
+    const canRefresh = this.#options.way !== "session" && (!this.#storage || this.#storage.read());
+    if (!canRefresh || code === "login_session_ended" || code === "user_not_found") {
+      this.#forget("elsewhere");
+      return response;
+    }
+    return (await this.refresh(before)) && isSame() ? this.#send(request) : response;
   }
 
   /**
@@ -294,14 +300,23 @@ export class AuthClient extends EventTarget {
     // Another tab has refreshed while this one waited.
     if ((kept ? kept.access : await this.#latest(COOKIES)) !== before) return true;
     const body = { grant_type: "refresh_token", ...(kept ? { refresh_token: kept.refresh } : {}) };
+    const isSame = this.#watchLogin();
     try {
-      await this.#adopt(await this.#grantTwice(body), "refreshed");
+      const answer = await this.#grantTwice(body);
+      if (!isSame()) return false;
+      await this.#adopt(answer, "refreshed");
       return true;
     } catch (error) {
       if (error.status !== 400 && error.status !== 401) throw error;
-      this.#forget("elsewhere");
+      if (isSame()) this.#forget("elsewhere");
       return false;
     }
+  }
+
+  // Whether the login has stayed the same.
+  #watchLogin() {
+    const { sid } = this;
+    return () => sid === null || this.sid === sid;
   }
 
   // An answer that was lost is given again, if it is asked for within `AUTHMODES_REFRESH_GRACE`.
@@ -325,6 +340,8 @@ export class AuthClient extends EventTarget {
   }
 
   async #adopt(answer, event = "signedin") {
+    this.#isSignedIn = true;
+    this.#sid = answer.sid;
     if (this.#storage) {
       // How often the tokens of the login were refreshed: for tabs that share no storage, this number
       // is all that they share. The tokens travel from page to page.
@@ -342,8 +359,6 @@ export class AuthClient extends EventTarget {
     } else {
       await this.#publish(COOKIES, (await this.#latest(COOKIES)) + 1);
     }
-    this.#isSignedIn = true;
-    this.#sid = answer.sid;
     this.#tell(event, { sid: answer.sid });
   }
 
