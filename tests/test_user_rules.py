@@ -8,7 +8,9 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import UserManager
 
+from authmodes import registry
 from authmodes.models import LoginSession
+from authmodes.tokens import mint
 
 from .support.authorization_code import CodeFlow
 from .support.browser import Browser
@@ -49,6 +51,16 @@ def delete_softly(request, settings, monkeypatch):
     else:
         settings.SIMPLE_JWT = {"USER_AUTHENTICATION_RULE": f"{__name__}.is_kept"}
     return lambda: User._base_manager.update(last_name="deleted")
+
+
+def test_tokens_of_an_impersonation_need_an_acting_user_who_is_accepted(alice, bob):
+    pair = mint(registry.start(None, alice, "jwt", acting_user=bob))
+    browser = Browser(headers={"authorization": f"Bearer {pair.access}"})
+    assert browser.get(API).json()["username"] == "alice"
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    assert refresh(pair.refresh).status_code == 401
+    assert browser.get(API).status_code == 401
+    assert only_row().end_reason == "user_disabled"
 
 
 def test_a_login_of_a_refused_user_opens_nothing(mode, delete_softly, login):

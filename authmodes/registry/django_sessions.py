@@ -29,7 +29,7 @@ from ..sessions.db import CompiledLookupMixin, has_djangos_lookup
 from ..state import ATTRIBUTE, request_state
 from .ending import revoke, revoke_all
 from .transactions import as_bookkeeping, retry_on_conflict, write_if_possible
-from .validation import matches_password, validate_or_end
+from .validation import is_actor_accepted, matches_password, validate_or_end
 
 Prepare = Callable[[SessionBase], None]
 
@@ -96,9 +96,10 @@ def _store_class(engine: type[SessionBase]) -> type[SessionBase]:
 
 
 def last_seen(sid: str) -> datetime | None:
-    """Return when a login session was last seen, by its row; None if it has ended."""
+    """Return when a login session was last seen, by its row; None if it does not count any more."""
     active = LoginSession.objects.active().filter(sid=sid)
-    return next(iter(active.values_list("last_seen_at", flat=True)), None)
+    row = next(iter(active.only("last_seen_at", "acting_user")), None)
+    return row.last_seen_at if row is not None and is_actor_accepted(row) else None
 
 
 def is_active(sid: str) -> bool:

@@ -41,7 +41,7 @@ from .transactions import write_or_defer
 
 # What validating a request with an access token reads; the rest is not loaded.
 VALIDATED = {
-    *("id", "sid", "user", "auth_hash", "ip_address", "user_agent"),
+    *("id", "sid", "user", "acting_user", "auth_hash", "ip_address", "user_agent"),
     *("last_ip_address", "last_seen_at", "expires_at", "ended_at"),
 }
 NOT_VALIDATED = [
@@ -147,13 +147,21 @@ def reason_to_end(login_session: LoginSession, now: datetime) -> EndReason | Non
     """
     if login_session.blacklist_entry is not None:
         return EndReason.REVOKED
-    if not is_accepted(login_session.user):
+    if not is_accepted(login_session.user) or not is_actor_accepted(login_session):
         return EndReason.USER_DISABLED
     if policy.is_over(login_session.expires_at, now):
         return EndReason.EXPIRED
     if policy.is_idle(login_session.last_seen_at, conf.IDLE_TIMEOUT, now):
         return EndReason.EXPIRED
     return None
+
+
+def is_actor_accepted(login_session: LoginSession) -> bool:
+    """Whether the project's rules accept the user who acts in an impersonation; else True.
+
+    Makes a query for an impersonation alone.
+    """
+    return login_session.acting_user is None or is_accepted(login_session.acting_user)
 
 
 def _violates_binding(request: HttpRequest, login_session: LoginSession) -> bool:

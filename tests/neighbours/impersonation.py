@@ -195,7 +195,7 @@ def test_it_ends_with_the_logins_of_either_user(end, whose, impersonation, alice
 
 def test_an_administrator_who_was_locked_meanwhile_cannot_return(impersonation, alice, admin_user):
     impersonation.acquire(alice)
-    # Without a signal, so that the impersonation goes on.
+    # Without a signal, so that the impersonation goes on until the next touch.
     get_user_model().objects.filter(pk=admin_user.pk).update(is_active=False)
     if impersonation.package == "hijack":
         assert impersonation.browser.submit("/hijack/release/").status_code == 403
@@ -205,6 +205,18 @@ def test_an_administrator_who_was_locked_meanwhile_cannot_return(impersonation, 
         assert impersonation.browser.get("/loginas/logout/").status_code == 500
     assert not active(admin_user).exists()
     assert impersonation.who() != "root"
+
+
+def test_it_ends_when_the_administrator_was_locked_without_a_signal(
+    impersonation, alice, admin_user, settings
+):
+    settings.AUTHMODES_TOUCH_INTERVAL = timedelta(0)
+    impersonation.acquire(alice)
+    sid = active(alice).get().sid
+    assert impersonation.who() == "alice"
+    get_user_model().objects.filter(pk=admin_user.pk).update(is_active=False)
+    assert_signed_out(impersonation.browser)
+    assert LoginSession.objects.get(sid=sid).end_reason == "user_disabled"
 
 
 def test_revoking_the_row_signs_the_browser_out_of_both(impersonation, alice, admin_user):
