@@ -11,7 +11,8 @@ urlpatterns = [
     # RFC 8414, 3.1: the path of an issuer comes behind it.
     path(
         f"{WELL_KNOWN.removeprefix('/')}/<path:issuer_path>",
-        MetadataView.as_view(),
+        # The same operation, which the OpenAPI document has once.
+        MetadataView.as_view(schema=None),
         name="metadata_of_path",
     ),
 ]
