@@ -93,7 +93,7 @@ $(VENV)/.installed-demo: setup.cfg pyproject.toml constraints/*.txt | $(bin)/pyt
 	@touch $@
 
 $(VENV)/.installed-test: setup.cfg pyproject.toml constraints/*.txt | $(bin)/python
-	$(install) ".[test,demo,redis,spectacular]"
+	$(install) ".[test,demo,jwe,redis,spectacular]"
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV)-docs/.installed: docs/requirements.txt

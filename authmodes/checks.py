@@ -47,7 +47,7 @@ from .conf import AccessTokenCheck, Mode, Transport, conf, simple_jwt
 from .models import write_database
 from .sessions import store as session_store
 from .sessions.db import DigestMixin
-from .tokens import keys
+from .tokens import encryption, keys
 
 MIDDLEWARE = "authmodes.middleware.LoginSessionMiddleware"
 AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -289,6 +289,15 @@ def check_signing_keys(app_configs: Any, **kwargs: Any) -> Messages:
         keys.backend()
     except ImproperlyConfigured as error:
         yield Error(str(error), id="authmodes.E008")
+
+
+@register(Tags.security)
+def check_encryption_keys(app_configs: Any, **kwargs: Any) -> Messages:
+    """E014: an encryption key is not 32 bytes, or joserfc is not installed."""
+    try:
+        encryption.encryption_keys()
+    except ImproperlyConfigured as error:
+        yield Error(str(error), id="authmodes.E014")
 
 
 @register(Tags.security)

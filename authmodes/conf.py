@@ -177,14 +177,14 @@ def _callable(name: str, value: Any) -> Callable[[Any, Any], Mapping[str, Any]] 
     return extra
 
 
-def _signing_keys(name: str, value: Any) -> Sequence[Mapping[str, str]] | None:
+def _keys(name: str, value: Any) -> Sequence[Mapping[str, str]] | None:
     if value is None:
         return None
     listed = isinstance(value, list | tuple) and value
     if not listed or not all(isinstance(entry, Mapping) for entry in value):
         raise ImproperlyConfigured(f"{name} must be a list of dicts, or None.")
     kids = [entry.get("kid") for entry in value]
-    if not all(kids) or len(set(kids)) != len(kids):
+    if not all(isinstance(kid, str) and kid for kid in kids) or len(set(kids)) != len(kids):
         raise ImproperlyConfigured(f"{name}: every key needs its own kid.")
     return list(value)
 
@@ -212,7 +212,8 @@ class Settings:
     TOKEN_TRANSPORT = Setting(Transport.BODY, _choice(Transport))
     COOKIE_SAMESITE = Setting("Lax", _same_site)
     CLAIMS = Setting(None, _callable)
-    SIGNING_KEYS = Setting(None, _signing_keys)
+    SIGNING_KEYS = Setting(None, _keys)
+    ENCRYPTION_KEYS = Setting(None, _keys)
     TOKEN_CACHE_SIZE = Setting(1024, _count)
     STAFF_API = Setting(False, _boolean)
     RETENTION = Setting(timedelta(days=90), _duration)

@@ -54,7 +54,8 @@ def test_the_check_knows_the_newest_release_that_was_tested(package):
 
 def test_the_lowest_versions_are_those_of_setup_cfg():
     extras = SETUP["options.extras_require"]
-    sections = SETUP["options"]["install_requires"], extras["redis"], extras["spectacular"]
+    optional = extras["jwe"], extras["redis"], extras["spectacular"]
+    sections = SETUP["options"]["install_requires"], *optional
     wanted = [Requirement(line) for line in "\n".join(sections).split("\n") if line]
     lowest = pins("lowest")
     for requirement in wanted:
@@ -69,7 +70,8 @@ def test_the_page_of_versions_says_what_is_tested():
     )
     found = {canonicalize_name(name): (lowest, newest) for name, lowest, newest in rows}
     extras = SETUP["options.extras_require"]
-    sections = SETUP["options"]["install_requires"], extras["redis"], extras["spectacular"]
+    optional = extras["jwe"], extras["redis"], extras["spectacular"]
+    sections = SETUP["options"]["install_requires"], *optional
     names = {
         canonicalize_name(Requirement(line).name)
         for line in "\n".join(sections).split("\n")

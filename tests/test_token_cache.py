@@ -222,7 +222,7 @@ def test_a_known_token_counts_for_its_own_ring_issuer_and_audience_only(genuine)
         (secret, keys.ACCESS, None, "https://a.example"),
     ):
         entry = keys.KeySettings(None, "HS256", ring, ring)
-        other = keys._backend((entry,), typ, audience, issuer, None, None)
+        other = keys._backend((entry,), typ, (), audience, issuer, None, None)
         with pytest.raises(TokenBackendError):
             other.decode(genuine)
     assert known.decode(genuine) == claims_of(genuine)
@@ -335,7 +335,7 @@ def test_claims_are_accepted_as_pyjwt_accepts_them(audience, issuer, leeway, clo
     clock.move_to(NOW)
     secret = STRANGER
     entry = keys.KeySettings(None, "HS256", secret, secret)
-    backend = keys._backend((entry,), keys.ACCESS, audience, issuer, leeway, None)
+    backend = keys._backend((entry,), keys.ACCESS, (), audience, issuer, leeway, None)
     outcomes = set()
     for claims in CLAIMS:
         claims = {"exp": NOW + 9, **({"aud": "a", "iss": "i"} if issuer else {}), **claims}

@@ -22,6 +22,7 @@ from rest_framework_simplejwt.backends import ALLOWED_ALGORITHMS, TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
 from ..conf import conf, simple_jwt
+from . import encryption
 
 # The key type of each algorithm with a public key. Foreign tokens are accepted with these alone:
 # with an HMAC, everybody who knows the public key could sign (RFC 8725, 2.1).
@@ -74,13 +75,16 @@ class RingBackend(TokenBackend):
     """simplejwt's backend with several keys: the first one signs, all of them verify.
 
     `typ` is the header of the tokens that it signs, and required of those that it verifies.
+    With `encryption_keys`, a token is encrypted by the first of them, and no other is accepted.
     """
 
-    def __init__(self, ring: tuple[Key, ...], typ: str, **options: Any) -> None:
+    def __init__(
+        self, ring: tuple[Key, ...], typ: str, encryption_keys: encryption.Keys, **options: Any
+    ) -> None:
         first = ring[0]
         # Without keys: simplejwt would prepare them, and these are prepared already.
         super().__init__(first.algorithm, **options)
-        self.ring, self.typ = ring, typ
+        self.ring, self.typ, self.encryption_keys = ring, typ, encryption_keys
         # An `iat` in the future only shows that the clocks of two servers differ.
         self.rules = jwt.PyJWT({"verify_iat": False, "verify_aud": self.audience is not None})
 
@@ -92,9 +96,12 @@ class RingBackend(TokenBackend):
             claims["iss"] = self.issuer
         first = self.ring[0]
         headers = {"typ": self.typ} if first.kid is None else {"typ": self.typ, "kid": first.kid}
-        return jwt.encode(
+        signed = jwt.encode(
             claims, first.signing, first.algorithm, headers=headers, json_encoder=self.json_encoder
         )
+        if not self.encryption_keys:
+            return signed
+        return encryption.encrypt(signed, self.encryption_keys[0])
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         """Verify a token and return its claims.
@@ -105,24 +112,34 @@ class RingBackend(TokenBackend):
             text = token.decode("ascii") if isinstance(token, bytes) else str(token)
             if verify and self.typ == ACCESS:
                 return self._decode_access_token(text)
-            return self._decode(text, verify)
+            return self._decode(self._signed(text), verify)
         except jwt.ExpiredSignatureError as error:
             raise TokenBackendExpiredToken("Token is expired") from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise TokenBackendError("Token is invalid") from error
 
     def _decode_access_token(self, text: str) -> dict[str, Any]:
-        """Verify an access token; its signature only once in this process."""
+        """Verify an access token; it is decrypted and its signature verified once in a process."""
         key = (self, hashlib.sha256(text.encode()).digest())
         payload = _verified.get(key)
         if payload is None:
-            claims = self._decode(text, verify=True)
-            _remember(key, _decode_base64url(text.split(".")[1]))
+            signed = self._signed(text)
+            claims = self._decode(signed, verify=True)
+            _remember(key, _decode_base64url(signed.split(".")[1]))
         else:
             # Made anew each time, so that no caller changes the claims of another.
             claims = json.loads(payload)
             self._check_claims(claims, text)
         return claims
+
+    def _signed(self, text: str) -> str:
+        """Return the signed token that a client's text is, or contains."""
+        if not self.encryption_keys:
+            return text
+        if len(text) > MAX_LENGTH:
+            raise jwt.DecodeError("Too long")
+        header, *_parts = [_decode_base64url(part) for part in text.split(".")]
+        return encryption.decrypt(text, header, self.encryption_keys)
 
     def _decode(self, text: str, verify: bool) -> dict[str, Any]:
         if len(text) > MAX_LENGTH or not COMPACT_JWS.match(text):
@@ -152,7 +169,7 @@ class RingBackend(TokenBackend):
             validate(claims, options, **rules)
         else:
             rules["options"] = {**options, "verify_signature": False}
-            self.rules.decode(text, **rules)
+            self.rules.decode(text if COMPACT_JWS.match(text) else self._signed(text), **rules)
 
     def _candidates(self, header: dict[str, Any], verify: bool) -> list[Key]:
         if verify and self.typ not in (UNTYPED, header.get("typ")):
@@ -180,6 +197,7 @@ def backend(typ: str = UNTYPED, audience: str | None = None) -> RingBackend:
     return _backend(
         _ring_settings(),
         typ,
+        encryption.encryption_keys() if typ == ACCESS else (),
         audience or _hashable(jwt_settings.AUDIENCE),
         _hashable(jwt_settings.ISSUER),
         jwt_settings.LEEWAY,
@@ -188,7 +206,7 @@ def backend(typ: str = UNTYPED, audience: str | None = None) -> RingBackend:
 
 
 # The payload of each access token that was verified, by backend (and therefore by key ring,
-# issuer and audience) and by the digest of its text.
+# encryption keys, issuer and audience) and by the digest of its text.
 _verified: dict[tuple[RingBackend, bytes], bytes] = {}
 
 
@@ -248,7 +266,13 @@ def _from_entry(entry: Mapping[str, str]) -> KeySettings:
 
 @lru_cache(maxsize=32)
 def _backend(
-    ring: tuple[KeySettings, ...], typ: str, audience: Any, issuer: Any, leeway: Any, encoder: Any
+    ring: tuple[KeySettings, ...],
+    typ: str,
+    encryption_keys: encryption.Keys,
+    audience: Any,
+    issuer: Any,
+    leeway: Any,
+    encoder: Any,
 ) -> RingBackend:
     prepared = tuple(_prepare(entry) for entry in ring)
     if prepared[0].signing is None:
@@ -256,6 +280,7 @@ def _backend(
     return RingBackend(
         prepared,
         typ,
+        encryption_keys,
         audience=audience,
         issuer=issuer,
         leeway=leeway,
