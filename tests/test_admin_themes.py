@@ -72,8 +72,8 @@ def pages_under(theme: str) -> dict[str, str]:
         (
             "unfold",
             {
-                "list": ('x-data="searchForm()"', 'id="changelist-actions"', "x-resize"),
-                "page": ("unfold/css/styles.css", "sidebarMobileOpen"),
+                "list": ("x-resize", "shadow-xs", "unfold/css/styles.css"),
+                "page": ("unfold/css/styles.css", "material-symbols-outlined"),
                 "machine": ("unfold/css/styles.css", "border-base-200"),
             },
         ),
