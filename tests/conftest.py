@@ -67,13 +67,19 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
         kept = [(model, list(model.objects.all())) for model in (ContentType, Permission)]
 
     def put_back(using: str, **kwargs: Any) -> None:
+        # A test that changes INSTALLED_APPS connects Django's receivers again.
+        disconnect()
         ContentType.objects.clear_cache()
         for model, rows in kept:
             if router.allow_migrate_model(using, model):
+                model.objects.using(using).all().delete()
                 model.objects.using(using).bulk_create(rows)
 
-    post_migrate.disconnect(create_contenttypes)
-    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    def disconnect() -> None:
+        post_migrate.disconnect(create_contenttypes)
+        post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+
+    disconnect()
     post_migrate.connect(
         put_back, sender=apps.get_app_config("auth"), weak=False, dispatch_uid="put_back"
     )

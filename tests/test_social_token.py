@@ -831,6 +831,8 @@ def test_a_project_may_do_without_social_accounts(tmp_path):
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "unsocial",
+        # From Django 6.1 on, checks connect to PostgreSQL.
+        "TEST_DATABASE": "sqlite",
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
     }
     command = [sys.executable, "-m", "django", "check"]
