@@ -1,7 +1,7 @@
 """What all our lists share: read-only pages, links, badges, and relative times."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,10 +19,9 @@ from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..models import ago
 from .keyset import KeysetChangeList
 
 # These classes are generic in the stubs only.
@@ -202,9 +201,5 @@ def relative_time(moment: datetime | None) -> str:
     if moment is None:
         return ""
     exact = localize(timezone.localtime(moment))
-    if timezone.now() - moment < timedelta(minutes=1):
-        text = gettext("just now")
-    else:
-        text = gettext("%(time)s ago") % {"time": timesince(moment, depth=1)}
     html = '<time datetime="{}" title="{}">{}</time>'
-    return format_html(html, moment.isoformat(), exact, text)
+    return format_html(html, moment.isoformat(), exact, ago(moment))

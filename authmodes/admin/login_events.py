@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import refusal_codes
-from ..models import EndReason, LoginEvent, LoginSession
+from ..models import EndReason, LoginEvent, LoginSession, method_label
 from .base import Column
 from .filters import ProviderFilter, UserFilter, ValueFilter
 from .revocation import RevokingAdmin
@@ -96,7 +96,7 @@ class LoginEventAdmin(RevokingAdmin):
 
     @admin.display(description=_("signed in with"))
     def signed_in_with(self, row: LoginEvent) -> str | None:
-        return row.provider or row.method or None
+        return row.provider or method_label(row.method) or None
 
     def _address_column(self, request: HttpRequest) -> Column:
         @admin.display(description=_("IP address"))

@@ -329,5 +329,8 @@ def _describe(count: int, users: int) -> str:
     if count > COUNTED:
         return gettext("More than %(count)s login sessions") % {"count": localize(COUNTED)}
     logins = ngettext("%(count)s login session", "%(count)s login sessions", count)
-    owners = ngettext("of %(users)s user", "of %(users)s users", users)
-    return f"{logins} {owners}" % {"count": localize(count), "users": localize(users)}
+    owners = ngettext("%(users)s user", "%(users)s users", users)
+    return gettext("%(logins)s of %(owners)s") % {
+        "logins": logins % {"count": localize(count)},
+        "owners": owners % {"users": localize(users)},
+    }

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import EndReason, EventKind, LoginEvent, LoginSession
+from ..models import EndReason, EventKind, LoginEvent, LoginSession, method_label
 
 # How many events a page lists.
 EVENTS = 100
@@ -18,7 +19,7 @@ def timeline_of(row: LoginSession, names: dict[str, str]) -> list[dict[str, Any]
         {
             "at": event.created_at,
             "kind": event.kind,
-            "what": event.get_kind_display().capitalize(),
+            "what": capfirst(event.get_kind_display()),
             "detail": _event_detail(event, names),
             "by": event.actor if event.actor_id and event.actor_id != row.user_id else None,
             "address": event.ip_address,
@@ -54,7 +55,7 @@ def reason_label(code: str) -> str:
 
 def signed_in_with(row: LoginSession | LoginEvent, names: dict[str, str]) -> str:
     """The provider by its name, or the method; and who acts in the user's name."""
-    way = names.get(row.provider, row.provider) or row.method.replace("_", " ").capitalize()
+    way = names.get(row.provider, row.provider) or capfirst(method_label(row.method))
     acting_user = getattr(row, "acting_user", None)
     if acting_user is None:
         return way

@@ -4,6 +4,7 @@ from .authentication_context import AuthenticationContext
 from .authorization_code import AuthorizationCode
 from .databases import to_unavailable, unavailable_as_503, write_database
 from .expiring_mark import ExpiringMark
+from .labels import ago, method_label
 from .login_event import EventKind, LoginEvent
 from .login_session import (
     NAME_MAX_LENGTH,
@@ -33,8 +34,10 @@ __all__ = [
     "MachineClient",
     "MachineClientSecret",
     "Overview",
+    "ago",
     "client_label",
     "is_accepted",
+    "method_label",
     "split_scopes",
     "to_unavailable",
     "unavailable_as_503",

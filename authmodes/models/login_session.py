@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import policy
 from ..conf import Mode, conf, simple_jwt
 from .authentication_context import AuthenticationContextModel
+from .labels import ago, method_label
 from .managers import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
@@ -339,6 +340,18 @@ class LoginSession(AuthenticationContextModel):
     def display_name(self) -> str:
         """What the user calls it, or else the label of its client."""
         return self.name or self.client_label
+
+    @property
+    def method_label(self) -> str:
+        return method_label(self.method)
+
+    @property
+    def signed_in_ago(self) -> str:
+        return ago(self.created_at)
+
+    @property
+    def last_seen_ago(self) -> str:
+        return ago(self.last_seen_at)
 
     @property
     def is_handheld(self) -> bool:

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.generics import get_object_or_404
 from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAuthenticated
@@ -129,7 +130,10 @@ class StaffSessionListView(StaffView):
         for _number, count in zip(range(BATCHES), batches, strict=False):
             ended += count
         if ended:
-            _log(actor, described, _("Revoked %(count)s login sessions.") % {"count": ended})
+            done = ngettext(
+                "Revoked %(count)s login session.", "Revoked %(count)s login sessions.", ended
+            )
+            _log(actor, described, done % {"count": ended})
         return Response({"ended": ended, "has_more": rows.exists()})
 
 

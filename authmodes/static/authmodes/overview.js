@@ -56,6 +56,8 @@ document.addEventListener("DOMContentLoaded", () => {
         }));
     };
 
+    // The language of the page, with the digits that its tables have.
+    Chart.defaults.locale = `${document.documentElement.lang || "en"}-u-nu-latn`;
     inherit();
     document.querySelectorAll(".authmodes-chart").forEach((section, i) => {
         if (charts[i]) {
