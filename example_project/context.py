@@ -13,6 +13,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
     """Return the template variables common to all pages."""
     mode = settings.AUTHMODES_MODE
     return {
+        "is_demo": settings.IS_DEMO,
         "mode": mode,
         "cookies_on": mode in {"session", "both"},
         "tokens_on": mode in {"jwt", "both"},

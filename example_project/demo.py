@@ -46,7 +46,8 @@ PROVIDER = Server(
 )
 SITE = Server(
     "example site",
-    ("django", "runserver", "--noreload", f"127.0.0.1:{env.SITE_PORT}"),
+    # Without DEBUG, static files are served only if it is asked for.
+    ("django", "runserver", "--noreload", "--insecure", f"127.0.0.1:{env.SITE_PORT}"),
     env.SITE_PORT,
     "SITE_PORT",
     "example_project.settings",

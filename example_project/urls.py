@@ -12,6 +12,11 @@ from . import api, views
 # The admin's own form does not ask for a second factor.
 admin.site.login = secure_admin_login(admin.site.login)
 
+handler400 = "example_project.errors.bad_request"
+handler403 = "example_project.errors.permission_denied"
+handler404 = "example_project.errors.page_not_found"
+handler500 = "example_project.errors.server_error"
+
 urlpatterns = [
     path("", views.home, name="home"),
     path("account/", views.account, name="account"),

@@ -143,7 +143,7 @@ def test_the_tests_of_the_example_pass():
         text=True,
         check=False,
     )
-    assert "Ran 3 tests" in done.stderr, done.stderr
+    assert "Ran 7 tests" in done.stderr, done.stderr
     assert done.returncode == 0, done.stderr
 
 
