@@ -80,7 +80,7 @@ def test_the_login_of_a_mail_is_asked_about(here, login, bob):
 def test_many_logins_are_paged(here, login):
     for _ in range(3):
         login("jwt")
-    with mock.patch("authmodes.api.serializers.PAGE_SIZE", 2):
+    with mock.patch("authmodes.api.fields.PAGE_SIZE", 2):
         first = text_of(here.browser.get(URL))
         second = text_of(here.browser.get(URL, {"page": "2"}))
         assert "Page 1 of 2" in first

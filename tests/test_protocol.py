@@ -14,7 +14,7 @@ from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from authmodes import registry
-from authmodes.api import serializers
+from authmodes.api import answers
 from authmodes.models import AuthorizationCode, LoginSession
 from authmodes.registry import validation
 from authmodes.urls import urlpatterns
@@ -267,7 +267,7 @@ def calls_of(monkeypatch):
 @pytest.mark.parametrize("transport", ["body", "cookie"])
 def test_the_answer_of_a_login_and_of_a_refresh_is_built_once(transport, calls_of, login, settings):
     settings.AUTHMODES_TOKEN_TRANSPORT = transport
-    built = calls_of(serializers.TokenAnswerSerializer, "to_representation")
+    built = calls_of(answers.TokenAnswerSerializer, "to_representation")
     used = login("jwt")
     assert len(built) == 1
     if transport == "body":

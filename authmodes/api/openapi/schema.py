@@ -26,13 +26,15 @@ from ...exceptions import (
     UnsupportedCharset,
 )
 from ...tokens import cookies as token_cookies
-from .. import serializers
+from .. import answers, fields, inputs, serializers
 from ..views.base import HTML, AuthModesViewMixin, LoginSessionView, Operation
 from ..views.tokens import CacheableView
 
 JSON = "application/json"
 # A project has an `Error` and a `User` of its own.
 PREFIX = "AuthModes"
+# Of the serializers; `fields` is that of those that `declare` makes.
+MODULES = (answers, fields, inputs, serializers)
 TAGS = {
     "tokens": "Tokens",
     "sessions": "Login sessions",
@@ -42,15 +44,15 @@ TAGS = {
 HEADERS = {"Location": 302, "WWW-Authenticate": 401, "Retry-After": 429}
 # Of answers that only one mode gives.
 MODES: dict[Any, Mode] = {
-    serializers.CookieAnswerSerializer: Mode.SESSION,
-    serializers.TokenAnswerSerializer: Mode.JWT,
-    serializers.GrantAnswerSerializer: Mode.JWT,
+    answers.CookieAnswerSerializer: Mode.SESSION,
+    answers.TokenAnswerSerializer: Mode.JWT,
+    answers.GrantAnswerSerializer: Mode.JWT,
 }
 # Of errors whose body has more than all errors have.
 ERROR_SERIALIZERS: dict[type[Exception], Any] = {
-    StagePending: serializers.StagePendingSerializer,
-    OAuthError: serializers.OAuthErrorSerializer,
-    exceptions.ValidationError: serializers.InvalidSerializer,
+    StagePending: answers.StagePendingSerializer,
+    OAuthError: answers.OAuthErrorSerializer,
+    exceptions.ValidationError: answers.InvalidSerializer,
 }
 
 
@@ -161,7 +163,7 @@ class AuthModesSchema(AutoSchema):
         for kind, serializer in ERROR_SERIALIZERS.items():
             if issubclass(error, kind):
                 return serializer
-        return getattr(self.view, "error_serializer", serializers.ErrorSerializer)
+        return getattr(self.view, "error_serializer", answers.ErrorSerializer)
 
     def _errors(self) -> dict[int, list[type[exceptions.APIException]]]:
         """What the method raises, and what is raised before it is called."""
@@ -262,9 +264,9 @@ class NamedSerializer(OpenApiSerializerExtension):
 
 def _is_ours(found: Any) -> bool:
     is_serializer = isinstance(found, type) and issubclass(found, BaseSerializer)
-    return is_serializer and found.__module__ == serializers.__name__
+    return is_serializer and found.__module__ in {each.__name__ for each in MODULES}
 
 
 # An extension registers itself by being made.
-for _found in filter(_is_ours, [*vars(serializers).values()]):
+for _found in {found for each in MODULES for found in vars(each).values() if _is_ours(found)}:
     type(f"Named{_found.__name__}", (NamedSerializer,), {"target_class": _found})

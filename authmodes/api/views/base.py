@@ -33,7 +33,7 @@ from ...models import EndReason, LoginSession, to_unavailable
 from ...registry import events, transactions, validation
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, LoginToken, RefreshToken, TokenPair, mint
-from .. import serializers
+from .. import answers, serializers
 from ..throttling import CredentialThrottle
 
 if TYPE_CHECKING:
@@ -247,11 +247,11 @@ def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
     """Answer a sign-in with the credential of its login session."""
     if started.mode == Mode.JWT:
         pair = mint(started)
-        return respond_to_login(pair, serializers.TokenAnswerSerializer(pair).data)
+        return respond_to_login(pair, answers.TokenAnswerSerializer(pair).data)
     # The cookie is what gives access, and a login can be renewed until its absolute end.
     cookie_end = min(request._request.session.get_expiry_date(), started.expires_at)
-    login = serializers.CookieLogin(started, cookie_end, started.expires_at)
-    return Response(serializers.CookieAnswerSerializer(login).data)
+    login = answers.CookieLogin(started, cookie_end, started.expires_at)
+    return Response(answers.CookieAnswerSerializer(login).data)
 
 
 def respond_to_login(

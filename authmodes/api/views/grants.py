@@ -26,7 +26,7 @@ from ...signin import authorization_code
 from ...state import request_state
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import RefreshToken, TokenPair, mint, read_any
-from .. import serializers
+from .. import answers, inputs, serializers
 from . import base
 
 BASIC = 'Basic realm="api"'
@@ -70,7 +70,7 @@ def refresh_token(request: Request) -> Any:
 
 def respond(request: Request) -> Response:
     """Answer a token request. Raises `OAuthError`."""
-    serializer = serializers.GrantSerializer(data=request.data)
+    serializer = inputs.GrantSerializer(data=request.data)
     if not serializer.is_valid():
         names = ", ".join(serializer.errors)
         detail = _("%(name)s must be one text, and once.")
@@ -133,7 +133,7 @@ def _refresh(request: Request, fields: Mapping[str, Any]) -> Response:
 
 
 def _answer(pair: TokenPair) -> Any:
-    return serializers.GrantAnswerSerializer(serializers.GrantAnswer(pair)).data
+    return answers.GrantAnswerSerializer(answers.GrantAnswer(pair)).data
 
 
 def _client_credentials(request: Request, fields: Mapping[str, Any]) -> Response:

@@ -24,7 +24,7 @@ from ...signin.authorization_request import STATE_MAX_LENGTH
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, RefreshToken
 from ...upstream import logout as upstream_logout
-from .. import serializers
+from .. import answers, inputs
 from . import base
 from .social import providers
 
@@ -32,7 +32,7 @@ from .social import providers
 class IndexView(base.PublicView):
     """What a client needs to know to sign a user in."""
 
-    @base.describe(answers={200: serializers.IndexSerializer})
+    @base.describe(answers={200: answers.IndexSerializer})
     def get(self, request: Request) -> Response:
         names = ["csrf", "login", "logout", "user", "social", "session_list"]
         if conf.MODE.allows(Mode.JWT):
@@ -52,7 +52,7 @@ class IndexView(base.PublicView):
 class CsrfView(base.PublicView):
     """The CSRF token, and its cookie, for clients that render no form of ours."""
 
-    @base.describe(answers={200: serializers.CsrfSerializer})
+    @base.describe(answers={200: answers.CsrfSerializer})
     def get(self, request: Request) -> Response:
         return Response({"csrf_token": get_token(request._request)})
 
@@ -64,16 +64,16 @@ class LoginView(base.PublicView):
     credential_scope = "authmodes_login"
 
     @base.describe(
-        body=serializers.LoginSerializer,
-        query=serializers.ModeQuerySerializer,
-        answers={200: (serializers.CookieAnswerSerializer, serializers.TokenAnswerSerializer)},
+        body=inputs.LoginSerializer,
+        query=inputs.ModeQuerySerializer,
+        answers={200: (answers.CookieAnswerSerializer, answers.TokenAnswerSerializer)},
         errors=(
             *(errors.InvalidMode, errors.ModeDisabled, errors.PasswordLoginDisabled),
             *(*base.PASSWORD_ERRORS, *base.START_ERRORS),
         ),
     )
     def post(self, request: Request) -> Response:
-        serializer, mode = base.read_sign_in(request, serializers.LoginSerializer)
+        serializer, mode = base.read_sign_in(request, inputs.LoginSerializer)
         fields = serializer.validated_data
         started = password_signin.sign_in(
             request._request,
@@ -81,7 +81,7 @@ class LoginView(base.PublicView):
             fields["password"],
             mode,
             fields.get("mfa_code", ""),
-            {**serializers.login_form_fields(serializer), **_remember(fields)},
+            {**inputs.login_form_fields(serializer), **_remember(fields)},
         )
         return base.respond_to_sign_in(request, started)
 
@@ -119,9 +119,9 @@ class LogoutView(base.PublicView):
         return bool(_is_signed_in(request) or validation.logins_of_token_cookies(request._request))
 
     @base.describe(
-        body=serializers.LogoutSerializer,
+        body=inputs.LogoutSerializer,
         is_body_optional=True,
-        answers={200: serializers.UpstreamLogoutURLSerializer, 204: None},
+        answers={200: answers.UpstreamLogoutURLSerializer, 204: None},
         errors=(
             *(errors.InvalidPostLogoutRedirectURI, errors.InvalidState),
             *(errors.CsrfFailed, PermissionDenied),
@@ -216,8 +216,8 @@ def _end_logins_of_cookies(request: Request) -> list[str]:
 class UserView(base.LoginSessionView):
     """Who is signed in, and by which login session."""
 
-    @base.describe(answers={200: serializers.WhoAmISerializer})
+    @base.describe(answers={200: answers.WhoAmISerializer})
     def get(self, request: Request) -> Response:
         auth = base.login_auth(request)
         answer = {"mode": auth.mode, "sid": auth.sid, "user": request.user}
-        return Response(serializers.WhoAmISerializer(answer).data)
+        return Response(answers.WhoAmISerializer(answer).data)

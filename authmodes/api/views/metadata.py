@@ -13,7 +13,7 @@ from ...conf import Mode, conf, simple_jwt
 from ...signin.authorization_request import PROMPTS
 from ...tokens import cookies as token_cookies
 from ...tokens import keys
-from .. import serializers
+from .. import answers
 from .base import describe
 from .tokens import CacheableView
 
@@ -58,7 +58,7 @@ class MetadataView(CacheableView):
     There are none without an issuer, of a different issuer, and where tokens are off.
     """
 
-    @describe(answers={200: serializers.MetadataSerializer}, errors=(NotFound,))
+    @describe(answers={200: answers.MetadataSerializer}, errors=(NotFound,))
     def get(self, request: Request, issuer_path: str = "") -> Response:
         issuer = simple_jwt().ISSUER
         wanted = f"{WELL_KNOWN}/{issuer_path}".rstrip("/")

@@ -23,7 +23,7 @@ from ... import registry, request_client
 from ...models import NAME_MAX_LENGTH, EndReason, LoginSession, LoginSessionQuerySet
 from ...registry import ending, starting
 from ...sessions import state as session_state
-from .. import serializers
+from .. import answers, fields, inputs
 from . import base
 
 
@@ -36,9 +36,9 @@ class LoginSessionPagination(CursorPagination):
     """Pages by the time of the sign-in, which does not change as `last_seen_at` does."""
 
     ordering = ("-created_at", "-pk")
-    page_size = serializers.PAGE_SIZE
+    page_size = fields.PAGE_SIZE
     page_size_query_param = "page_size"
-    max_page_size = serializers.PAGE_SIZE_LIMIT
+    max_page_size = fields.PAGE_SIZE_LIMIT
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
         try:
@@ -52,27 +52,27 @@ class SessionListView(base.LoginSessionView):
     """The caller's active login sessions."""
 
     @base.describe(
-        query=serializers.PageQuerySerializer,
-        answers={200: serializers.LoginSessionPageSerializer},
+        query=inputs.PageQuerySerializer,
+        answers={200: answers.LoginSessionPageSerializer},
         errors=(ValidationError, NotFound),
     )
     def get(self, request: Request) -> Response:
-        query = serializers.PageQuerySerializer(data=request.query_params.dict())
+        query = inputs.PageQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         paginator = LoginSessionPagination()
         rows = paginator.paginate_queryset(active_of(request.user), request, view=self)
         context = {"request": request}
-        serializer = serializers.LoginSessionSerializer(rows, many=True, context=context)
+        serializer = answers.LoginSessionSerializer(rows, many=True, context=context)
         return paginator.get_paginated_response(serializer.data)
 
     @base.describe(
-        query=serializers.EndOthersQuerySerializer,
-        answers={200: serializers.EndedSerializer},
+        query=inputs.EndOthersQuerySerializer,
+        answers={200: answers.EndedSerializer},
         errors=(ValidationError,),
     )
     def delete(self, request: Request) -> Response:
         """End all other login sessions of the caller; with `?all=1` all."""
-        query = serializers.EndOthersQuerySerializer(data=request.query_params.dict())
+        query = inputs.EndOthersQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         current = base.login_auth(request).login_session
         spare = None if query.validated_data["all"] == "1" else str(current.sid)
@@ -83,21 +83,21 @@ class SessionListView(base.LoginSessionView):
 class SessionDetailView(base.LoginSessionView):
     """One of the caller's active login sessions; another user's does not exist."""
 
-    @base.describe(answers={200: serializers.LoginSessionSerializer}, errors=(NotFound,))
+    @base.describe(answers={200: answers.LoginSessionSerializer}, errors=(NotFound,))
     def get(self, request: Request, sid: str) -> Response:
         row = get_object_or_404(active_of(request.user), sid=sid)
-        serializer = serializers.LoginSessionSerializer(row, context={"request": request})
+        serializer = answers.LoginSessionSerializer(row, context={"request": request})
         return Response(serializer.data)
 
     @base.describe(
-        body=serializers.LoginSessionSerializer,
-        answers={200: serializers.LoginSessionSerializer},
+        body=answers.LoginSessionSerializer,
+        answers={200: answers.LoginSessionSerializer},
         errors=(NotFound,),
     )
     def patch(self, request: Request, sid: str) -> Response:
         """Set the `name` of one of the caller's active login sessions; "" removes it."""
         row = get_object_or_404(active_of(request.user), sid=sid)
-        serializer = serializers.LoginSessionSerializer(
+        serializer = answers.LoginSessionSerializer(
             row, data=request.data, context={"request": request}
         )
         serializer.is_valid(raise_exception=True)
@@ -124,7 +124,7 @@ class SessionManageView(View):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         current = session_state.current_sid(request)
-        paginator = Paginator(active_of(request.user), serializers.PAGE_SIZE)
+        paginator = Paginator(active_of(request.user), fields.PAGE_SIZE)
         page = paginator.get_page(request.GET.get("page"))
         asked_about = self._find(request, request.GET.get("login", ""))
         rows: list[Any] = [*page.object_list, *([asked_about] if asked_about else [])]

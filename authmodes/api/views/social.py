@@ -33,7 +33,7 @@ from ...signin import providers as site_providers
 from ...signin.authorization_request import AuthorizationRequest
 from ...signin.provider_tokens import supported
 from ...tokens import cookies as token_cookies
-from .. import serializers
+from .. import answers, inputs, serializers
 from .base import (
     HTML,
     START_ERRORS,
@@ -93,7 +93,7 @@ def providers(request: Request) -> list[dict[str, Any]]:
 class SocialView(PublicView):
     """The providers of this site."""
 
-    @describe(answers={200: serializers.ProviderSerializer(many=True)})
+    @describe(answers={200: answers.ProviderSerializer(many=True)})
     def get(self, request: Request) -> Response:
         return Response(providers(request))
 
@@ -124,7 +124,7 @@ class SocialStartView(PublicView):
     credential_scope = "authmodes_start"
 
     @describe(
-        query=serializers.SocialStartQuerySerializer,
+        query=inputs.SocialStartQuerySerializer,
         answers={200: HTML, 302: None},
         errors=REDIRECT_ERRORS,
     )
@@ -137,7 +137,7 @@ class SocialStartView(PublicView):
         return render(request._request, "authmodes/social_start.html", {"provider": found})
 
     @describe(
-        query=serializers.SocialStartQuerySerializer,
+        query=inputs.SocialStartQuerySerializer,
         answers={302: None},
         errors=(*REDIRECT_ERRORS, errors.CsrfFailed),
     )
@@ -172,7 +172,7 @@ class AuthorizeView(PublicView):
     credential_scope = "authmodes_start"
 
     @describe(
-        query=serializers.AuthorizeQuerySerializer,
+        query=inputs.AuthorizeQuerySerializer,
         answers={200: HTML, 302: None},
         errors=AUTHORIZE_ERRORS,
     )
@@ -198,7 +198,7 @@ class AuthorizeView(PublicView):
         return render(request._request, "authmodes/authorize.html", context)
 
     @describe(
-        query=serializers.AuthorizeQuerySerializer,
+        query=inputs.AuthorizeQuerySerializer,
         answers={302: None},
         errors=(*AUTHORIZE_ERRORS, errors.CsrfFailed),
     )
@@ -351,13 +351,13 @@ class SocialTokenView(LoginSessionView):
         return []
 
     @describe(
-        body=serializers.SocialTokenSerializer,
-        query=serializers.ModeQuerySerializer,
+        body=inputs.SocialTokenSerializer,
+        query=inputs.ModeQuerySerializer,
         answers={
             200: (
-                serializers.CookieAnswerSerializer,
-                serializers.TokenAnswerSerializer,
-                serializers.ConnectedSerializer,
+                answers.CookieAnswerSerializer,
+                answers.TokenAnswerSerializer,
+                answers.ConnectedSerializer,
             )
         },
         errors=(*CREDENTIAL_ERRORS, *USER_ERRORS, *START_ERRORS),
@@ -367,7 +367,7 @@ class SocialTokenView(LoginSessionView):
         """Sign in by what a client got from a provider, or connect that account."""
         if _is_about_account(request):
             return self._connect(request, provider)
-        serializer, mode = read_sign_in(request, serializers.SocialTokenSerializer)
+        serializer, mode = read_sign_in(request, inputs.SocialTokenSerializer)
         client_id = serializer.validated_data.get("client_id", "")
         found = site_providers.find(request._request, provider, client_id)
         started = provider_signin.sign_in(
@@ -377,7 +377,7 @@ class SocialTokenView(LoginSessionView):
 
     def _connect(self, request: Request, provider: str) -> Response:
         self.signs_in = False
-        serializer = serializers.SocialTokenSerializer(data=request.data)
+        serializer = inputs.SocialTokenSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         client_id = serializer.validated_data.get("client_id", "")
         found = site_providers.find(request._request, provider, client_id)
@@ -387,7 +387,7 @@ class SocialTokenView(LoginSessionView):
         return Response({"provider": account.provider, "uid": account.uid})
 
     @describe(
-        query=serializers.UidQuerySerializer,
+        query=inputs.UidQuerySerializer,
         answers={204: None},
         errors=(
             errors.UidRequired,

@@ -24,7 +24,7 @@ from ...exceptions import InsufficientAuthentication
 from ...models import LoginSession
 from ...permissions import RecentLogin
 from ...registry import ending, events
-from .. import serializers
+from .. import answers, inputs
 from . import base
 from .sessions import LoginSessionPagination
 
@@ -77,20 +77,20 @@ class StaffView(base.LoginSessionView):
             "request": request,
             "shows_address": page.has_address_permission(request._request),
         }
-        return serializers.StaffLoginSessionSerializer(rows, context=context, **kwargs).data
+        return answers.StaffLoginSessionSerializer(rows, context=context, **kwargs).data
 
 
 class StaffSessionListView(StaffView):
     """The login sessions of all users."""
 
     @base.describe(
-        query=serializers.StaffQuerySerializer,
-        answers={200: serializers.StaffLoginSessionPageSerializer},
+        query=inputs.StaffQuerySerializer,
+        answers={200: answers.StaffLoginSessionPageSerializer},
         errors=(ValidationError, PermissionDenied, NotFound),
     )
     def get(self, request: Request) -> Response:
         """List login sessions, the newest sign-in first."""
-        fields = _read(request, serializers.StaffQuerySerializer)
+        fields = _read(request, inputs.StaffQuerySerializer)
         status = fields.pop("status", "")
         found: Any = _matching(request, fields)
         rows = getattr(found, status)() if status else found
@@ -99,8 +99,8 @@ class StaffSessionListView(StaffView):
         return paginator.get_paginated_response(self.represent(request, page, many=True))
 
     @base.describe(
-        query=serializers.StaffRevokeQuerySerializer,
-        answers={200: serializers.StaffRevokedSerializer},
+        query=inputs.StaffRevokeQuerySerializer,
+        answers={200: answers.StaffRevokedSerializer},
         errors=(ValidationError, PermissionDenied, InsufficientAuthentication, NotFound),
     )
     def delete(self, request: Request) -> Response:
@@ -109,11 +109,11 @@ class StaffSessionListView(StaffView):
         The caller's own stays, and so do those of superusers unless the caller is one. One call
         ends 10,000 at most; call again while the answer says `has_more`.
         """
-        unknown = set(request.query_params) - set(serializers.StaffRevokeQuerySerializer().fields)
+        unknown = set(request.query_params) - set(inputs.StaffRevokeQuerySerializer().fields)
         if unknown:
             # A filter of the list alone, without which more would end than was listed.
             raise ValidationError(dict.fromkeys(unknown, _("Not a parameter of a revocation.")))
-        fields = _read(request, serializers.StaffRevokeQuerySerializer)
+        fields = _read(request, inputs.StaffRevokeQuerySerializer)
         wants_all = fields.pop("all", "0") == "1"
         if bool(fields) == wants_all:
             raise ValidationError(_("Name a user, a provider or a moment, or only all=1."))
@@ -141,7 +141,7 @@ class StaffSessionDetailView(StaffView):
     """One login session of any user."""
 
     @base.describe(
-        answers={200: serializers.StaffLoginSessionSerializer},
+        answers={200: answers.StaffLoginSessionSerializer},
         errors=(PermissionDenied, NotFound),
     )
     def get(self, request: Request, sid: str) -> Response:

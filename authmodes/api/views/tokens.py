@@ -23,7 +23,7 @@ from ...registry import rotation, validation
 from ...tokens import cookies as token_cookies
 from ...tokens import keys
 from ...tokens.jwt import LoginToken, RefreshToken
-from .. import serializers
+from .. import answers, inputs, serializers
 from . import base, grants
 
 # Seconds; a new key is to be deployed this long before it signs.
@@ -57,9 +57,9 @@ class TokenObtainPairView(base.AuthModesViewMixin, simplejwt.TokenObtainPairView
     @base.describe(
         body={
             "application/json": serializers.TokenObtainPairSerializer,
-            base.FORM: serializers.GrantSerializer,
+            base.FORM: inputs.GrantSerializer,
         },
-        answers={200: (serializers.TokenAnswerSerializer, serializers.GrantAnswerSerializer)},
+        answers={200: (answers.TokenAnswerSerializer, answers.GrantAnswerSerializer)},
         errors=(
             *(errors.ModeDisabled, *base.PASSWORD_ERRORS, *base.START_ERRORS),
             *(errors.OAuthError, errors.InvalidClient),
@@ -94,7 +94,7 @@ class TokenRefreshView(base.AuthModesViewMixin, simplejwt.TokenRefreshView):
 
     @base.describe(
         body=serializers.TokenRefreshSerializer,
-        answers={200: serializers.TokenAnswerSerializer},
+        answers={200: answers.TokenAnswerSerializer},
         errors=(*serializers.REFRESH_ERRORS, *base.START_ERRORS),
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -117,7 +117,7 @@ class TokenRefreshView(base.AuthModesViewMixin, simplejwt.TokenRefreshView):
 
 @base.describe(
     body=serializers.TokenVerifySerializer,
-    answers={200: serializers.EmptySerializer},
+    answers={200: answers.EmptySerializer},
     errors=(InvalidToken,),
 )
 class TokenVerifyView(base.AuthModesViewMixin, simplejwt.TokenVerifyView):
@@ -130,7 +130,7 @@ class TokenVerifyView(base.AuthModesViewMixin, simplejwt.TokenVerifyView):
 
 @base.describe(
     body=serializers.TokenBlacklistSerializer,
-    answers={200: serializers.EmptySerializer},
+    answers={200: answers.EmptySerializer},
     errors=(InvalidToken,),
 )
 class TokenBlacklistView(base.AuthModesViewMixin, simplejwt.TokenBlacklistView):
@@ -160,9 +160,9 @@ class TokenRevokeView(base.PublicView):
         machine_token = machine_tokens.read(self.presented_token(request))
         return machine_token is not None and machine_tokens.validate(machine_token) is not None
 
-    @base.describe(body={base.FORM: serializers.TokenHintSerializer}, answers={200: None})
+    @base.describe(body={base.FORM: inputs.TokenHintSerializer}, answers={200: None})
     def post(self, request: Request) -> Response:
-        serializer = serializers.TokenHintSerializer(data=request.data)
+        serializer = inputs.TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         raw_token = serializer.validated_data["token"]
         identified = self.identify_presented(request)
@@ -189,12 +189,12 @@ class TokenIntrospectView(base.LoginSessionView):
     credential_scope = "authmodes_introspect"
 
     @base.describe(
-        body={base.FORM: serializers.TokenHintSerializer},
-        answers={200: serializers.IntrospectionSerializer},
+        body={base.FORM: inputs.TokenHintSerializer},
+        answers={200: answers.IntrospectionSerializer},
         errors=(PermissionDenied,),
     )
     def post(self, request: Request) -> Response:
-        serializer = serializers.TokenHintSerializer(data=request.data)
+        serializer = inputs.TokenHintSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         said = _introspect(serializer.validated_data["token"])
         # Nothing else, not even why (2.2).
@@ -241,6 +241,6 @@ class CacheableView(APIView):
 class JwksView(CacheableView):
     """The public keys that access tokens can be verified with (RFC 7517)."""
 
-    @base.describe(answers={200: serializers.JwksSerializer})
+    @base.describe(answers={200: answers.JwksSerializer})
     def get(self, request: Request) -> Response:
         return Response(keys.jwks())

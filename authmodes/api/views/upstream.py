@@ -17,7 +17,7 @@ from ... import logs
 from ...signin import issuers, providers
 from ...upstream import events as security_events
 from ...upstream import logout as upstream_logout
-from .. import serializers
+from .. import answers, inputs
 from .base import FORM, PublicView, describe
 
 BODY_MAX_LENGTH = 65_536
@@ -50,7 +50,7 @@ class UpstreamView(PublicView):
     """A call by a provider: no cookie, no login of ours, no CSRF token."""
 
     renderer_classes = (JSONRenderer,)
-    error_serializer = serializers.UpstreamErrorSerializer
+    error_serializer = answers.UpstreamErrorSerializer
     credential_scope = "authmodes_upstream"
     # Not the project's throttles: DRF's trust `X-Forwarded-For`, so an attacker who sends the
     # provider's address there would use up its calls.
@@ -93,9 +93,7 @@ class UpstreamLogoutView(UpstreamView):
 
     parser_classes = (LogoutTokenParser,)
 
-    @describe(
-        body={FORM: serializers.LogoutTokenSerializer}, answers={200: None}, errors=PUSH_ERRORS
-    )
+    @describe(body={FORM: inputs.LogoutTokenSerializer}, answers={200: None}, errors=PUSH_ERRORS)
     def post(self, request: Request, provider: str) -> Response:
         upstream_logout.log_out(*self._presented(request))
         return Response()
