@@ -725,7 +725,7 @@ def test_the_list_shows_who_how_where_when_and_what_became_of_it(root, alice):
     html = root.get(LIST).content.decode()
     for text in (
         *("Chrome on Linux", "203.0.113.7", "Example ID", "Password", ">Active<", ">Expired<"),
-        *(">Ended<", "refresh token reused", ">cookie<", "just now"),
+        *(">Ended<", "token or code reused", ">cookie<", "just now"),
         f'href="/admin/auth/user/{alice.pk}/change/"',
     ):
         assert text in html
@@ -1139,10 +1139,10 @@ def test_the_overview_counts_what_began_is_active_and_ended(admin_user, alice, c
     }
     assert charts["Active now by client"] == {"Chrome": {"Login sessions": 4}}
     assert charts["Active now by provider"]["Example ID"] == {"Login sessions": 2}
-    assert charts["Ended by reason"] == {"refresh token reused": {"Login sessions": 1}}
+    assert charts["Ended by reason"] == {"token or code reused": {"Login sessions": 1}}
     assert charts["Refused sign-ins and reused tokens per day"]["May 4"] == {
         "sign-in refused": 7,
-        "refresh token reused": 1,
+        "token or code reused": 1,
     }
 
 

@@ -16,7 +16,7 @@ from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from authmodes import registry
-from authmodes.models import AuthorizationCode, LoginSession
+from authmodes.models import AuthorizationCode, LoginEvent, LoginSession
 from authmodes.registry import ending
 from authmodes.signin import authorization_code
 
@@ -315,6 +315,59 @@ def test_a_code_works_once(code_flow):
     assert LoginSession.objects.count() == 1
 
 
+def test_a_code_that_is_presented_again_ends_the_login_that_it_started(code_flow, caplog):
+    """RFC 6749, 4.1.2; RFC 9700, 2.1.1."""
+    code_flow.run()
+    first = code_flow.tokens()
+    with caplog.at_level("WARNING", "authmodes"):
+        second = code_flow.exchange()
+    assert second.json() == code_flow.exchange(code="nothing").json()
+    assert LoginSession.objects.get().end_reason == "reuse"
+    assert call_with(first["access"]).status_code == 401
+    assert refresh(first["refresh"]).status_code == 401
+    kinds = LoginEvent.objects.filter(sid=first["sid"]).values_list("kind", flat=True)
+    assert sorted(kinds) == ["ended", "reuse", "started"]
+    (record,) = [each for each in caplog.records if each.getMessage().startswith("login_reuse")]
+    assert first["sid"] in record.getMessage()
+    assert code_flow.code not in caplog.text
+
+
+def test_a_code_is_remembered_as_used_as_long_as_its_login_lasts(code_flow, clock):
+    code_flow.run()
+    assert code_flow.exchange().status_code == 200
+    clock.shift(timedelta(hours=1))
+    registry.prune()
+    assert code_flow.exchange().status_code == 400
+    assert LoginSession.objects.get().end_reason == "reuse"
+
+
+def test_a_code_signs_nobody_out_without_its_verifier(code_flow):
+    """It may be read in a history or a log."""
+    code_flow.run()
+    answer = code_flow.tokens()
+    assert CodeFlow(code=code_flow.code).exchange().status_code == 400
+    assert code_flow.exchange(code_verifier=challenge_of(code_flow.verifier)).status_code == 400
+    assert call_with(answer["access"]).status_code == 200
+
+
+def test_a_code_whose_login_has_ended_changes_nothing(code_flow, caplog):
+    code_flow.run()
+    assert code_flow.exchange().status_code == 200
+    registry.revoke(LoginSession.objects.get())
+    assert code_flow.exchange().status_code == 400
+    assert LoginSession.objects.get().end_reason == "revoked"
+    assert "login_reuse" not in caplog.text
+
+
+def test_a_code_whose_login_is_refused_is_used_up(code_flow, login):
+    code_flow.run()
+    other = login("jwt")
+    with override_settings(AUTHMODES_MAX_LOGIN_SESSIONS=1, AUTHMODES_LIMIT_POLICY="refuse"):
+        assert code_flow.exchange().json()["code"] == "limit_reached"
+    assert code_flow.exchange().json()["code"] == "invalid_grant"
+    assert LoginSession.objects.get() == other.row
+
+
 def test_a_code_lives_sixty_seconds(clock, code_flow):
     code_flow.run()
     clock.shift(timedelta(seconds=60))
@@ -452,14 +505,15 @@ def _exchange_at_once(code_flow, count):
 def test_of_many_exchanges_at_once_exactly_one_wins(code_flow, count):
     code_flow.run()
     assert _exchange_at_once(code_flow, count) == [200] + [400] * (count - 1)
-    assert LoginSession.objects.count() == 1
+    # None of the others comes too early to find the login.
+    assert LoginSession.objects.get().end_reason == "reuse"
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_exchanges_at_once_exactly_one_wins_on_any_database(code_flow):
     code_flow.run()
     assert _exchange_at_once(code_flow, 2) == [200, 400]
-    assert LoginSession.objects.count() == 1
+    assert LoginSession.objects.get().end_reason == "reuse"
 
 
 def test_a_stranger_gets_no_hint_whether_a_code_exists(code_flow):

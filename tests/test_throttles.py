@@ -305,6 +305,17 @@ def test_no_count_keeps_the_reuse_of_a_refresh_token_from_being_noticed(settings
     assert with_refresh_token(stolen).status_code == 429
 
 
+def test_no_count_keeps_the_reuse_of_a_code_from_being_noticed(rates, code_flow):
+    rates(authmodes_code="1/min")
+    code_flow.run()
+    assert code_flow.exchange().status_code == 200
+    wrong = {"code_verifier": "w" * 43}
+    assert code_flow.exchange(**wrong).status_code == 429
+    assert code_flow.exchange().status_code == 400
+    assert LoginSession.objects.get().end_reason == "reuse"
+    assert code_flow.exchange().status_code == 429
+
+
 def test_an_access_token_uses_up_nobodys_refreshes(rates, login):
     rates(authmodes_refresh="1/min")
     victim = login("jwt")

@@ -223,7 +223,7 @@ class Migration(migrations.Migration):
                             ("revoked", "revoked"),
                             ("revoked_by_user", "revoked by the user"),
                             ("replaced", "replaced by another login"),
-                            ("reuse", "refresh token reused"),
+                            ("reuse", "token or code reused"),
                             ("expired", "expired"),
                             ("limit", "limit of login sessions"),
                             ("password_changed", "password changed"),
@@ -415,7 +415,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("started", "signed in"),
                             ("refused", "sign-in refused"),
-                            ("reuse", "refresh token reused"),
+                            ("reuse", "token or code reused"),
                             ("step_up", "re-authenticated"),
                             ("ended", "ended"),
                         ],

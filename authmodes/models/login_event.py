@@ -16,7 +16,7 @@ class EventKind(models.TextChoices):
 
     STARTED = "started", _("signed in")
     REFUSED = "refused", _("sign-in refused")
-    REUSE = "reuse", _("refresh token reused")
+    REUSE = "reuse", _("token or code reused")
     STEP_UP = "step_up", _("re-authenticated")
     ENDED = "ended", _("ended")
 

@@ -87,7 +87,7 @@ class EndReason(models.TextChoices):
     REVOKED = "revoked", _("revoked")
     REVOKED_BY_USER = "revoked_by_user", _("revoked by the user")
     REPLACED = "replaced", _("replaced by another login")
-    REUSE = "reuse", _("refresh token reused")
+    REUSE = "reuse", _("token or code reused")
     EXPIRED = "expired", _("expired")
     LIMIT = "limit", _("limit of login sessions")
     PASSWORD_CHANGED = "password_changed", _("password changed")

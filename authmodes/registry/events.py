@@ -181,6 +181,17 @@ def log(event: LoginEvent, level: int = logging.INFO) -> None:
     logs.log(level, f"login_{event.kind}", **fields)
 
 
+def log_reuse(login_session: LoginSession, request: HttpRequest | None) -> None:
+    """Log that a refresh token or an authorization code was presented again."""
+    event = LoginEvent(
+        kind=EventKind.REUSE,
+        user_id=login_session.user_id,
+        sid=login_session.sid,
+        ip_address=request_client.ip_address(request) if request is not None else None,
+    )
+    log(event, logging.WARNING)
+
+
 def _log_ends(ended: Sequence[LoginSession], fields: dict[str, Any]) -> None:
     def log_each() -> None:
         for row in ended:

@@ -1,7 +1,6 @@
 """Rotates refresh tokens, and ends the login session of a token that is reused."""
 
 import enum
-import logging
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,13 +13,11 @@ from django.views.decorators.debug import sensitive_variables
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from .. import policy, request_client, signals
+from .. import policy, signals
 from ..conf import Mode, conf, simple_jwt
 from ..models import (
     AuthenticationContext,
     EndReason,
-    EventKind,
-    LoginEvent,
     LoginSession,
     is_accepted,
     write_database,
@@ -194,13 +191,7 @@ def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
 
 
 def _revoke_reused(login_session: LoginSession, request: HttpRequest | None) -> None:
-    event = LoginEvent(
-        kind=EventKind.REUSE,
-        user_id=login_session.user_id,
-        sid=login_session.sid,
-        ip_address=request_client.ip_address(request) if request is not None else None,
-    )
-    events.log(event, logging.WARNING)
+    events.log_reuse(login_session, request)
     if request is None:
         revoke(login_session, EndReason.REUSE)
     else:

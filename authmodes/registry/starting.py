@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.signals import user_logged_in
@@ -38,6 +39,7 @@ def start(
     not_after: datetime | None = None,
     replacing: Iterable[LoginSession] = (),
     acting_user: Any = None,
+    sid: UUID | None = None,
 ) -> LoginSession:
     """Record a sign-in that allauth, or Django's `login()`, has finished.
 
@@ -47,7 +49,8 @@ def start(
     request by default. `client_id` names the app that requested the login, if one did.
     `not_after` is an aware datetime that limits the lifetime. `replacing` are login sessions
     that end with this one's start. `acting_user` is who acts in the user's name
-    (impersonation): such a login takes no place in the limit, and the user gets no mail.
+    (impersonation): such a login takes no place in the limit, and the user gets no mail. `sid`
+    is random by default.
 
     Sends `login_session_started` after the commit. For a "jwt" login, sends Django's
     `user_logged_in`, as `login()` does for the other. Raises `LimitReached`, or `UserInactive`
@@ -61,6 +64,7 @@ def start(
     )
     login_session.client_id = client_id
     login_session.acting_user = acting_user
+    login_session.sid = sid or login_session.sid
     if not_after is not None:
         login_session.expires_at = min(login_session.expires_at, not_after)
     if mode == Mode.SESSION:
@@ -79,6 +83,7 @@ def start_tokens(
     not_after: datetime | None = None,
     *,
     client_id: str = "",
+    sid: UUID | None = None,
 ) -> LoginSession:
     """Start a login for tokens. With the cookie transport it replaces the browser's others.
 
@@ -99,6 +104,7 @@ def start_tokens(
         client_id=client_id,
         not_after=not_after,
         replacing=replacing,
+        sid=sid,
     )
     if session is not None and remains is not None:
         session_store.reduce_to(session, remains)

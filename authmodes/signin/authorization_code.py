@@ -8,20 +8,25 @@ import base64
 import hashlib
 import re
 import secrets
+import uuid
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.http import urlencode
+from rest_framework.exceptions import APIException
 
 from ..conf import conf, simple_jwt
-from ..models import AuthenticationContext, AuthorizationCode, LoginSession, is_accepted
-from ..registry import django_sessions
+from ..models import AuthorizationCode, EndReason, LoginSession, is_accepted, write_database
+from ..registry import django_sessions, events, revoke
 from ..registry.authentication_context import last_authenticated_at, read_authentication_context
+from ..registry.starting import start_tokens
+from ..registry.transactions import retry_on_conflict
 from ..registry.validation import matches_password
 
 if TYPE_CHECKING:
@@ -107,29 +112,65 @@ def answer_url(requested: "AuthorizationRequest", **answer: str) -> str:
 
 
 def redeem(
-    code: str, code_verifier: str, client_id: str, redirect_uri: str
-) -> tuple[Any, AuthenticationContext] | None:
-    """Use a code up; return the user and how they signed in, None if it is not acceptable.
+    request: HttpRequest, code: str, code_verifier: str, client_id: str, redirect_uri: str
+) -> LoginSession | None:
+    """Use a code up and start its login; return None if the code is not acceptable.
 
-    Of two simultaneous calls, only the one that deletes the row gets the code. A wrong
-    verifier, or a client or redirect URI that the code was not issued to (RFC 6749, 4.1.3),
-    uses the code up as well, because it shows that the code is in the wrong hands.
+    A wrong verifier, or a client or redirect URI that the code was not issued to (RFC 6749,
+    4.1.3), uses the code up as well, because it shows that the code is in the wrong hands. A code
+    that is presented again with its verifier has two holders, so the login that it started is
+    revoked (4.1.2).
     """
     entry = AuthorizationCode.objects.select_related("user").filter(digest=_digest(code)).first()
-    if entry is None:
-        return None
+    asked = (code_challenge_of(code_verifier), client_id, redirect_uri)
+    sid = _sid(code, code_verifier)
+    login_session = _start(request, entry, asked, sid) if entry is not None else None
+    if login_session is None and (started := find_started(code, code_verifier)):
+        events.log_reuse(started, request)
+        revoke(started, EndReason.REUSE)
+    return login_session
+
+
+@retry_on_conflict
+def _start(
+    request: HttpRequest, entry: AuthorizationCode, asked: tuple[str, str, str], sid: uuid.UUID
+) -> LoginSession | None:
     valid = AuthorizationCode.objects.filter(pk=entry.pk, expires_at__gt=timezone.now())
-    deleted, _ = valid.delete()
-    if not deleted or (client_id, redirect_uri) != (entry.client_id, entry.next):
-        return None
-    if not constant_time_compare(code_challenge_of(code_verifier), entry.code_challenge):
-        return None
+    try:
+        # Of simultaneous calls, only the one that deletes the row gets the code. The others
+        # wait for the end of its transaction, and then find the login.
+        with transaction.atomic(using=write_database()):
+            if not valid.delete()[0] or not _is_acceptable(entry, *asked):
+                return None
+            context, client_id = entry.authentication_context, entry.client_id
+            return start_tokens(request, entry.user, context, client_id=client_id, sid=sid)
+    except APIException:
+        # The login was refused and all is rolled back, but the code is used.
+        valid.delete()
+        raise
+
+
+def _is_acceptable(
+    entry: AuthorizationCode, code_challenge: str, client_id: str, redirect_uri: str
+) -> bool:
+    if (client_id, redirect_uri) != (entry.client_id, entry.next):
+        return False
+    if not constant_time_compare(code_challenge, entry.code_challenge):
+        return False
     if entry.sid is not None and not django_sessions.is_active(str(entry.sid)):
-        return None
+        return False
     # In these 60 seconds an account may be locked, or its password changed.
-    if not is_accepted(entry.user) or not matches_password(entry.auth_hash, entry.user):
-        return None
-    return entry.user, entry.authentication_context
+    return is_accepted(entry.user) and matches_password(entry.auth_hash, entry.user)
+
+
+def find_started(code: str, code_verifier: str) -> LoginSession | None:
+    """Return the active login that a code and its verifier have started."""
+    return LoginSession.objects.active().filter(sid=_sid(code, code_verifier)).first()
+
+
+def _sid(code: str, code_verifier: str) -> uuid.UUID:
+    """Return the `sid` of the login that these start; it tells nothing of either."""
+    return uuid.UUID(_digest(f"{code} {code_verifier}")[:32], version=4)
 
 
 def code_challenge_of(code_verifier: str) -> str:

@@ -20,7 +20,7 @@ from ...exceptions import REALM, InvalidClient, OAuthError, TokensDisabled
 from ...machines import clients as machine_clients
 from ...machines import tokens as machine_tokens
 from ...models import MachineClient
-from ...registry import events, rotation, starting
+from ...registry import events, rotation
 from ...request_client import ip_address
 from ...signin import authorization_code
 from ...state import request_state
@@ -68,6 +68,15 @@ def refresh_token(request: Request) -> Any:
     return data.get("refresh_token")
 
 
+def reuses_code(request: Request) -> bool:
+    """Whether the request presents a code again whose login is active."""
+    serializer = inputs.GrantSerializer(data=request.data)
+    if requested_grant(request) != "authorization_code" or not serializer.is_valid():
+        return False
+    code, verifier = (serializer.validated_data.get(name) for name in ("code", "code_verifier"))
+    return bool(code and verifier and authorization_code.find_started(code, verifier))
+
+
 def respond(request: Request) -> Response:
     """Answer a token request. Raises `OAuthError`."""
     serializer = inputs.GrantSerializer(data=request.data)
@@ -99,14 +108,14 @@ def _redeem_code(request: Request, fields: Mapping[str, Any]) -> Response:
             raise _missing(name)
     if not authorization_code.CODE_VERIFIER.match(fields["code_verifier"]):
         raise OAuthError("invalid_request", _("The code_verifier is malformed."))
-    redeemed = authorization_code.redeem(
-        *(fields["code"], fields["code_verifier"], client_id, fields["redirect_uri"])
+    code, verifier = fields["code"], fields["code_verifier"]
+    login_session = authorization_code.redeem(
+        *(request._request, code, verifier, client_id, fields["redirect_uri"])
     )
-    if redeemed is None:
+    if login_session is None:
         events.note_refusal(request._request, errors.InvalidGrant.default_code)
         raise _invalid_grant(errors.InvalidGrant())
-    user, context = redeemed
-    pair = mint(starting.start_tokens(request._request, user, context, client_id=client_id))
+    pair = mint(login_session)
     return base.respond_to_login(pair, _answer(pair), HEADERS)
 
 

@@ -52,7 +52,7 @@ class TokenObtainPairView(base.AuthModesViewMixin, simplejwt.TokenObtainPairView
         return grants.refresh_token(request)
 
     def ends_a_login(self, request: Request) -> bool:
-        return rotation.is_reused(self.presented_token(request))
+        return rotation.is_reused(self.presented_token(request)) or grants.reuses_code(request)
 
     @base.describe(
         body={
