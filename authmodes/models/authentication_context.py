@@ -1,6 +1,6 @@
 """How and when a user authenticated: the value, and its columns in the tables that store it."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ class AuthenticationContext:
 
     def as_fields(self) -> dict[str, Any]:
         """Return the values by the names of the model fields that store them."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 class AuthenticationContextModel(models.Model):

@@ -2,6 +2,7 @@
 
 import logging
 from itertools import islice
+from typing import Any
 
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
@@ -10,7 +11,8 @@ from django.urls import NoReverseMatch, reverse
 
 from .. import logs, request_client
 from ..conf import Mode, conf
-from ..models import LoginSession, client_label
+from ..models import LoginSession, LoginSessionQuerySet, client_label, write_database
+from ..models.compiled import CompiledQuery
 
 TEMPLATE_PREFIX = "authmodes/email/new_login"
 # How many earlier logins are compared, and how many of their user agents are parsed.
@@ -18,14 +20,32 @@ HISTORY = 100
 LABELLED = 20
 
 
+def _newest_first(user: Any, pk: Any) -> LoginSessionQuerySet:
+    """The other logins of a user, without those of impersonations."""
+    own = LoginSession.objects.filter(user=user, acting_user=None).exclude(pk=pk)
+    return own.order_by("-created_at", "-pk")
+
+
+# Most logins are by the client of the one before.
+_latest = CompiledQuery[LoginSession](
+    LoginSession,
+    lambda user, pk: _newest_first(user, pk).only("user_agent", "ip_address")[:1],
+    user="user",
+    pk="id",
+)
+
+
 def is_new_client(login_session: LoginSession) -> bool:
     """Whether the user has signed in before, but never with this client from this network."""
-    own = LoginSession.objects.for_user(login_session.user).filter(acting_user=None)
-    earlier = own.exclude(pk=login_session.pk)
-    newest_first = earlier.order_by("-created_at", "-pk")
-    seen = list(newest_first.values_list("user_agent", "ip_address")[:HISTORY])
-    if not seen:
+    by = {"user": login_session.user_id, "pk": login_session.pk}
+    latest = _latest.first(write_database(), **by)
+    if latest is None or (latest.user_agent, latest.ip_address) == (
+        login_session.user_agent,
+        login_session.ip_address,
+    ):
         return False
+    newest_first = _newest_first(**by)
+    seen = dict.fromkeys(newest_first.values_list("user_agent", "ip_address")[:HISTORY])
     here = _network(login_session.ip_address)
     agents = dict.fromkeys(agent for agent, address in seen if _network(address) == here)
     if login_session.user_agent in agents:
