@@ -1,5 +1,6 @@
 """The bodies that the REST API answers with, as its OpenAPI document describes them."""
 
+import functools
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -123,6 +124,22 @@ class TokenAnswerSerializer(CookieAnswerSerializer):
         if token_cookies.are_enabled():
             del fields["access"], fields["refresh"]
         return fields
+
+
+def answer_to(login: CookieLogin | TokenPair) -> dict[str, Any]:
+    """Return the answer to a login or a refresh."""
+    kind = TokenAnswerSerializer if isinstance(login, TokenPair) else CookieAnswerSerializer
+    answer: dict[str, Any] = _serializer(kind, token_cookies.are_enabled()).to_representation(login)
+    return answer
+
+
+@functools.cache
+def _serializer(kind: type[CookieAnswerSerializer], hides_tokens: bool) -> CookieAnswerSerializer:
+    """Return a serializer that is used for every answer.
+
+    DRF copies all fields for each serializer, which takes an eighth of the time of a refresh.
+    """
+    return kind()
 
 
 class GrantAnswer:

@@ -21,7 +21,7 @@ from ..signin import authorization_request
 from ..signin import password as password_signin
 from ..tokens import cookies as token_cookies
 from ..tokens.jwt import RefreshToken, TokenPair, mint
-from .answers import TokenAnswerSerializer
+from .answers import answer_to
 from .fields import LOGIN_MAX_LENGTH, OPTIONAL, PASSWORD_MAX_LENGTH, TokenField
 from .inputs import login_form_fields
 
@@ -73,7 +73,7 @@ class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
         )
         self.user = login_session.user
         self.pair = mint(login_session)
-        return TokenAnswerSerializer(self.pair).data
+        return answer_to(self.pair)
 
 
 class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
@@ -90,7 +90,7 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
         if isinstance(outcome, rotation.Refusal):
             raise refresh_error(outcome)
         self.pair = outcome
-        return TokenAnswerSerializer(self.pair).data
+        return answer_to(self.pair)
 
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):

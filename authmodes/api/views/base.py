@@ -247,11 +247,11 @@ def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
     """Answer a sign-in with the credential of its login session."""
     if started.mode == Mode.JWT:
         pair = mint(started)
-        return respond_to_login(pair, answers.TokenAnswerSerializer(pair).data)
+        return respond_to_login(pair, answers.answer_to(pair))
     # The cookie is what gives access, and a login can be renewed until its absolute end.
     cookie_end = min(request._request.session.get_expiry_date(), started.expires_at)
     login = answers.CookieLogin(started, cookie_end, started.expires_at)
-    return Response(answers.CookieAnswerSerializer(login).data)
+    return Response(answers.answer_to(login))
 
 
 def respond_to_login(
