@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends import db
+from django.contrib.sessions.backends.base import VALID_KEY_CHARS
 from django.db import models
 from django.utils import timezone
+from django.utils.crypto import get_random_string
 
 from ..models.compiled import CompiledQuery
 from . import StoredKey
@@ -73,6 +75,14 @@ class CompiledLookupMixin(Base):
 
     async def _aget_session_from_db(self) -> Any:
         return await sync_to_async(self._get_session_from_db)()
+
+    # Django asks first whether the key exists. Inserting the row tells as well: a key that does
+    # is followed by the next one.
+    def _get_new_session_key(self) -> str:
+        return get_random_string(32, VALID_KEY_CHARS)
+
+    async def _aget_new_session_key(self) -> str:
+        return self._get_new_session_key()
 
 
 class DigestMixin(CompiledLookupMixin):
