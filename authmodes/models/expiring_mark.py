@@ -6,6 +6,7 @@ from datetime import datetime
 from django.db import IntegrityError, models, transaction
 from django.utils.translation import gettext_lazy as _
 
+from .compiled import CompiledQuery
 from .databases import write_database
 from .managers import PrimaryManager
 
@@ -41,6 +42,11 @@ class ExpiringMarkManager(PrimaryManager["ExpiringMark"]):
         found = self.filter(digest__in=[_digest(name) for name in names])
         return found.aggregate(latest=models.Max("expires_at"))["latest"]
 
+    def expiry(self, *name: str) -> datetime | None:
+        """Return the expiry of a mark; None if it is not set. Every sign-in asks for one."""
+        mark = _with_digest.first(write_database(), digest=_digest(name))
+        return None if mark is None else mark.expires_at
+
     def clear(self, *name: str) -> None:
         """Delete a mark, so that it can be set again."""
         self.named(*name).delete()
@@ -65,6 +71,11 @@ class ExpiringMark(models.Model):
 
     def __str__(self) -> str:
         return f"expiring mark {self.pk}"
+
+
+_with_digest = CompiledQuery[ExpiringMark](
+    ExpiringMark, lambda digest: ExpiringMark.objects.filter(digest=digest), digest="digest"
+)
 
 
 def _digest(name: tuple[str, ...]) -> str:

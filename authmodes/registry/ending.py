@@ -98,7 +98,7 @@ def cancel_authorization_codes(**lookups: Any) -> None:
 
 def latest_revocation_of(user: Any) -> datetime | None:
     """Return when all logins of a user were last ended; None if they never were."""
-    until = ExpiringMark.objects.latest_expiry((ENDED_USER, str(user.pk)))
+    until = ExpiringMark.objects.expiry(ENDED_USER, str(user.pk))
     return until - MARK_LIFETIME if until else None
 
 
