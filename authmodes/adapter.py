@@ -14,6 +14,7 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.providers.base import AuthError
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
@@ -30,7 +31,7 @@ from .exceptions import (
     UpstreamLogout,
     UserInactive,
 )
-from .models import is_accepted
+from .models import is_accepted, write_database
 from .registry import authentication_context, events, starting
 from .sessions import store as session_store
 from .signin import (
@@ -94,7 +95,8 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
 
         allauth counts by what was typed, so each way to name an account had a count of its own.
         """
-        account = password.account_of(credentials)
+        is_limited = "login_failed" in app_settings.RATE_LIMITS
+        account = password.account_of(credentials) if is_limited else None
         if account is not None:
             # No name of a user has a space.
             credentials = {"username": f"account {account.pk}"}
@@ -139,7 +141,9 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         is_rest = request_state(request).authorization_request is not None
         try:
             self._validate(request, user, requested, is_rest)
-            self._complete(request, user, requested, is_rest)
+            # One transaction, with what Django and other receivers write at a login.
+            with transaction.atomic(using=write_database()):
+                self._complete(request, user, requested, is_rest)
         except REFUSALS as error:
             events.note_refusal(request, error.default_code, find_user=lambda: user)
             if is_rest:

@@ -530,6 +530,24 @@ def test_a_cross_site_form_cannot_sign_anybody_in(alice):
     assert_nothing_was_made()
 
 
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        # The account for allauth's limit, the user, the mark of an ending; then one transaction.
+        ("session", "SELECT SELECT SELECT INSERT UPDATE INSERT INSERT UPDATE"),
+        ("jwt", "SELECT SELECT SELECT INSERT INSERT INSERT UPDATE"),
+    ],
+)
+def test_the_statements_of_a_login(way, expected, login, settings):
+    settings.AUTHMODES_NOTIFY_NEW_LOGIN = False
+    login(way)
+    with CaptureQueriesContext(connection) as captured:
+        login(way)
+    verbs = [query["sql"].partition(" ")[0] for query in captured]
+    counted = ("SELECT", "INSERT", "UPDATE", "DELETE")
+    assert " ".join(verb for verb in verbs if verb in counted) == expected
+
+
 @pytest.mark.parametrize("way", ["session", "jwt"])
 def test_signing_in_costs_the_same_with_fifty_logins_as_with_none(way, login):
     def count_queries():
