@@ -33,7 +33,13 @@ from .sessions import state as session_state
 from .state import request_settings, request_state
 from .tokens import cookies as token_cookies
 from .tokens import snapshot
-from .tokens.jwt import AccessToken, RingToken, read_any
+from .tokens.jwt import (
+    ISSUED_BY_SIMPLEJWT,
+    AccessToken,
+    RingToken,
+    is_issued_by_simplejwt,
+    read_any,
+)
 from .tokens.user import TokenUser, refuse_token
 
 __all__ = [
@@ -204,7 +210,11 @@ def _authenticate_token(
         # Without a user: `IsAuthenticated`, and every view for users, refuses it.
         return AnonymousUser(), _validate_machine_token(request, token)
     if not isinstance(token, AccessToken):
-        raise refuse_token(request, InvalidToken(_("The access token is invalid or expired.")))
+        is_simplejwts = is_issued_by_simplejwt(raw_token)
+        reason = (
+            ISSUED_BY_SIMPLEJWT if is_simplejwts else _("The access token is invalid or expired.")
+        )
+        raise refuse_token(request, InvalidToken(reason))
     auth = LoginAuth(str(token.sid), str(Mode.JWT), token.payload)
     if conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.DATABASE:
         user = _validate_by_row(request, token, auth)

@@ -234,7 +234,8 @@ def check_obtain_serializer(app_configs: Any, **kwargs: Any) -> Messages:
             yield Warning(
                 f"{serializer.__module__}.{serializer.__name__} overrides get_token(), which has "
                 "no effect.",
-                hint="Return the claims from the function that AUTHMODES_CLAIMS names.",
+                hint="Return the claims from the function that AUTHMODES_CLAIMS names; see "
+                '"From simplejwt" in the documentation.',
                 id="authmodes.W011",
             )
 

@@ -1,7 +1,9 @@
 """Projects that come from simplejwt: its routes, its recipes, and the tokens it issued before."""
 
 import importlib.util
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -26,6 +28,7 @@ from .support.staff import run, sign_in_to_admin
 from .support.tokens import claims_of
 from .urls import urlpatterns as project_urlpatterns
 
+DOCS = Path(__file__).parent.parent / "docs"
 SERIALIZERS = {
     "TOKEN_OBTAIN_SERIALIZER": "authmodes.api.serializers.TokenObtainPairSerializer",
     "TOKEN_REFRESH_SERIALIZER": "authmodes.api.serializers.TokenRefreshSerializer",
@@ -234,6 +237,44 @@ def test_a_login_is_recorded_under_atomic_requests(routes, alice, atomic_request
     used = Login("jwt", None, obtain(routes))
     assert used.row.ended_at is None
     assert call_with(used.access).status_code == 200
+
+
+# -- tokens that simplejwt issues beside authmodes -----------------------------------------
+
+
+@pytest.fixture(params=["access", "refresh"])
+def detail_of_a_refusal(request):
+    def read(raw_token):
+        answer = call_with(raw_token) if request.param == "access" else refresh(raw_token)
+        assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+        return answer.json()["detail"]
+
+    return read
+
+
+@pytest.mark.parametrize("kind", [AccessToken, RefreshToken])
+def test_a_refused_token_of_simplejwts_leads_to_the_guide(kind, detail_of_a_refusal, alice):
+    made = str(kind.for_user(alice))
+    (title,) = re.findall(r'See "([^"]+)" in the documentation', detail_of_a_refusal(made))
+    assert (DOCS / "from-simplejwt.md").read_text().startswith(f"# {title}\n")
+    assert "simplejwt" not in detail_of_a_refusal(made[:-10] + "AAAAAAAAAA")
+
+
+def test_a_refused_token_of_ours_does_not(alice, clock):
+    answer = obtain(OURS)
+    clock.shift(timedelta(minutes=10))
+    # Each is expired, or of the wrong kind.
+    assert "simplejwt" not in call_with(answer["access"]).json()["detail"]
+    assert "simplejwt" not in call_with(answer["refresh"]).json()["detail"]
+    assert "simplejwt" not in refresh(answer["access"]).json()["detail"]
+
+
+@pytest.mark.parametrize("kind", [authmodes.tokens.AccessToken, authmodes.tokens.RefreshToken])
+def test_a_token_of_ours_is_not_made_without_a_login_session(kind, alice):
+    with pytest.raises(TypeError, match=r"registry\.start"):
+        kind.for_user(alice)
+    pair = authmodes.tokens.mint(registry.start(None, alice, "jwt"))
+    assert call_with(pair.access).status_code == 200
 
 
 # -- refresh tokens from before authmodes --------------------------------------------------

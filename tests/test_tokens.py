@@ -371,11 +371,6 @@ def test_a_token_that_simplejwt_makes_without_us_is_refused(alice):
     assert_refused(str(simplejwt.SlidingToken.for_user(alice)))
 
 
-def test_our_refresh_token_is_not_made_without_a_login_session(alice):
-    with pytest.raises(TypeError, match="login session"):
-        RefreshToken.for_user(alice)
-
-
 # -- what a token says ---------------------------------------------------------------------
 
 

@@ -20,7 +20,13 @@ from ..registry import rotation, validation
 from ..signin import authorization_request
 from ..signin import password as password_signin
 from ..tokens import cookies as token_cookies
-from ..tokens.jwt import RefreshToken, TokenPair, mint
+from ..tokens.jwt import (
+    ISSUED_BY_SIMPLEJWT,
+    RefreshToken,
+    TokenPair,
+    is_issued_by_simplejwt,
+    mint,
+)
 from .answers import answer_to
 from .fields import LOGIN_MAX_LENGTH, OPTIONAL, PASSWORD_MAX_LENGTH, TokenField
 from .inputs import login_form_fields
@@ -88,6 +94,9 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
         _check_transport(self.context)
         outcome = rotation.rotate(attrs["refresh"], _django_request(self.context.get("request")))
         if isinstance(outcome, rotation.Refusal):
+            is_invalid = outcome is rotation.Refusal.TOKEN_NOT_VALID
+            if is_invalid and is_issued_by_simplejwt(attrs["refresh"]):
+                raise InvalidToken(ISSUED_BY_SIMPLEJWT)
             raise refresh_error(outcome)
         self.pair = outcome
         return answer_to(self.pair)

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework_simplejwt import tokens as simplejwt
-from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.exceptions import TokenBackendError, TokenError
 from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
 
 from .. import policy
@@ -20,6 +20,11 @@ from . import keys
 
 # Of refresh tokens, where there is no issuer to name.
 AUDIENCE = "authmodes/token"
+# For a developer, so it is not translated.
+ISSUED_BY_SIMPLEJWT = (
+    "This token was issued by simplejwt, not by authmodes, so it has no login session. "
+    'See "From simplejwt" in the documentation of authmodes.'
+)
 
 
 def simple_jwt_setting(name: str) -> Any:
@@ -71,6 +76,12 @@ class LoginToken(RingToken):
         # A token without a login session could not be revoked.
         self.sid = self.verify_uuid("sid")
 
+    @classmethod
+    def for_user(cls, user: Any) -> Any:
+        raise TypeError(
+            "A token belongs to a login session: call mint(registry.start(None, user, 'jwt'))."
+        )
+
     def belongs_to_user_of(self, login_session: LoginSession) -> bool:
         """Whether the token names the user of this login session."""
         return str(self.payload[simple_jwt().USER_ID_CLAIM]) == _user_id(login_session)
@@ -106,10 +117,6 @@ class RefreshToken(LoginToken, simplejwt.RefreshToken):
         # Rotation reads the blacklist in the query that loads the login session, and
         # blacklists a legacy token in the statement that asks whether it is blacklisted.
         return None
-
-    @classmethod
-    def for_user(cls, user: Any) -> Any:
-        raise TypeError("A refresh token belongs to a login session: call registry.start().")
 
 
 class LegacyRefreshToken(RefreshToken):
@@ -178,6 +185,17 @@ def read_any(raw_token: Any, *kinds: type[Kind]) -> Kind | None:
 def read_legacy_token(raw_token: Any) -> LegacyRefreshToken | None:
     """Return a legacy refresh token; None for other tokens, and where none is accepted."""
     return read_any(raw_token, LegacyRefreshToken) if conf.ACCEPT_LEGACY_REFRESH else None
+
+
+def is_issued_by_simplejwt(raw_token: Any) -> bool:
+    """Whether a refused token was signed with our key by simplejwt's own `for_user()`."""
+    try:
+        claims = keys.backend().decode(raw_token)
+    except TokenBackendError:
+        return False
+    kind = claims.get(simple_jwt().TOKEN_TYPE_CLAIM)
+    kinds = (simplejwt.AccessToken.token_type, simplejwt.RefreshToken.token_type)
+    return kind in kinds and "sid" not in claims
 
 
 @dataclass(frozen=True)
