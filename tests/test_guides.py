@@ -1,0 +1,260 @@
+"""The guides for existing projects, done as they say in a project in a folder of its own.
+
+The lines that change the project are read from the page: its Python blocks are added to the file
+that their first line names, its diffs are applied.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MANAGE = r"^\$ python manage\.py (.*)$"
+EXISTING = ROOT / "tests" / "existing_project"
+# The project before simplejwt came to it.
+WITHOUT_SIMPLEJWT = {
+    "views.py": (
+        "    by_token = request.auth is not None\n",
+        'request.auth.get("staff", False) if by_token else ',
+    ),
+    "settings.py": (
+        '        "rest_framework_simplejwt.authentication.JWTAuthentication",\n',
+        '    "TOKEN_OBTAIN_SERIALIZER": "shop.serializers.ShopTokenSerializer",\n',
+    ),
+    "urls.py": (
+        "from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView\n",
+        '    path("api/token/", TokenObtainPairView.as_view(), name="token_obtain_pair"),\n',
+        '    path("api/token/refresh/", TokenRefreshView.as_view(), name="token_refresh"),\n',
+    ),
+}
+SETUP = """
+import json
+import django
+django.setup()
+from django.conf import settings
+settings.ALLOWED_HOSTS = ["*"]
+from django.test import Client
+
+def post(path, data, client=None):
+    return (client or Client()).post(path, json.dumps(data), "application/json")
+
+def orders(access):
+    return Client().get("/api/orders/", headers={"authorization": f"Bearer {access}"})
+
+fields = {"username": "alice", "password": "correct horse battery"}
+"""
+SIGN_IN_TO_A_SESSION = """
+from django.contrib.auth import get_user_model
+get_user_model().objects.create_user(**fields)
+browser = Client()
+browser.post("/accounts/login/", {"login": "alice", "password": fields["password"]})
+assert browser.get("/").status_code == 200
+print(json.dumps(browser.cookies["sessionid"].value))
+"""
+SIGN_IN_IN_BOTH_MODES = """
+from authmodes import registry
+from authmodes.models import LoginSession
+keys = []
+for _ in range(2):
+    browser = Client()
+    browser.post("/accounts/login/", {"login": "alice", "password": fields["password"]})
+    keys.append(browser.cookies["sessionid"].value)
+registry.revoke(LoginSession.objects.get(session_key=keys[1]))
+tokens = post("/api/login/", {**fields, "mode": "jwt"}).json()
+assert orders(tokens["access"]).status_code == 200
+print(json.dumps([keys, tokens]))
+"""
+GO_ON_WITH_THE_SESSION = """
+from authmodes.models import LoginSession
+browser = Client()
+browser.cookies["sessionid"] = known
+rows = LoginSession.objects.active()
+assert [row.session_key for row in rows] == [known]
+assert browser.get("/").content == b"Orders of alice"
+assert browser.get("/api/orders/").json()["user"] == "alice"
+assert rows.get().mode == "session"
+"""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+class Project:
+    """A copy of `tests/existing_project`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(EXISTING, folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def python(self, *command: str) -> Any:
+        environment = {
+            **{name: value for name, value in os.environ.items() if "DJANGO" not in name},
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SETTINGS_MODULE": "shop.settings",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", *command],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def manage(self, *command: str) -> str:
+        done = self.python("manage.py", *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def script(self, text: str, known: Any = None) -> Any:
+        done = self.python("-c", f"known = {known!r}\n{SETUP}\n{textwrap.dedent(text)}")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout else None
+
+    def failing_tests(self) -> list[str]:
+        done = self.python("manage.py", "test", "--verbosity", "0")
+        assert re.search(r"Ran \d+ tests?", done.stderr), done.stderr
+        return sorted(re.findall(r"^(?:FAIL|ERROR): (\w+)", done.stderr, re.MULTILINE))
+
+    def add(self, block: str) -> None:
+        """Add a Python block to the file that it names."""
+        named = re.match(r"# (shop/\w+\.py)\n", block)
+        if named:
+            path = self.folder / named[1]
+            path.write_text(path.read_text() + block)
+
+    def apply(self, diff: str) -> None:
+        """Apply a diff that names its file and has no line numbers."""
+        header, *lines = diff.splitlines()
+        path = self.folder / header.removeprefix("--- ")
+        before = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
+        after = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("-"))
+        text = path.read_text()
+        assert text.count(before) == 1, diff
+        path.write_text(text.replace(before, after))
+
+    def deploy(self, page: str) -> None:
+        """Run the page's commands."""
+        (commands,) = (block for block in blocks(page, "console") if "migrate" in block)
+        for command in re.findall(MANAGE, commands, re.MULTILINE):
+            fail_level = ["--fail-level", "ERROR"] if command.startswith("check") else []
+            self.manage(*command.split(), *fail_level)
+
+
+@pytest.fixture
+def simplejwt_project(tmp_path) -> Project:
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def allauth_project(simplejwt_project) -> Project:
+    project = simplejwt_project
+    for name, lines in WITHOUT_SIMPLEJWT.items():
+        path = project.folder / "shop" / name
+        text = path.read_text()
+        for line in lines:
+            assert text.count(line) == 1
+            text = text.replace(line, "")
+        path.write_text(text)
+    (project.folder / "shop" / "tests.py").unlink()
+    return project
+
+
+def test_an_allauth_project_gets_both_modes_and_signs_no_user_out(allauth_project):
+    project = allauth_project
+    project.manage("migrate")
+    session_key = project.script(SIGN_IN_TO_A_SESSION)
+    for block in blocks("existing-project", "python"):
+        project.add(block)
+    assert "System check identified no issues" in project.manage("check")
+    project.deploy("existing-project")
+    project.script(GO_ON_WITH_THE_SESSION, session_key)
+    project.script(
+        """
+        for mode in ("session", "jwt"):
+            answer = post("/auth/login/", {**fields, "mode": mode})
+            assert (answer.status_code, answer.json()["mode"]) == (200, mode), answer.content
+        assert Client().get("/api/orders/").status_code == 401
+        """
+    )
+
+
+def test_what_authmodes_leaves_when_it_is_taken_out(simplejwt_project):
+    project = simplejwt_project
+    source = project.folder / "shop"
+    shutil.copytree(source, project.folder / "before")
+    for diff in blocks("from-simplejwt", "diff"):
+        project.apply(diff)
+    project.manage("migrate")
+    project.script(SIGN_IN_TO_A_SESSION)
+    (kept, revoked), tokens = project.script(SIGN_IN_IN_BOTH_MODES)
+
+    for command in re.findall(MANAGE, blocks("take-out", "console")[0], re.MULTILINE):
+        project.manage(*command.split())
+    shutil.rmtree(source)
+    (project.folder / "before").rename(source)
+    assert not [path for path in source.glob("*.py") if "authmodes" in path.read_text()]
+    with (source / "settings.py").open("a") as file:
+        file.write('INSTALLED_APPS += ["rest_framework_simplejwt.token_blacklist"]\n')
+    project.script(
+        """
+        (kept, revoked), tokens = known
+        for key, status in ((kept, 200), (revoked, 302)):
+            browser = Client()
+            browser.cookies["sessionid"] = key
+            assert browser.get("/").status_code == status
+        assert post("/api/token/refresh/", {"refresh": tokens["refresh"]}).status_code == 401
+        # As the page says of a release that does not wait for it to expire.
+        assert orders(tokens["access"]).status_code == 200
+        from django.contrib.auth import get_user_model
+        get_user_model().objects.get().delete()
+        """,
+        [[kept, revoked], tokens],
+    )
+
+
+def test_a_simplejwt_project_gets_both_modes_and_signs_no_user_out(simplejwt_project):
+    project = simplejwt_project
+    assert project.failing_tests() == []
+    project.manage("migrate")
+    session_key = project.script(SIGN_IN_TO_A_SESSION)
+    known = project.script('print(json.dumps(post("/api/token/", fields).json()))')
+
+    diffs = blocks("from-simplejwt", "diff")
+    for diff in diffs:
+        if "shop/tests.py" not in diff:
+            project.apply(diff)
+    # What the page says of the tests, and nothing else.
+    assert project.failing_tests() == ["test_a_token_for_the_test", "test_anonymous"]
+    for diff in diffs:
+        if "shop/tests.py" in diff:
+            project.apply(diff)
+    assert project.failing_tests() == []
+    assert "System check identified no issues" in project.manage("check")
+
+    project.deploy("from-simplejwt")
+    project.script(GO_ON_WITH_THE_SESSION, session_key)
+    project.script(
+        """
+        assert orders(known["access"]).json()["code"] == "token_not_valid"
+        answer = post("/api/token/refresh/", {"refresh": known["refresh"]})
+        assert answer.status_code == 200, answer.content
+        assert orders(answer.json()["access"]).json() == {"user": "alice", "staff": False}
+        assert post("/api/token/refresh/", {"refresh": known["refresh"]}).status_code == 401
+        for mode in ("session", "jwt"):
+            answer = post("/api/login/", {**fields, "mode": mode})
+            assert (answer.status_code, answer.json()["mode"]) == (200, mode), answer.content
+        """,
+        known,
+    )
