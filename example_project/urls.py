@@ -28,6 +28,7 @@ urlpatterns = [
     path("", include("authmodes.well_known")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
+    path("i18n/", include("django.conf.urls.i18n")),
     # The admin's pages name no icon, so browsers ask for this one.
     path("favicon.ico", RedirectView.as_view(url=static("site/mark.svg"))),
 ]

@@ -3,15 +3,16 @@
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from authmodes.models import LoginSession
 from authmodes.sessions.state import load
 
 MODES = (
-    ("session", "Cookies only. Tokens are refused."),
-    ("jwt", "Tokens only. A cookie is accepted by the admin only."),
-    ("both", "Each client chooses when it signs in."),
+    ("session", _("Cookies only. Tokens are refused.")),
+    ("jwt", _("Tokens only. A cookie is accepted by the admin only.")),
+    ("both", _("Each client chooses when it signs in.")),
 )
 
 

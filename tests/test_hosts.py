@@ -65,7 +65,7 @@ def test_the_token_app_signs_in_from_its_own_origin(hosts, page):
     page.wait_for_url(f"{hosts['spa']}/")
     expect(page.get_by_role("heading", name="Hello, Alice")).to_be_visible()
     page.get_by_role("button", name="Refresh now").click()
-    expect(page.locator("[data-show=refreshes]")).to_have_text("refreshed once")
+    expect(page.locator("[data-show=refreshes]")).to_have_text("Refreshed: 1")
     page.get_by_role("button", name="Call the API").click()
     expect(page.locator("[data-show=answer]")).to_contain_text('"mode": "jwt"')
     page.get_by_role("button", name="Sign out").click()

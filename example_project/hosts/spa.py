@@ -1,6 +1,7 @@
 """Serves the token app from an origin of its own, as a host of static files does."""
 
 import mimetypes
+import re
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import Template
@@ -26,8 +27,14 @@ POLICY = "; ".join(
 def page() -> bytes:
     """Return the only page: the part that the site shows as well, and where the site is."""
     shell = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-    app = (env.PROJECT_DIR / "templates/site/token_app.html").read_text(encoding="utf-8")
+    app = in_english(env.PROJECT_DIR / "templates/site/token_app.html")
     return shell.substitute(app=app, site_url=env.SITE_URL).encode()
+
+
+def in_english(template: Path) -> str:
+    """Return a template with its texts as they are written; it has no tags but those of texts."""
+    text = template.read_text(encoding="utf-8")
+    return re.sub(r'{% translate "([^"]*)" %}|{% .*? %}', lambda tag: tag[1] or "", text)
 
 
 def files() -> dict[str, Path]:

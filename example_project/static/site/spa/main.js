@@ -3,42 +3,21 @@
 
 import { AuthClient, AuthError, tabStorage } from "../../authmodes/client/client.js";
 import * as view from "./view.js";
+import { words } from "./words.js";
 
 // On an origin of its own, the page names the site and the client in its head.
 const AUTH = new URL(named("authmodes-url") ?? "/auth/", location.href);
 const HERE = location.origin + location.pathname;
-const WAYS = {
-  tokens: {
-    explanation:
-      "You are signed out. Signing in gets an authorization code from the server. This app exchanges it for an access token and a refresh token.",
-    carrier: "This app sends an access token with every call, and no cookie.",
-    storage:
-      "Both tokens are kept in sessionStorage: they survive a reload and end with this tab, but a script " +
-      "injected into this page could read them. The cookie transport keeps them away from scripts.",
-  },
-  "token-cookies": {
-    explanation:
-      "You are signed out. Signing in gets an authorization code from the server. The server exchanges it for tokens in cookies.",
-    carrier: "The browser sends the token cookies; this app never sees a token.",
-    storage: "Both tokens lie in HttpOnly cookies: no script can read them, this app neither.",
-  },
-  session: {
-    explanation:
-      "Tokens are switched off on this server. The same app works with the cookie: sign in, and come back here.",
-    carrier: "The browser sends Django’s session cookie: the same API, without any token.",
-    storage: "",
-  },
-};
 // What is in the address bar may come from any site: a code picks a sentence and is not shown.
-const REASONS = {
-  access_denied: "The sign-in was cancelled or refused.",
-  temporarily_unavailable: "The provider cannot be reached at the moment. Try again later.",
-  user_inactive: "This account is inactive.",
-  limit_reached: "You have reached the maximum number of sign-ins. Sign out elsewhere first.",
-  login_outdated: "This sign-in was out of date. Try again.",
-  upstream_logout: "You have been signed out at your provider. Try again.",
-  invalid_state: "This sign-in was not begun in this tab. Please begin again.",
-};
+const REASONS = [
+  "access_denied",
+  "temporarily_unavailable",
+  "user_inactive",
+  "limit_reached",
+  "login_outdated",
+  "upstream_logout",
+  "invalid_state",
+];
 
 const server = await (await fetch(AUTH)).json();
 const way = wayOf(server);
@@ -57,13 +36,13 @@ auth.addEventListener("refreshed", () => {
   lifetime = auth.expiresAt - Date.now();
 });
 auth.addEventListener("signedout", ({ detail }) => {
-  leave(detail.where === "here" ? "You are signed out." : "Signed out: The login session has ended.", detail.where);
+  leave(detail.where === "here" ? words("signed-out") : words("ended"), detail.where);
 });
 
-view.show("explanation", WAYS[way].explanation);
+view.show("explanation", words(`${way}.explanation`));
 view.badge("way", way === "session" ? "session" : "jwt");
-view.show("carrier", WAYS[way].carrier);
-view.show("storage", WAYS[way].storage);
+view.show("carrier", words(`${way}.carrier`));
+view.show("storage", words(`${way}.storage`));
 showWaysIn();
 
 view.onClick("sign-out", guarded(() => auth.signOut()));
@@ -93,8 +72,7 @@ async function enter() {
   } catch (error) {
     if (!(error instanceof AuthError) || error.status !== 0) throw error;
     const codes = [error.body.error_description, error.code];
-    const known = codes.find((code) => Object.hasOwn(REASONS, code));
-    throw new Error(REASONS[known] ?? "The sign-in failed. Try again.");
+    throw new Error(words(codes.find((code) => REASONS.includes(code)) ?? "failed"));
   }
   const answer = await auth.restore();
   if (answer) return welcome(answer);
@@ -122,7 +100,7 @@ async function welcome({ user, mode, sid }) {
   view.hideAnswer();
   view.show("name", user.display);
   view.show("username", user.username);
-  view.show("email", user.email || "none");
+  view.show("email", user.email || words("none"));
   view.show("sid", sid);
   view.badge("mode", mode);
   view.reveal("tokens", way !== "session");
@@ -147,7 +125,7 @@ async function revoke(session) {
   await call("DELETE", `/auth/sessions/${session.sid}/`);
   // Ask again: if this login itself was revoked, the answer is a 401.
   await showSessions();
-  view.notice(`${session.client} is signed out.`, "success");
+  view.notice(words("revoked", { client: session.client }), "success");
 }
 
 // Sign out here first; then go to the provider's own page, which asks and redirects back.
@@ -181,11 +159,11 @@ function guarded(action) {
 
 function showWaysIn() {
   if (way === "session") {
-    const here = [{ label: "Sign in with a cookie", value: "" }];
+    const here = [{ label: words("cookie"), value: "" }];
     return view.providers(here, () => auth.signIn({ returnTo: HERE }));
   }
   const buttons = server.providers
     .filter(({ redirect }) => redirect)
-    .map(({ id, name }) => ({ label: `Sign in with ${name}`, value: id }));
+    .map(({ id, name }) => ({ label: words("provider", { provider: name }), value: id }));
   return view.providers(buttons, (provider) => guarded(() => begin(provider))());
 }

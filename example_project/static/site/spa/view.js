@@ -1,5 +1,7 @@
 // Updates the page. It knows no credentials and makes no calls.
 
+import { words } from "./words.js";
+
 const all = (selector) => document.querySelectorAll(selector);
 const one = (selector) => document.querySelector(selector);
 
@@ -75,7 +77,7 @@ export function sessions(list, onRevoke) {
     cell("details").textContent = details(session);
     cell("revoke").setAttribute(
       "aria-label",
-      `Revoke ${session.client}, ${session.mode}, signed in ${ago(session.created_at)}`,
+      words("revoke", { client: session.client, mode: session.mode, time: ago(session.created_at) }),
     );
     cell("revoke").addEventListener("click", () => onRevoke(session));
     return row;
@@ -89,15 +91,16 @@ export function lifetimes(expiresAt, lifetime, refreshes) {
   const left = Math.max(0, expiresAt - Date.now());
   show("access-left", clock(left));
   one('[data-show="access-meter"]').value = lifetime > 0 ? left / lifetime : 0;
-  show("refreshes", refreshes === 1 ? "refreshed once" : `refreshed ${refreshes} times`);
+  show("refreshes", words("refreshes", { count: refreshes }));
 }
 
 function details(session) {
-  const by = session.provider || session.method;
-  const from = [session.ip_address && ` from ${session.ip_address}`, by && `, ${by}`]
-    .filter(Boolean)
-    .join("");
-  return `Signed in ${ago(session.created_at)}${from}. Last seen ${ago(session.last_seen_at)}.`;
+  return words("details", {
+    time: ago(session.created_at),
+    address: session.ip_address || "-",
+    provider: session.provider || session.method || "-",
+    seen: ago(session.last_seen_at),
+  });
 }
 
 const UNITS = [
@@ -105,12 +108,12 @@ const UNITS = [
   ["hour", 3_600_000],
   ["minute", 60_000],
 ];
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "always" });
+const relative = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto" });
 
 function ago(moment) {
   const past = Date.now() - new Date(moment);
   const unit = UNITS.find(([, length]) => past >= length);
-  return unit ? relative.format(-Math.floor(past / unit[1]), unit[0]) : "just now";
+  return unit ? relative.format(-Math.floor(past / unit[1]), unit[0]) : relative.format(0, "second");
 }
 
 function clock(milliseconds) {
