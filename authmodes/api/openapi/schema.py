@@ -81,8 +81,10 @@ class AuthModesSchema(AutoSchema):
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         written = super().get_operation(*args, **kwargs)
         if written and "requestBody" in written:
-            # drf-spectacular takes a body for optional of which no single field is required.
-            written["requestBody"]["required"] = not self.operation.is_body_optional
+            body = written["requestBody"]
+            # drf-spectacular takes a body for optional of which no single field is required. Of
+            # several that are, openapi-python-client makes a module that does not import.
+            body["required"] = not self.operation.is_body_optional and len(body["content"]) == 1
         return written
 
     def get_operation_id(self) -> str:
