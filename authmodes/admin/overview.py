@@ -20,8 +20,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from ..conf import Mode
-from ..models import ClientFamily, EndReason, EventKind, LoginEvent, LoginSession
+from ..models import MODES, ClientFamily, EndReason, EventKind, LoginEvent, LoginSession
 from .base import ListAdmin, relative_time
 
 DAYS = 30
@@ -148,7 +147,7 @@ def _charts(
     counted: dict[date, dict[str, Any]], active: list[Any], names: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Return each chart as labels and series; its table shows the same."""
-    modes: dict[str, Any] = {Mode.SESSION.value: _("cookie"), Mode.JWT.value: _("token")}
+    modes: dict[str, Any] = dict(MODES)
 
     def provider(value: str) -> str:
         return names.get(value, value) or _("Without a provider")

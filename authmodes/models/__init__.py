@@ -4,7 +4,7 @@ from .authentication_context import AuthenticationContext
 from .authorization_code import AuthorizationCode
 from .databases import to_unavailable, unavailable_as_503, write_database
 from .expiring_mark import ExpiringMark
-from .labels import ago, method_label
+from .labels import MODES, ago, method_label
 from .login_event import EventKind, LoginEvent
 from .login_session import (
     NAME_MAX_LENGTH,
@@ -20,6 +20,7 @@ from .machine_client import MachineClient, MachineClientSecret, split_scopes
 from .users import is_accepted
 
 __all__ = [
+    "MODES",
     "NAME_MAX_LENGTH",
     "USER_AGENT_MAX_LENGTH",
     "AuthenticationContext",

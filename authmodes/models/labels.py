@@ -5,8 +5,10 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.timesince import timesince
-from django.utils.translation import gettext, npgettext_lazy
+from django.utils.translation import gettext, npgettext_lazy, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
+
+from ..conf import Mode
 
 # Django's own are in the nominative case, which "%(time)s ago" does not take in every language.
 UNITS: dict[str, Any] = {
@@ -17,6 +19,11 @@ UNITS: dict[str, Any] = {
     "hour": npgettext_lazy("ago", "%(num)d hour", "%(num)d hours", "num"),
     "minute": npgettext_lazy("ago", "%(num)d minute", "%(num)d minutes", "num"),
 }
+# With a context, because other apps call a key or an authenticator a token.
+MODES = [
+    (Mode.SESSION, pgettext_lazy("mode", "cookie")),
+    (Mode.JWT, pgettext_lazy("mode", "token")),
+]
 # allauth's names of what a sign-in begins with.
 METHODS = {
     "password": _("password"),

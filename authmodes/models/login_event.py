@@ -5,7 +5,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ..conf import Mode
+from .labels import MODES
 from .managers import PrimaryManager
 
 USERNAME_MAX_LENGTH = 254
@@ -52,7 +52,7 @@ class LoginEvent(models.Model):
     mode = models.CharField(
         _("mode"),
         max_length=10,
-        choices=[(Mode.SESSION, _("cookie")), (Mode.JWT, _("token"))],
+        choices=MODES,
         default="",
     )
     method = models.CharField(_("method"), max_length=40, default="")

@@ -13,9 +13,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import policy
-from ..conf import Mode, conf, simple_jwt
+from ..conf import conf, simple_jwt
 from .authentication_context import AuthenticationContextModel
-from .labels import ago, method_label
+from .labels import MODES, ago, method_label
 from .managers import PrimaryManager
 
 USER_AGENT_MAX_LENGTH = 512
@@ -203,9 +203,7 @@ class LoginSession(AuthenticationContextModel):
         db_index=False,
     )
     # `Mode.BOTH` is a setting: a login session has one of the two.
-    mode = models.CharField(
-        _("mode"), max_length=10, choices=[(Mode.SESSION, _("cookie")), (Mode.JWT, _("token"))]
-    )
+    mode = models.CharField(_("mode"), max_length=10, choices=MODES)
     # A credential: used to delete the Django session, never shown.
     session_key = models.CharField(max_length=128, null=True, editable=False)  # noqa: DJ001
     refresh_token = models.OneToOneField(

@@ -38,6 +38,8 @@ document.addEventListener("DOMContentLoaded", () => {
             options: {
                 animation: false,
                 maintainAspectRatio: false,
+                // The names of days are slanted to the left, which Chart expects of the first day only.
+                layout: {padding: {left: rightToLeft && !isHorizontal ? 24 : 0}},
                 indexAxis: isHorizontal ? "y" : "x",
                 scales: isHorizontal
                     ? {
