@@ -45,7 +45,10 @@ SITE_URL = env.SITE_URL
 IDP_URL = env.IDP_URL
 SPA_URL = env.SPA_URL
 SERVICE_URL = env.SERVICE_URL
+OTHER_SITE_URL = env.OTHER_SITE_URL
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", "testserver"]
+# First, so that it sees what arrives.
+MIDDLEWARE = ["example_project.measure.MeasureMiddleware", *base.MIDDLEWARE]
 
 DATABASES = {"default": database()}
 # allauth counts its rate limits here. Several processes need a cache they share.
@@ -73,7 +76,11 @@ CSRF_COOKIE_NAME = "site_csrftoken"
 # --- authmodes -----------------------------------------------------------------------------
 
 AUTHMODES_REDIRECT_URIS = {
-    "app": [f"{SITE_URL}/spa/", *os.environ.get("DEMO_REDIRECT_URIS", "").split()],
+    "app": [
+        f"{SITE_URL}/spa/",
+        f"{SITE_URL}/compare/",
+        *os.environ.get("DEMO_REDIRECT_URIS", "").split(),
+    ],
     # The same app on an origin of its own.
     "spa": [f"{SPA_URL}/"],
     # A program on this machine, which listens on a free port, and an app with its own scheme.

@@ -1,13 +1,17 @@
-"""The site's pages: home, the server-rendered account page and the shell of the token app."""
+"""The site's pages: home, the account page, the comparison and the shell of the token app."""
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from authmodes.models import LoginSession
 from authmodes.sessions.state import load
+
+from . import headers, measure
 
 MODES = (
     ("session", _("Cookies only. Tokens are refused.")),
@@ -29,6 +33,46 @@ def account(request: HttpRequest) -> HttpResponse:
     state = load(request.session)
     current = LoginSession.objects.by_sid(state.sid) if state else None
     return render(request, "site/account.html", {"current_login_session": current})
+
+
+@require_safe
+def compare(request: HttpRequest) -> HttpResponse:
+    """Compare a cookie and tokens by what the page measures, if both can be had."""
+    if not settings.IS_DEMO:
+        raise Http404
+    can_measure = (settings.AUTHMODES_MODE, settings.AUTHMODES_TOKEN_TRANSPORT) == ("both", "body")
+    if can_measure and not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    data = {
+        "nonce": measure.announce(),
+        "cookie": settings.SESSION_COOKIE_NAME,
+        "service": settings.SERVICE_URL,
+        "elsewhere": settings.OTHER_SITE_URL,
+        "texts": {
+            "yes": _("yes"),
+            "no": _("no"),
+            "none": _("none"),
+            "cookie": _("cookie sent"),
+            "no_cookie": _("no cookie"),
+            "preflight": _("not sent: the preflight was refused"),
+            "blocked": _("blocked by the Content Security Policy"),
+            "expires": _("expires at {time}"),
+            "failed": _("This could not be measured."),
+        },
+    }
+    context = {"can_measure": can_measure, "data": data, "other_site_url": settings.OTHER_SITE_URL}
+    response = render(request, "site/compare.html", context)
+    # The page asks the service as well, which no other page of the site does.
+    sources = f"connect-src 'self' {settings.SERVICE_URL}"
+    response["Content-Security-Policy"] = f"{headers.policy()}; {sources}"
+    return response
+
+
+@require_safe
+@login_required
+def attempts(request: HttpRequest) -> HttpResponse:
+    """Say what arrived from other origins in the name of this page."""
+    return JsonResponse(measure.attempts(request.GET.get("nonce", "")))
 
 
 @require_safe

@@ -89,6 +89,9 @@ class Handler(BaseHTTPRequestHandler):
         if claims := self.claims_with(WRITE):
             self.answer(201, {"written_by": claims["sub"]})
 
+    def do_OPTIONS(self) -> None:
+        self.answer(200, {})
+
     def claims_with(self, scope: str) -> dict[str, Any] | None:
         """Return the claims of a caller who has the scope; answer any other (RFC 6750, 3)."""
         if self.path != "/reports/":
@@ -112,6 +115,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        # Any page may call: what counts is the token, which no browser adds by itself.
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Access-Control-Allow-Headers", "Authorization")
         if challenge:
             self.send_header("WWW-Authenticate", challenge)
         self.end_headers()

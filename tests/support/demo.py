@@ -39,7 +39,7 @@ def run_demo(folder: Path, **environment: str) -> Iterator[str]:
         )
         try:
             _wait_until_ready(demo, Path(log.name))
-            yield f"http://localhost:{site_port}"
+            yield f"http://localhost:{environment['SITE_PORT']}"
         finally:
             demo.send_signal(signal.SIGINT)
             assert demo.wait(timeout=30) == 0
