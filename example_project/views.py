@@ -1,5 +1,6 @@
 """The site's pages: home, the account page, the comparison and the shell of the token app."""
 
+from allauth.socialaccount.adapter import get_adapter
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
@@ -32,7 +33,10 @@ def account(request: HttpRequest) -> HttpResponse:
     """Show a user with a cookie login their account and this login session."""
     state = load(request.session)
     current = LoginSession.objects.by_sid(state.sid) if state else None
-    return render(request, "site/account.html", {"current_login_session": current})
+    providers = get_adapter(request).list_providers(request)
+    names = [each.name for each in providers if current and each.sub_id == current.provider]
+    context = {"current_login_session": current, "provider_name": next(iter(names), "")}
+    return render(request, "site/account.html", context)
 
 
 @require_safe

@@ -477,7 +477,7 @@ def test_revoking_all_of_a_provider_has_one_entry_that_names_it(root, alice):
     row, *_others = rows_of(alice, 3, provider="example")
     run(root, "revoke_all_of_provider", [row.pk])
     entry = LogEntry.objects.get()
-    assert entry.object_repr == "All of provider example"
+    assert entry.object_repr == "All of provider Example ID"
     assert entry.change_message == "Revoked 3 login sessions."
 
 

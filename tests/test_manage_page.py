@@ -77,6 +77,14 @@ def test_the_login_of_a_mail_is_asked_about(here, login, bob):
         assert "Was this you?" not in text_of(here.browser.get(URL, {"login": unknown}))
 
 
+def test_the_provider_is_named_as_the_site_names_it(here, login):
+    for provider in ("example", "removed"):
+        LoginSession.objects.filter(sid=login("jwt").sid).update(provider=provider)
+    html = text_of(here.browser.get(URL))
+    assert "token · Example ID ·" in html
+    assert "token · removed ·" in html
+
+
 def test_many_logins_are_paged(here, login):
     for _ in range(3):
         login("jwt")

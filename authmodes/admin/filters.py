@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from allauth.socialaccount.adapter import get_adapter
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth import get_user_model
@@ -12,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..models import ClientFamily, EndReason
+from ..signin import providers
 
 # Each is a method of the query set.
 STATUSES = {
@@ -24,13 +23,6 @@ STATUSES = {
 OPEN = ("active", "idle", "expired")
 # Stands for an empty value in a query string.
 NONE = "-"
-
-
-def provider_names(request: HttpRequest) -> dict[str, str]:
-    """Return the names of the site's providers by the id that login sessions have."""
-    if not apps.is_installed("allauth.socialaccount"):
-        return {}
-    return {each.sub_id: each.name for each in get_adapter(request).list_providers(request)}
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -83,7 +75,7 @@ class ProviderFilter(ValueFilter):
     parameter_name = "provider"
 
     def known(self, request: HttpRequest, model_admin: Any) -> dict[str, Any]:
-        return {**model_admin.provider_names(request), "": _("Without a provider")}
+        return {**providers.names(request), "": _("Without a provider")}
 
 
 class ClientFilter(ValueFilter):

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import LoginSession
 from ..registry import ending
+from ..signin import providers
 from . import filters
 from .base import Column, badge, relative_time, status_badge
 from .overview import overview_context
@@ -137,7 +138,7 @@ class LoginSessionAdmin(RevokingAdmin):
         return client
 
     def _provider_column(self, request: HttpRequest) -> Column:
-        names = self.provider_names(request)
+        names = providers.names(request)
 
         @admin.display(description=_("provider"))
         def provider(row: LoginSession) -> str | None:
@@ -171,7 +172,7 @@ class LoginSessionAdmin(RevokingAdmin):
     ) -> HttpResponse:
         """Show a login session. There is no form, because nothing of it can be edited."""
         row = self.get_row(request, object_id)
-        names = self.provider_names(request)
+        names = providers.names(request)
         show_address = self.has_address_permission(request)
         user = self.user_column(request)
         may_revoke = row.is_active and self.has_revoke_permission(request, row)
@@ -252,7 +253,7 @@ class LoginSessionAdmin(RevokingAdmin):
     def overview_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = overview_context(self.provider_names(request))
+        context = overview_context(providers.names(request))
         return self.render(request, "overview", gettext("Overview"), context)
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -356,16 +357,16 @@ class LoginSessionAdmin(RevokingAdmin):
         # Those of the rows on the page that was posted, whatever has ended since.
         pks = request.POST.getlist(admin.helpers.ACTION_CHECKBOX_NAME)
         chosen = self.get_queryset(request).filter(pk__in=pks).order_by()
-        providers = sorted(set(chosen.values_list("provider", flat=True)) - {""})
-        names = self.provider_names(request)
-        named = ", ".join(names.get(each, each) for each in providers)
+        ids = sorted(set(chosen.values_list("provider", flat=True)) - {""})
+        names = providers.names(request)
+        named = ", ".join(names.get(each, each) for each in ids)
         scope = Scope(
-            rows=LoginSession.objects.filter(provider__in=providers),
+            rows=LoginSession.objects.filter(provider__in=ids),
             question=gettext("Do you want to revoke all login sessions made through %(providers)s?")
             % {"providers": named},
-            name=gettext("All of provider %(provider)s") % {"provider": ", ".join(providers)},
-            filter=f"provider={','.join(providers)}",
-            begin=lambda: ending.cancel_authorization_codes(provider__in=providers),
+            name=gettext("All of provider %(provider)s") % {"provider": named},
+            filter=f"provider={','.join(ids)}",
+            begin=lambda: ending.cancel_authorization_codes(provider__in=ids),
         )
         return self.revoke_many(request, scope)
 

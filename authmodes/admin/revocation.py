@@ -25,7 +25,6 @@ from ..registry import ending, events
 from ..sessions import state as session_state
 from . import search
 from .base import ListAdmin
-from .filters import provider_names
 
 # How many rows a confirmation page lists, and how many it counts at most.
 LISTED = 20
@@ -108,10 +107,6 @@ class RevokingAdmin(ListAdmin):
         if _is_super(request) or not hasattr(users, "is_superuser"):
             return rows
         return rows.exclude(user__in=users._base_manager.filter(is_superuser=True).values("pk"))
-
-    def provider_names(self, request: HttpRequest) -> dict[str, str]:
-        """The names of the site's providers, for the filter and the columns."""
-        return provider_names(request)
 
     # -- search
 

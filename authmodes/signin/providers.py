@@ -18,6 +18,11 @@ def named(request: HttpRequest, name: str) -> list[Provider]:
     return [provider for provider in all_of(request) if provider.sub_id == name]
 
 
+def names(request: HttpRequest) -> dict[str, str]:
+    """What the site calls its providers, by the id that login sessions have."""
+    return {provider.sub_id: provider.name for provider in all_of(request)}
+
+
 def find(request: HttpRequest, name: str, client_id: str = "") -> Provider:
     """The provider of this name whose app has `client_id`, or the first that is not hidden.
 

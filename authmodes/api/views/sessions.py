@@ -23,6 +23,7 @@ from ... import registry, request_client
 from ...models import NAME_MAX_LENGTH, EndReason, LoginSession, LoginSessionQuerySet
 from ...registry import ending, starting
 from ...sessions import state as session_state
+from ...signin import providers
 from .. import answers, fields, inputs
 from . import base
 
@@ -127,10 +128,12 @@ class SessionManageView(View):
         paginator = Paginator(active_of(request.user), fields.PAGE_SIZE)
         page = paginator.get_page(request.GET.get("page"))
         asked_about = self._find(request, request.GET.get("login", ""))
+        names = providers.names(request)
         rows: list[Any] = [*page.object_list, *([asked_about] if asked_about else [])]
         for row in rows:
             row.is_current = str(row.sid) == current
             row.place = request_client.place_of(row.last_ip_address)
+            row.provider_name = names.get(row.provider, row.provider)
         context = {"page": page, "asked_about": asked_about}
         return render(request, "authmodes/sessions.html", context)
 

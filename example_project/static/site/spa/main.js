@@ -118,7 +118,12 @@ async function call(method, path) {
 
 async function showSessions() {
   const { results } = await call("GET", "/auth/sessions/");
-  view.sessions(results, (session) => guarded(() => revoke(session))());
+  view.sessions(results, providerName, (session) => guarded(() => revoke(session))());
+}
+
+// A login session has the provider's id, and people read its name.
+function providerName(provider) {
+  return server.providers.find(({ id }) => id === provider)?.name ?? provider;
 }
 
 async function revoke(session) {

@@ -65,7 +65,7 @@ export function providers(list, onChoose) {
   one('[data-list="providers"]').replaceChildren(...buttons);
 }
 
-export function sessions(list, onRevoke) {
+export function sessions(list, providerName, onRevoke) {
   const template = document.getElementById("session-row");
   const rows = list.map((session) => {
     const row = template.content.cloneNode(true);
@@ -74,7 +74,7 @@ export function sessions(list, onRevoke) {
     cell("mode").textContent = session.mode;
     cell("mode").classList.add(session.mode);
     if (!session.is_current) cell("current").remove();
-    cell("details").textContent = details(session);
+    cell("details").textContent = details(session, providerName);
     cell("revoke").setAttribute(
       "aria-label",
       words("revoke", { client: session.client, mode: session.mode, time: ago(session.created_at) }),
@@ -94,11 +94,11 @@ export function lifetimes(expiresAt, lifetime, refreshes) {
   show("refreshes", words("refreshes", { count: refreshes }));
 }
 
-function details(session) {
+function details(session, providerName) {
   return words("details", {
     time: ago(session.created_at),
     address: session.ip_address || "-",
-    provider: session.provider || session.method || "-",
+    provider: providerName(session.provider) || session.method || "-",
     seen: ago(session.last_seen_at),
   });
 }
