@@ -60,6 +60,13 @@ def test_the_list_shows_what_happened_to_whom_from_where(viewer, used):
         assert expected in page
 
 
+def test_the_list_names_the_provider_the_reason_and_how_often(viewer, used):
+    LoginEvent.objects.filter(kind="ended").update(provider="example", count=3, filter="all")
+    page = viewer.get(LIST).content.decode()
+    assert "token · Example ID" in page
+    assert "revoked \N{MULTIPLICATION SIGN} 3 all" in page
+
+
 def test_links_lead_to_the_login_session_and_the_user_for_those_who_may_open_them(used, alice):
     sid, user = f"loginsession/{used.row.pk}/change/", f"user/{alice.pk}/change/"
     for codenames, expected in (

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import wraps
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -183,6 +184,17 @@ class ListAdmin(ModelAdmin):
             **context,
         }
         return TemplateResponse(request, f"authmodes/admin/{template}.html", context)
+
+
+def with_detail(column: Column, detail: Column) -> Column:
+    """Add a second, smaller line to a column."""
+
+    @wraps(column)
+    def both(row: Any) -> SafeString:
+        html = '{}<span class="authmodes-detail">{}</span>'
+        return format_html(html, column(row), detail(row) or "")
+
+    return both
 
 
 def badge(kind: str, text: Any) -> SafeString:

@@ -11,16 +11,19 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import refusal_codes
-from ..models import EndReason, LoginEvent, LoginSession, method_label
-from .base import Column
+from ..models import EndReason, LoginEvent, LoginSession
+from ..signin import providers
+from .base import Column, with_detail
 from .filters import ProviderFilter, UserFilter, ValueFilter
 from .revocation import RevokingAdmin
-from .timeline import reason_label
+from .timeline import reason_label, signed_in_with
 
 CSV_FIELDS = (
     *("created_at", "kind", "code", "count", "user_id", "user", "username", "ip_address", "sid"),
@@ -77,36 +80,44 @@ class LoginEventAdmin(RevokingAdmin):
         return self.search_by_names(request, word)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        address = [self._address_column(request)] if self.has_address_permission(request) else []
-        return [
-            *("created_at", "kind", "reason", self._user_column(request, "user", _("user"))),
-            *address,
-            *("mode", "signed_in_with", self._login_session_column(request)),
-            *(self._user_column(request, "actor", _("by")), "count"),
-        ]
+        """Columns of two lines, which fit beside the sidebar and the filters."""
+        user, names = self._user_column(request, "user"), providers.names(request)
+        if self.has_address_permission(request):
+            user = with_detail(user, _address)
+
+        def how(row: LoginEvent) -> str:
+            texts = (row.get_mode_display(), signed_in_with(row, names))
+            return " · ".join(filter(None, texts))
+
+        login_session = with_detail(self._login_session_column(request), how)
+        columns = ["created_at", with_detail(kind, _reason_and_extent), user, login_session]
+        return [*columns, self._user_column(request, "actor")]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        *columns, actor, count = self.get_list_display(request)
-        fields = [*columns, "sid", actor, "actor_sid", "filter", count]
+        address = ["ip_address"] if self.has_address_permission(request) else []
+        fields = [
+            *("created_at", "kind", "reason", self._user_column(request, "user"), *address),
+            *("mode", self._way_field(request), self._login_session_column(request), "sid"),
+            *(self._user_column(request, "actor"), "actor_sid", "filter", "count"),
+        ]
         return [(None, {"fields": fields})]
 
     @admin.display(description=_("reason"))
-    def reason(self, row: LoginEvent) -> str | None:
-        return reason_label(row.code) or None
+    def reason(self, row: LoginEvent) -> str:
+        return reason_label(row.code) or self.get_empty_value_display()
 
-    @admin.display(description=_("signed in with"))
-    def signed_in_with(self, row: LoginEvent) -> str | None:
-        return row.provider or method_label(row.method) or None
+    def _way_field(self, request: HttpRequest) -> Column:
+        names = providers.names(request)
 
-    def _address_column(self, request: HttpRequest) -> Column:
-        @admin.display(description=_("IP address"))
-        def ip_address(row: LoginEvent) -> str | None:
-            return row.ip_address
+        @admin.display(description=_("signed in with"))
+        def way(row: LoginEvent) -> str:
+            return signed_in_with(row, names) or self.get_empty_value_display()
 
-        return ip_address
+        return way
 
-    def _user_column(self, request: HttpRequest, name: str, description: Any) -> Column:
-        link = self.link_column(request, name, description, lambda row: getattr(row, name))
+    def _user_column(self, request: HttpRequest, name: str) -> Column:
+        field: Any = self.opts.get_field(name)
+        link = self.link_column(request, name, field.verbose_name, lambda row: getattr(row, name))
 
         def column(row: LoginEvent) -> Any:
             user_id = getattr(row, f"{name}_id")
@@ -116,7 +127,7 @@ class LoginEventAdmin(RevokingAdmin):
             return gettext("%(user)s (deleted)") % {"user": known}
 
         column.__name__ = name
-        return admin.display(description=description)(column)
+        return admin.display(description=field.verbose_name)(column)
 
     def _login_session_column(self, request: HttpRequest) -> Column:
         may_open = request.user.has_perm("authmodes.view_loginsession")
@@ -160,6 +171,20 @@ class LoginEventAdmin(RevokingAdmin):
         name = timezone.localtime().strftime("login-events-%Y-%m-%d.csv")
         response["Content-Disposition"] = f'attachment; filename="{name}"'
         return response
+
+
+@admin.display(description=_("kind"))
+def kind(row: LoginEvent) -> str:
+    return row.get_kind_display()
+
+
+def _reason_and_extent(row: LoginEvent) -> str:
+    number = f"\N{MULTIPLICATION SIGN} {localize(row.count)}" if row.count != 1 else ""
+    return " ".join(filter(None, (reason_label(row.code), number, row.filter)))
+
+
+def _address(row: LoginEvent) -> SafeString:
+    return format_html('<bdi dir="ltr">{}</bdi>', row.ip_address or "")
 
 
 def _csv_lines(events: QuerySet[Any], fields: list[str]) -> Iterator[str]:
