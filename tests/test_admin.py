@@ -543,8 +543,9 @@ def test_who_signs_in_again_while_a_revocation_goes_on_stays_signed_in(root, ali
 
 
 def test_signing_a_user_out_everywhere_also_ends_sign_ins_that_are_not_finished(
-    root, alice, bob, victim
+    root, alice, bob, victim, settings
 ):
+    settings.AUTHMODES_ACCEPT_LEGACY_REFRESH = True
     (bobs,) = rows_of(bob)
     before = StockRefreshToken.for_user(alice)
     url = f"{LIST}revoke/?user__id__exact={alice.pk}"
@@ -557,6 +558,42 @@ def test_signing_a_user_out_everywhere_also_ends_sign_ins_that_are_not_finished(
     assert LogEntry.objects.get().get_edited_object() == alice
     bobs.refresh_from_db()
     assert bobs.ended_at is None
+
+
+@pytest.mark.parametrize("way", ["panel", "selected"])
+def test_signing_out_a_user_without_active_logins_ends_the_sign_ins_that_are_not_finished(
+    way, root, alice, settings
+):
+    settings.AUTHMODES_ACCEPT_LEGACY_REFRESH = True
+    before = StockRefreshToken.for_user(alice)
+    if way == "panel":
+        panel = panel_of(root.get(f"/admin/auth/user/{alice.pk}/change/").content.decode())
+        url = re.search(r'href="([^"]+/revoke/[^"]+)"', panel).group(1)
+        page = root.get(url)
+        assert "Sign-ins that are not finished end as well." in page.content.decode()
+        done = finish(root, page, url)
+    else:
+        (old,) = rows_of(alice, ended_at=timezone.now(), end_reason="logout")
+        done = run(root, "revoke_all_of_users", [old.pk])
+    assert said(done) == ["No login session was active. Unfinished sign-ins were ended."]
+    assert refresh(str(before)).status_code == 401
+    entry = LogEntry.objects.get()
+    assert (entry.get_edited_object(), entry.change_message) == (
+        alice,
+        "Revoked 0 login sessions.",
+    )
+
+
+def test_a_support_role_does_not_end_unfinished_sign_ins_of_superusers(admin_user, settings):
+    settings.AUTHMODES_ACCEPT_LEGACY_REFRESH = True
+    before = StockRefreshToken.for_user(admin_user)
+    support = sign_in_to_admin(make_staff("helpdesk", "view_loginsession", "revoke_loginsession"))
+    url = f"{LIST}revoke/?user__id__exact={admin_user.pk}"
+    assert said(support.get(url)) == [
+        "Nothing was revoked: no login session among these is active."
+    ]
+    support.submit(url, {"post": "yes"})
+    assert refresh(str(before)).status_code == 200
 
 
 @pytest.mark.parametrize("way", ["everywhere", "selected", "across"])

@@ -315,6 +315,7 @@ class LoginSessionAdmin(RevokingAdmin):
             filter=f"user={user.pk}",
             about=user,
             whole_users=True,
+            begin=self.ending_unfinished(request, user),
         )
 
     @admin.action(description=_("Revoke selected login sessions"), permissions=["revoke"])
@@ -347,6 +348,7 @@ class LoginSessionAdmin(RevokingAdmin):
             filter=f"user={','.join(str(each.pk) for each in users) or 'selected'}",
             about=users[0] if len(users) == 1 else None,
             whole_users=True,
+            begin=self.ending_unfinished(request, *users),
         )
         return self.revoke_many(request, scope)
 

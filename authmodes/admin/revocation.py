@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import messages
@@ -52,11 +53,16 @@ class Scope:
     # End all logins of each user that a row belongs to, and sign-ins that are not finished. Of
     # an impersonation, which may be among the rows, only itself.
     whole_users: bool = False
-    # Called once, when the revocation begins.
+    # Called once, when the revocation begins. With `whole_users`, there may be no rows at all.
     begin: Callable[[], None] | None = None
     # Refresh tokens without a login session, which only the blacklist ends.
     tokens: QuerySet[Any] | None = None
     blacklist: Callable[[QuerySet[Any]], int] | None = None
+
+    @property
+    def ends_unfinished(self) -> bool:
+        """Whether sign-ins that are not finished end, which no row shows."""
+        return self.whole_users and self.begin is not None
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,11 @@ class RevokingAdmin(ListAdmin):
         if not super().has_revoke_permission(request):
             return False
         return not getattr(user, "is_superuser", False) or _is_super(request)
+
+    def ending_unfinished(self, request: HttpRequest, *users: Any) -> Callable[[], None] | None:
+        """The `begin` of a `Scope`: end the sign-ins of these users that are not finished."""
+        pks = [user.pk for user in users if self.may_revoke_for(request, user)]
+        return partial(ending.cancel_unfinished, *pks) if pks else None
 
     def revocable(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Leave out the rows that this administrator may not revoke."""
@@ -167,10 +178,10 @@ class RevokingAdmin(ListAdmin):
         scope = replace(scope, rows=rows, tokens=tokens)
         if request.POST.get("post"):
             return self._continue(request, scope, own)
-        if not rows.exists() and not (tokens is not None and tokens.exists()):
-            self._report(request, 0)
-            return None
-        return self._ask(request, scope)
+        if scope.ends_unfinished or rows.exists() or (tokens is not None and tokens.exists()):
+            return self._ask(request, scope)
+        self._report(request, 0)
+        return None
 
     def _continue(self, request: HttpRequest, scope: Scope, own: str | None) -> HttpResponse | None:
         progress = _load(request)
@@ -191,7 +202,7 @@ class RevokingAdmin(ListAdmin):
             ends = LoginSession.objects.filter(chosen | Q(user__in=users))
             if own:
                 ends = ends.exclude(sid=own)
-            ending.cancel_pending(*users)
+            ending.cancel_unfinished(*users)
         event = _event(request, scope, progress)
         count = registry.revoke_all(ends, by=request.user, event=event) if batch else 0
         if scope.tokens is not None and scope.blacklist:
@@ -202,12 +213,12 @@ class RevokingAdmin(ListAdmin):
             last_pk=batch[-1][0] if batch else progress.last_pk,
             event=event.pk if event else None,
         )
-        if progress.done:
+        if progress.done or scope.ends_unfinished:
             progress = replace(progress, log=_log(request, scope, progress))
         more = len(batch) == BATCH and rows.filter(pk__gt=progress.last_pk).exists()
         if more or (scope.tokens is not None and scope.tokens.exists()):
             return self._ask(request, scope, progress=progress)
-        self._report(request, progress.done)
+        self._report(request, progress.done, ends_unfinished=scope.ends_unfinished)
         return None
 
     def _ask(
@@ -224,6 +235,7 @@ class RevokingAdmin(ListAdmin):
         names = ("action", "select_across", ACTION_CHECKBOX_NAME)
         hidden = [(name, value) for name in names for value in request.POST.getlist(name)]
         context: dict[str, Any] = {"row": row, "question": scope.question, "is_own": is_own}
+        context["ends_unfinished"] = scope.ends_unfinished
         if progress is None:
             count, users, listed = _extent(scope)
             progress = Progress(timezone.now().isoformat(), total=count)
@@ -242,7 +254,11 @@ class RevokingAdmin(ListAdmin):
         title = gettext("Revoke login session") if row else gettext("Revoke login sessions")
         return self.render(request, "revoke_confirmation", title, context)
 
-    def _report(self, request: HttpRequest, count: int) -> None:
+    def _report(self, request: HttpRequest, count: int, *, ends_unfinished: bool = False) -> None:
+        if not count and ends_unfinished:
+            pending = gettext("No login session was active. Unfinished sign-ins were ended.")
+            self.message_user(request, pending, messages.SUCCESS)
+            return
         if not count:
             nothing = gettext("Nothing was revoked: no login session among these is active.")
             self.message_user(request, nothing, messages.WARNING)

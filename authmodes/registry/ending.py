@@ -82,13 +82,21 @@ def revoke_others(user: Any, *, spare: str | None) -> int:
 def cancel_pending(*user_ids: Any) -> None:
     """End what the users' own rows do not show, before all of those end.
 
-    Authorization codes, logins that wait at a stage or for a mailed code, refresh tokens from
-    before authmodes, and logins in which the users act in another user's name.
+    Sign-ins that are not finished, and logins in which the users act in another user's name.
+    """
+    cancel_unfinished(*user_ids)
+    revoke_all(LoginSession.objects.filter(acting_user__in=user_ids))
+
+
+def cancel_unfinished(*user_ids: Any) -> None:
+    """End the sign-ins of users that no row shows.
+
+    Authorization codes, logins that wait at a stage or for a mailed code, and refresh tokens from
+    before authmodes.
     """
     cancel_authorization_codes(user__in=user_ids)
     names = [(ENDED_USER, str(user_id)) for user_id in user_ids]
     ExpiringMark.objects.extend(*names, until=timezone.now() + MARK_LIFETIME)
-    revoke_all(LoginSession.objects.filter(acting_user__in=user_ids))
 
 
 def cancel_authorization_codes(**lookups: Any) -> None:
