@@ -76,7 +76,7 @@ class LoginAuth:
         return frozenset(scope.split()) if isinstance(scope, str) else frozenset()
 
     @cached_property
-    def login_session(self) -> Any:
+    def login_session(self) -> LoginSession | None:
         """The `LoginSession`, loaded on first use; None for a machine client.
 
         Raises `AuthenticationFailed` if it has ended.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from allauth.account.adapter import get_adapter
 from allauth.core.exceptions import ReauthenticationRequired
@@ -24,6 +24,8 @@ from .signin.reauthentication import latest_authentication, redirect_to_provider
 from .state import request_state
 
 __all__ = ["HasScope", "RecentLogin", "recent_login"]
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class HasScope(BasePermission):
@@ -98,7 +100,7 @@ def _is_of_session(request: Request, data: SessionData) -> bool:
     return request._request.session[SESSION_KEY] == user._meta.pk.value_to_string(user)
 
 
-def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def recent_login(max_age: timedelta) -> Callable[[View], View]:
     """Decorate a Django view, sync or async: require a sign-in within `max_age`.
 
     Raises allauth's `ReauthenticationRequired`, which its middleware turns into a redirect to
@@ -106,7 +108,7 @@ def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[
     to their provider. Raises `PermissionDenied` if they have no provider either.
     """
 
-    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             detour = require_recent_login(request, max_age)
@@ -117,7 +119,7 @@ def recent_login(max_age: timedelta) -> Callable[[Callable[..., Any]], Callable[
             detour = await sync_to_async(require_recent_login)(request, max_age)
             return await view(request, *args, **kwargs) if detour is None else detour
 
-        return aguarded if iscoroutinefunction(view) else guarded
+        return cast(View, aguarded if iscoroutinefunction(view) else guarded)
 
     return decorate
 

@@ -4,6 +4,7 @@ They work with Django's and DRF's clients, sync and async. In pytest, `pytest_pl
 ["authmodes.testing"]` in the top `conftest.py` gives two fixtures.
 """
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -119,12 +120,12 @@ except ImportError:
 else:
 
     @pytest.fixture
-    def authmodes_login(client: Client) -> Any:
+    def authmodes_login(client: Client) -> Callable[..., LoginSession]:
         """Sign pytest-django's `client` in: `authmodes_login(user, mode)`."""
         return partial(login, client)
 
     @pytest.fixture
-    def authmodes_no_throttles() -> Any:
+    def authmodes_no_throttles() -> Iterator[None]:
         """Switch rate limits off for the test."""
         with no_throttles():
             yield

@@ -225,6 +225,11 @@ def login_auth(request: Request) -> LoginAuth:
     return cast(LoginAuth, request.auth)
 
 
+def own_login(request: Request) -> LoginSession:
+    """The login session that calls a `LoginSessionView`; machine clients have none."""
+    return cast(LoginSession, login_auth(request).login_session)
+
+
 def sets_cookie(mode: str) -> bool:
     """Whether a login of this mode answers with a cookie."""
     return mode == Mode.SESSION or token_cookies.are_enabled()

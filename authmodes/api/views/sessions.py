@@ -75,7 +75,7 @@ class SessionListView(base.LoginSessionView):
         """End all other login sessions of the caller; with `?all=1` all."""
         query = inputs.EndOthersQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        current = base.login_auth(request).login_session
+        current = base.own_login(request)
         spare = None if query.validated_data["all"] == "1" else str(current.sid)
         ended = ending.revoke_others(current.user, spare=spare)
         return Response({"ended": ended})
@@ -109,7 +109,7 @@ class SessionDetailView(base.LoginSessionView):
     def delete(self, request: Request, sid: str) -> Response:
         """End one of the caller's active login sessions."""
         # By the row, because the token of an ended login may have been validated without it.
-        user = base.login_auth(request).login_session.user
+        user = base.own_login(request).user
         row = get_object_or_404(active_of(user), sid=sid)
         registry.revoke(row, EndReason.REVOKED_BY_USER, by=user)
         return Response(status=204)

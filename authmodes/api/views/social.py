@@ -41,8 +41,8 @@ from .base import (
     LoginSessionView,
     PublicView,
     describe,
-    login_auth,
     never_framed,
+    own_login,
     read_sign_in,
     respond_to_sign_in,
     reverse_here,
@@ -382,7 +382,7 @@ class SocialTokenView(LoginSessionView):
         client_id = serializer.validated_data.get("client_id", "")
         found = site_providers.find(request._request, provider, client_id)
         # The row's own user, because the user of a token may have no more than an id.
-        user = login_auth(request).login_session.user
+        user = own_login(request).user
         account = connect.connect(request._request, user, found, serializer.credential())
         return Response({"provider": account.provider, "uid": account.uid})
 
@@ -400,7 +400,7 @@ class SocialTokenView(LoginSessionView):
         """Disconnect an account of a provider."""
         body = request.data if isinstance(request.data, dict) else {}
         uid = request.query_params.get("uid") or body.get("uid") or ""
-        user = login_auth(request).login_session.user
+        user = own_login(request).user
         found = site_providers.find(request._request, provider)
         connect.disconnect(request._request, user, found, str(uid))
         return Response(status=204)

@@ -118,8 +118,8 @@ class StaffSessionListView(StaffView):
         if bool(fields) == wants_all:
             raise ValidationError(_("Name a user, a provider or a moment, or only all=1."))
         described = "&".join(f"{name}={value}" for name, value in fields.items()) or "all"
-        own = base.login_auth(request)
-        actor = own.login_session.user
+        own = base.own_login(request)
+        actor = own.user
         page: Any = login_session_admin()
         matching = _matching(request, fields).active()
         rows = page.revocable(request._request, matching).exclude(sid=own.sid)
@@ -155,7 +155,7 @@ class StaffSessionDetailView(StaffView):
         row = self._find(request, sid)
         if not login_session_admin().has_revoke_permission(request._request, row):
             raise PermissionDenied
-        actor = base.login_auth(request).login_session.user
+        actor = base.own_login(request).user
         if registry.revoke(row, by=actor):
             _log(actor, str(row), _("Revoked."), row)
         return Response(status=204)
