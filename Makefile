@@ -2,6 +2,7 @@
 #   make demo    the example site and its own identity provider, ready to sign in
 #   make test    every check that needs no server
 #   make interop OAuth clients of other people, from PyPI and npm, against the demo
+#   make matrix  every Python and Django with every database; needs PostgreSQL, MariaDB and Redis
 #   make bench   the comparison of docs/performance.md; needs PostgreSQL and Redis
 # They install the exact versions that were tested: constraints/ has a file for each Python,
 # benchmarks/requirements.txt the peers.
@@ -34,7 +35,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench interop run-interop lint format docs constraints clean
+.PHONY: help demo test matrix bench interop run-interop lint format docs constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -54,6 +55,10 @@ ifeq ($(chromium)$(CI),)
 	@echo "No Chromium found: the browser tests are left out. Install chromium to run them."
 endif
 	$(bin)/python -m pytest -n auto --dist worksteal -m "$(markers)" $(PYTEST_ARGS)
+
+# Some of it: make matrix NOX_ARGS="-s py3.13 -- tests/test_login.py"
+matrix: $(VENV)-tools/.installed
+	$(VENV)-tools/bin/nox $(NOX_ARGS)
 
 # In an environment and a folder for npm of its own; a client that is missing is a failure.
 interop:
@@ -84,7 +89,7 @@ constraints:
 	.ci/constraints
 
 clean:
-	rm -rf $(VENV) $(VENV)-* docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
+	rm -rf $(VENV) $(VENV)-* .nox docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps keep a second run quick and offline.
@@ -99,6 +104,11 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml constraints/*.txt | $(bin)/pyt
 $(VENV)-docs/.installed: docs/requirements.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(VENV)-tools/.installed: .ci/requirements.txt
+	$(PYTHON) -m venv $(VENV)-tools
+	$(VENV)-tools/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 $(VENV)/.installed-interop: tests/interop/requirements.txt tests/interop/package.json | $(VENV)/.installed-test

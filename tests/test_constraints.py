@@ -81,8 +81,41 @@ def test_the_page_of_versions_says_what_is_tested():
         name: (str(pins("lowest")[name]), str(max(each[name] for each in constraints().values())))
         for name in names
     }
-    for python, each in constraints().items():
-        django = each["django"]
-        assert re.search(
-            rf"\b{python} (?:runs )?with (?:Django )?{django.major}\.{django.minor}\b", text
-        )
+
+
+# -- the matrix ----------------------------------------------------------------------------
+
+DATABASES = ("sqlite", "postgres", "mariadb")
+
+
+def matrix() -> dict[str, tuple[str, ...]]:
+    """Python and Django by environment."""
+    lines = (ROOT / ".ci" / "matrix").read_text().splitlines()
+    rows = [line.split()[:3] for line in lines if not line.startswith("#")]
+    return {name: (python, django) for name, python, django in rows}
+
+
+def test_the_matrix_has_each_file_of_constraints_with_its_django():
+    environments = matrix()
+    assert set(environments) == {*(f"py{python}" for python in constraints()), "lowest", "newest"}
+    for python, found in constraints().items():
+        django = f"{found['django'].major}.{found['django'].minor}"
+        assert environments[f"py{python}"] == (python, django)
+    lowest = pins("lowest")["django"]
+    assert environments["lowest"] == (min(constraints()), f"{lowest.major}.{lowest.minor}")
+
+
+def test_the_page_of_versions_says_what_runs_where():
+    text = (ROOT / "docs" / "versions.md").read_text()
+    rows = re.findall(r"^\| `(\w\S+)` \| (\S+) \| (\S+) \|(.*)\|(.*)\|(.*)\|$", text, re.MULTILINE)
+    assert {name: (python, django) for name, python, django, *_cells in rows} == matrix()
+    documented = {
+        (name, database)
+        for name, _python, _django, *cells in rows
+        for database, cell in zip(DATABASES, cells, strict=True)
+        if cell.strip()
+    }
+    script = (ROOT / ".ci" / "run").read_text()
+    suites = re.findall(r"^(?:\w+=\S+ )?suite (\S+) (\w+) ", script, re.MULTILINE)
+    # `make test` is the one of the oldest Python.
+    assert documented == {*suites, ("py3.11", "sqlite")}
