@@ -139,7 +139,7 @@ def test_a_refresh_asks_for_the_refresh_token_alone():
 
 
 def test_every_code_is_in_the_reference():
-    reference = (ROOT / "docs" / "rest-api.md").read_text()
+    reference = (ROOT / "docs" / "error-codes.md").read_text()
     for name, operation in operations_of(document()).items():
         for status, answer in operation["responses"].items():
             for code in re.findall(r"`(\w+)`", answer["description"]):
