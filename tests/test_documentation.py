@@ -1,17 +1,23 @@
 """The documents say what the code does: settings, checks, and the README's own lines."""
 
+import inspect
 import os
 import re
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from django.core.management import load_command_class
 
 from authmodes import checks
 from authmodes.conf import Settings
 from authmodes.urls import urlpatterns
+
+from . import test_revocation
+from .test_public_names import PUBLIC, resolve
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -119,6 +125,110 @@ def test_the_index_of_the_site_lists_every_page_there_is():
     toctrees = re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL)
     listed = [line for tree in toctrees for line in tree.splitlines() if re.match(r"[a-z]", line)]
     assert sorted(listed) == sorted(pages)
+
+
+def test_the_python_reference_lists_every_public_name():
+    documented = (ROOT / "docs" / "python-api.md").read_text()
+    # `authmodes.models` also has names that only the package itself uses.
+    internal = {"authmodes", "authmodes.models", "authmodes.models.LoginSession.objects"}
+    modules = {name.rpartition(".")[0] for name in PUBLIC} - internal
+    exported = {f"{m}.{name}" for m in modules for name in getattr(import_module(m), "__all__", ())}
+    for dotted in {*PUBLIC, *exported}:
+        module, _, name = dotted.rpartition(".")
+        assert re.search(rf"`(?:{re.escape(module)}\.)?{name}[`(]", documented), dotted
+
+
+def test_the_python_reference_has_the_parameters_of_every_function_and_class():
+    text = (ROOT / "docs" / "python-api.md").read_text()
+    found = 0
+    for section in text.split("\n## ")[1:]:
+        modules = re.findall(r"`(authmodes[\w.]+)`", section.partition("\n")[0])
+        for name, listed in re.findall(r"\*\*`(\w+)\((.*?)\)`\*\*", section, re.DOTALL):
+            (module,) = (m for m in modules if hasattr(import_module(m), name))
+            parameters = inspect.signature(resolve(f"{module}.{name}")).parameters
+            listed_names = [part.partition("=")[0].strip() for part in listed.split(",")]
+            assert [p for p in listed_names if p not in ("", "*")] == list(parameters), name
+            found += 1
+    assert found > 20
+
+
+def options_of(command: str) -> set[str]:
+    parser = load_command_class("authmodes", command).create_parser("manage.py", command)
+    own = {option for action in parser._actions for option in action.option_strings}
+    return own - {option for option in own if option in DJANGOS_OPTIONS}
+
+
+# What every command of Django has.
+DJANGOS_OPTIONS = {
+    *("-h", "--help", "--version", "-v", "--verbosity", "--settings", "--pythonpath"),
+    *("--traceback", "--no-color", "--force-color", "--skip-checks"),
+}
+
+
+def test_the_command_reference_lists_exactly_the_commands_and_options_there_are():
+    text = (ROOT / "docs" / "commands.md").read_text()
+    documented: dict[str, set[str]] = {}
+    for command, option in re.findall(
+        r"^\| (?:`(\w+)`)? ?\| (?:`(--[\w-]+)`)? ?\|", text, re.MULTILINE
+    ):
+        if command:
+            documented[latest := command] = set()
+        if option:
+            documented[latest].add(option)
+    folder = ROOT / "authmodes" / "management" / "commands"
+    commands = [path.stem for path in folder.glob("[a-z]*.py")]
+    assert documented == {command: options_of(command) for command in commands}
+
+
+def test_the_template_reference_lists_exactly_the_templates_for_users():
+    documented = table_names("templates.md", r"authmodes/[\w/]+\.\w+")
+    folder = ROOT / "authmodes" / "templates"
+    files = (path.relative_to(folder) for path in folder.glob("authmodes/**/*.*"))
+    assert documented == {str(file) for file in files if "admin" not in file.parts}
+
+
+def test_the_revocation_table_is_the_one_that_is_tested():
+    text = (ROOT / "docs" / "revocation.md").read_text()
+    rows = re.findall(r"\| (\d{3}) \| (\d{3}) \| (\d{3}) \| `(\w+)` \|$", text, re.MULTILINE)
+    documented = {way: tuple(map(int, statuses)) for *statuses, way in rows}
+    table = test_revocation.TABLE
+    assert documented == {way.__name__: tuple(c[0] for c in cells) for way, cells in table.items()}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_every_test_that_a_page_names_exists(page):
+    for module, name in re.findall(r"`(test_\w+)\.(test_\w+)", page.read_text()):
+        source = (ROOT / "tests" / f"{module}.py").read_text()
+        assert re.search(rf"^(?:async )?def {name}\(", source, re.MULTILINE), f"{module}.{name}"
+
+
+def test_all_eighty_requirements_have_a_test_or_a_reason():
+    text = (ROOT / "docs" / "standards.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| .+ \| .+ \| (.+) \|$", text, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 81))
+    unmet = re.search(r"Not met, or not by authmodes alone: ([\d, ]+) and (\d+)", text)
+    named = {*unmet[1].split(", "), unmet[2]}
+    # The lines that are named there have a reason in words; the others a test, a page or a check.
+    assert all(re.search(r"`test_|\]\(|`authmodes\.", shown) for n, shown in rows if n not in named)
+
+
+def test_every_page_that_the_readme_links_exists():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links)
+
+
+def test_the_comparison_names_the_versions_that_are_asked():
+    pins = dict(
+        re.findall(
+            r'"([a-z-]+)(?:\[[\w,-]+\])?==([\d.]+)"',
+            (ROOT / "benchmarks" / "rivals" / "__main__.py").read_text(),
+        )
+    )
+    run = section("Comparison")
+    rivals = ("djangorestframework-simplejwt", "dj-rest-auth", "django-allauth")
+    for name in (*rivals, "django-jwt-allauth", "drf-auth-kit"):
+        assert f"{name} {pins[name]}" in " ".join(run.split())
 
 
 @pytest.fixture

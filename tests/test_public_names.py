@@ -97,7 +97,3 @@ def test_a_public_name_exists(name):
 def test_every_name_in_a_document_exists(document):
     for name in sorted(names_in(document)):
         resolve(name)
-
-
-def test_every_public_name_is_documented():
-    assert set(PUBLIC) <= set().union(*map(names_in, DOCUMENTS))
