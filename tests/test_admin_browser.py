@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from authmodes.admin import revocation
 from authmodes.models import LoginSession
 
+from .support.chromium import check_page
 from .support.logins import PASSWORD
 from .support.staff import CHROME
 
@@ -27,7 +28,8 @@ def page(
     """A page of an administrator, on a site whose policy allows its own files alone."""
     settings.CONTENT_SECURITY_POLICY = {"default-src": ["'self'"], "img-src": ["'self'", "data:"]}
     policy = "example_project.headers.ContentSecurityPolicyMiddleware"
-    settings.MIDDLEWARE = [policy, *settings.MIDDLEWARE]
+    locale = "django.middleware.locale.LocaleMiddleware"
+    settings.MIDDLEWARE = [policy, locale, *settings.MIDDLEWARE]
     # Playwright runs an event loop in this thread, and Django would refuse its queries.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     url = request.getfixturevalue("live_server").url
@@ -96,3 +98,22 @@ def test_a_large_revocation_goes_on_by_itself_and_can_be_stopped(page, alice, mo
     page.wait_for_url(f"**{LIST}**")
     expect(page.locator(".messagelist")).to_contain_text("30 login sessions were revoked.")
     assert not active.exists()
+
+
+@pytest.mark.parametrize("language", ["de", "ar"])
+@pytest.mark.django_db(transaction=True)
+def test_our_pages_fit_in_german_and_in_arabic(page, alice, language):
+    rows_of(alice, 3)
+    row = LoginSession.objects.filter(user=alice).first()
+    assert row is not None
+    page.context.add_cookies([{"name": "django_language", "value": language, "url": page.url}])
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for path in ("", f"{row.pk}/change/", f"{row.pk}/revoke/", "overview/"):
+            page.goto(LIST + path)
+            check_page(page, language)
+    # Each column of the list is in sight.
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(LIST)
+    table = "[...document.querySelectorAll('.results')].map(e => e.scrollWidth - e.clientWidth)"
+    assert page.evaluate(table) == [0]

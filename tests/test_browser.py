@@ -12,6 +12,7 @@ from playwright.sync_api import Page, TimeoutError, expect
 
 from authmodes.urls import urlpatterns
 
+from .support.chromium import check_page
 from .support.chromium import chromium as chromium
 from .support.demo import run_demo
 from .support.mfa import totp_code
@@ -326,3 +327,18 @@ def test_no_session_id_is_lost_when_every_answer_rotates(new_page):
     left.wait_for_timeout(11_000)
     assert is_signed_in(busy)
     assert is_signed_in(left)
+
+
+@pytest.mark.parametrize(("language", "name"), [("de", "Deutsch"), ("ar", "العربيّة")])
+def test_the_site_fits_in_the_language_that_its_reader_chooses(new_page, language, name):
+    page = new_page()
+    sign_in_with_cookie(page)
+    page.get_by_role("button", name=name).click()
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for path in ("/", "/account/", "/auth/sessions/manage/", "/spa/", "/nowhere/"):
+            page.goto(path)
+            check_page(page, language)
+    page.context.clear_cookies(name="site_sessionid")
+    page.goto("/accounts/login/")
+    check_page(page, language)

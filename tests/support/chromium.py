@@ -1,11 +1,12 @@
-"""Chromium for the browser tests: import the fixture `chromium`."""
+"""Chromium for the browser tests: import the fixture `chromium`; and what every page owes."""
 
 import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
 
 # What Chromium would fetch in the background, on a machine that may be offline.
 CHROMIUM_FLAGS = [
@@ -28,3 +29,15 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
+
+
+def check_page(page: Page, language: str) -> None:
+    """Check that a page is in a language, as wide as the window, and accessible."""
+    found = page.evaluate("""() => {
+        const root = document.documentElement;
+        return [root.lang, root.dir, root.scrollWidth - root.clientWidth];
+    }""")
+    assert found == [language, "rtl" if language == "ar" else "ltr", 0], page.url
+    violations = Axe().run(page).response["violations"]
+    serious = [each for each in violations if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == [], page.url
