@@ -11,7 +11,9 @@ const { nonce, cookie: COOKIE, service, elsewhere, texts } = JSON.parse(
 );
 const one = (selector) => document.querySelector(selector);
 const all = (selector) => document.querySelectorAll(selector);
-const locale = document.documentElement.lang;
+const isRightToLeft = document.documentElement.dir === "rtl";
+// The digits of the server, which the codes have in every language.
+const locale = `${document.documentElement.lang}-u-nu-latn`;
 const number = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
 
@@ -168,7 +170,11 @@ function draw(answers) {
     options: {
       animation: false,
       maintainAspectRatio: false,
-      scales: { y: { beginAtZero: true, title: { display: true, text: "ms" } } },
+      scales: {
+        x: { reverse: isRightToLeft },
+        y: { beginAtZero: true, position: isRightToLeft ? "right" : "left", title: { display: true, text: "ms" } },
+      },
+      plugins: { legend: { rtl: isRightToLeft }, tooltip: { rtl: isRightToLeft } },
     },
   });
 }
