@@ -1,4 +1,7 @@
-"""The tutorial, done as it says: its files, its commands, and its pages in Chromium."""
+"""The tutorial, done as it says: its files, its commands, and its pages in Chromium.
+
+`TUTORIAL_PICTURES=1 pytest -n 0 tests/test_tutorial.py` takes its pictures again.
+"""
 
 import json
 import os
@@ -108,6 +111,16 @@ def new_page(chromium: Browser, project: Project) -> Any:
     return lambda: chromium.new_context(base_url=project.url).new_page()
 
 
+def picture(page: Page, name: str, height: int) -> None:
+    """Take a picture of the page for the tutorial, if asked to."""
+    path = ROOT / "docs" / f"tutorial-{name}.png"
+    assert f"]({path.name})" in TUTORIAL
+    if os.environ.get("TUTORIAL_PICTURES"):
+        page.set_viewport_size({"width": 1280, "height": height})
+        page.screenshot(path=path)
+    assert path.stat().st_size <= 100_000
+
+
 def shown_json(page: Page, path: str) -> Any:
     answer = page.request.get(path, headers={"Accept": "application/json"})
     return json.loads(answer.text())
@@ -132,6 +145,7 @@ def test_the_tutorial_ends_as_it_says(project, new_page):
 
     with project.serve():
         alice.goto("/accounts/login/")
+        picture(alice, "sign-in", 430)
         alice.get_by_role("link", name="Dummy").click()
         alice.get_by_role("button", name="Continue").click()
         alice.locator("[name=id]").fill("1")
@@ -146,6 +160,7 @@ def test_the_tutorial_ends_as_it_says(project, new_page):
         admin.locator("[type=submit]").click()
         admin.locator("#content").get_by_role("link", name="Login sessions").last.click()
         expect(admin.locator("#result_list tbody tr")).to_have_count(2)
+        picture(admin, "list", 530)
 
     while pending:
         project.write(*pending.pop(0))
@@ -165,6 +180,7 @@ def test_the_tutorial_ends_as_it_says(project, new_page):
             box.check()
         admin.locator("[name=action]").select_option(label="Revoke selected login sessions")
         admin.get_by_role("button", name="Run").or_(admin.get_by_role("button", name="Go")).click()
+        picture(admin, "revoke", 430)
         admin.locator("form [type=submit]").last.click()
         answer = requests.get(f"{project.url}/hello/", headers=bearer, timeout=10)
         assert answer.status_code == 401
