@@ -56,9 +56,7 @@ def record_start(login_session: LoginSession) -> None:
     )
 
 
-def record_ends(
-    ended: Sequence[LoginSession], reason: str, by: Any, bulk: LoginEvent | None
-) -> None:
+def record_ends(ended: Sequence[Any], reason: str, by: Any, bulk: LoginEvent | None) -> None:
     """Write why login sessions have ended: one event for each, or one for all of them.
 
     A login that expires makes no event. Reuse makes two events: the token that was presented, and
@@ -192,7 +190,10 @@ def log_reuse(login_session: LoginSession, request: HttpRequest | None) -> None:
     log(event, logging.WARNING)
 
 
-def _log_ends(ended: Sequence[LoginSession], fields: dict[str, Any]) -> None:
+def _log_ends(ended: Sequence[Any], fields: dict[str, Any]) -> None:
+    if not logs.logger.isEnabledFor(logging.INFO):
+        return
+
     def log_each() -> None:
         for row in ended:
             own = {"user_id": row.user_id, "sid": row.sid, "mode": row.mode}
@@ -201,7 +202,7 @@ def _log_ends(ended: Sequence[LoginSession], fields: dict[str, Any]) -> None:
     transaction.on_commit(log_each, using=write_database())
 
 
-def _new(kind: str, login_session: LoginSession | None, fields: dict[str, Any]) -> LoginEvent:
+def _new(kind: str, login_session: Any, fields: dict[str, Any]) -> LoginEvent:
     known: dict[str, Any] = {}
     if login_session is not None:
         known = {
