@@ -1,8 +1,7 @@
 """The database of the login sessions: its alias, and errors that mean it is unavailable."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, OperationalError, router
@@ -44,10 +43,15 @@ def to_unavailable(error: Exception) -> Exception:
     return ServiceUnavailable()
 
 
-@contextmanager
-def unavailable_as_503() -> Iterator[None]:
+class unavailable_as_503(ContextDecorator):
     """Raise `ServiceUnavailable` for an unavailable database. It is also a decorator."""
-    try:
-        yield
-    except (DatabaseError, InterfaceError) as error:
-        raise to_unavailable(error) from error
+
+    # Not a generator: a request enters it several times.
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DatabaseError | InterfaceError):
+            unavailable = to_unavailable(error)
+            if unavailable is not error:
+                raise unavailable from error
