@@ -23,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.exceptions import InvalidToken
 
 from . import policy, request_client
-from .conf import AccessTokenCheck, Mode, conf, simple_jwt
+from .conf import AccessTokenCheck, Mode, simple_jwt
 from .exceptions import CsrfFailed, LoginSessionEnded, TokensDisabled
 from .machines import tokens as machine_tokens
 from .machines.tokens import MachineToken
@@ -216,7 +216,7 @@ def _authenticate_token(
         )
         raise refuse_token(request, InvalidToken(reason))
     auth = LoginAuth(str(token.sid), str(Mode.JWT), token.payload)
-    if conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.DATABASE:
+    if request_settings(request).access_token_check is AccessTokenCheck.DATABASE:
         user = _validate_by_row(request, token, auth)
     else:
         user = _validate_without_query(request, token, auth)
@@ -250,7 +250,8 @@ def _validate_without_query(
     request: HttpRequest | None, token: AccessToken, auth: LoginAuth
 ) -> Any:
     """Validate a token by this process's snapshot, or by signature and expiry alone."""
-    by_snapshot = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.SNAPSHOT
+    check = request_settings(request).access_token_check
+    by_snapshot = check is AccessTokenCheck.SNAPSHOT
     has_ended = snapshot.snapshot.has_ended(token.sid) if by_snapshot else False
     if has_ended:
         raise refuse_token(request, LoginSessionEnded())
@@ -262,7 +263,7 @@ def _validate_without_query(
 
 def _validate_machine_token(request: HttpRequest | None, token: MachineToken) -> LoginAuth:
     """Validate a machine client's token by the row of its secret; a snapshot has only logins."""
-    by_signature = conf.ACCESS_TOKEN_CHECK is AccessTokenCheck.NONE
+    by_signature = request_settings(request).access_token_check is AccessTokenCheck.NONE
     scopes = token.scopes if by_signature else machine_tokens.validate(token)
     if scopes is None:
         raise refuse_token(request, InvalidToken(_("The access token was revoked.")))

@@ -269,6 +269,8 @@ class RequestSettings(NamedTuple):
     rotate_after: timedelta | None
     bind_ip: IpBinding
     bind_user_agent: bool
+    access_token_check: AccessTokenCheck
+    snapshot_max_age: timedelta
 
     @staticmethod
     @functools.cache
@@ -283,6 +285,8 @@ class RequestSettings(NamedTuple):
             rotate_after=conf.ROTATE_SESSION_AFTER,
             bind_ip=conf.BIND_IP,
             bind_user_agent=conf.BIND_USER_AGENT,
+            access_token_check=conf.ACCESS_TOKEN_CHECK,
+            snapshot_max_age=conf.SNAPSHOT_MAX_AGE,
         )
 
 

@@ -7,7 +7,15 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test.utils import override_settings
 
-from authmodes.conf import IpBinding, Mode, RequestSettings, Transport, conf, simple_jwt
+from authmodes.conf import (
+    AccessTokenCheck,
+    IpBinding,
+    Mode,
+    RequestSettings,
+    Transport,
+    conf,
+    simple_jwt,
+)
 
 DEFAULTS = {
     "DEFAULT_MODE": "session",
@@ -188,6 +196,8 @@ HOUR = timedelta(hours=1)
         ("ROTATE_SESSION_AFTER", HOUR, "rotate_after", HOUR),
         ("BIND_IP", "network", "bind_ip", IpBinding.NETWORK),
         ("BIND_USER_AGENT", True, "bind_user_agent", True),
+        ("ACCESS_TOKEN_CHECK", "none", "access_token_check", AccessTokenCheck.NONE),
+        ("SNAPSHOT_MAX_AGE", HOUR, "snapshot_max_age", HOUR),
     ],
 )
 def test_a_changed_setting_counts_with_the_next_request(name, value, field, expected):

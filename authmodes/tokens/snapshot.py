@@ -18,7 +18,7 @@ from django.db import connections
 from django.utils import timezone
 
 from .. import logs
-from ..conf import conf, simple_jwt
+from ..conf import RequestSettings, conf, simple_jwt
 from ..models import EndReason, LoginSession
 from . import keys
 
@@ -52,9 +52,9 @@ class Snapshot:
             self._start()
         if sid in self._ended:
             return True
-        age = self.age
+        age, max_age = self.age, RequestSettings.read().snapshot_max_age
         # Negative after the clock was set back.
-        return False if age is not None and abs(age) <= conf.SNAPSHOT_MAX_AGE else None
+        return False if age is not None and abs(age) <= max_age else None
 
     def stop(self) -> None:
         """Stop the background thread and empty the snapshot."""
