@@ -61,7 +61,7 @@ def has_atomic_requests() -> bool:
     return bool(_connection().settings_dict["ATOMIC_REQUESTS"])
 
 
-def outside_view_transactions(view: Callable[..., Any]) -> Callable[..., Any]:
+def outside_view_transactions(view: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Keep a view outside the transactions that ATOMIC_REQUESTS opens on any database."""
     for alias in connections:
         view = transaction.non_atomic_requests(alias)(view)
