@@ -81,8 +81,8 @@ def test_the_provider_is_named_as_the_site_names_it(here, login):
     for provider in ("example", "removed"):
         LoginSession.objects.filter(sid=login("jwt").sid).update(provider=provider)
     html = text_of(here.browser.get(URL))
-    assert "token · Example ID ·" in html
-    assert "token · removed ·" in html
+    assert "token · <bdi>Example ID</bdi> ·" in html
+    assert "token · <bdi>removed</bdi> ·" in html
 
 
 def test_many_logins_are_paged(here, login):
