@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.core.management import load_command_class
 
-from authmodes import checks
+from authmodes import adapter, checks
 from authmodes.conf import Settings
 from authmodes.urls import urlpatterns
 
@@ -187,6 +188,15 @@ def test_the_template_reference_lists_exactly_the_templates_for_users():
     assert documented == {str(file) for file in files if "admin" not in file.parts}
 
 
+def test_the_adapter_reference_lists_exactly_the_hooks_that_authmodes_overrides():
+    text = (ROOT / "docs" / "python-api.md").read_text().partition("| hook |")[2]
+    cells = re.findall(r"^\| (`.+?) \|", text.partition("\n\n")[0], re.MULTILINE)
+    documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    mixins = (adapter.AuthModesAdapterMixin, adapter.AuthModesSocialAccountAdapterMixin)
+    own = {name for mixin in mixins for name in vars(mixin) if not name.startswith("_")}
+    assert documented == own
+
+
 def test_the_revocation_table_is_the_one_that_is_tested():
     text = (ROOT / "docs" / "revocation.md").read_text()
     rows = re.findall(r"\| (\d{3}) \| (\d{3}) \| (\d{3}) \| `(\w+)` \|$", text, re.MULTILINE)
@@ -216,6 +226,15 @@ def test_every_page_that_the_readme_links_exists():
     links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
     assert links
     assert all((ROOT / link).exists() for link in links)
+
+
+def test_the_description_for_pypi_has_no_link_into_the_repository(monkeypatch):
+    described = {}
+    monkeypatch.setattr("setuptools.setup", described.update)
+    runpy.run_path(str(ROOT / "setup.py"))
+    text = described["long_description"]
+    assert "](https://docs.allauth.org/)" in text
+    assert not re.search(r"\]\((?!https:)", text)
 
 
 def test_the_comparison_names_the_versions_that_are_asked():
