@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.urls import resolve
 
 ROOT = Path(__file__).parent.parent
 MANAGE = r"^\$ python manage\.py (.*)$"
@@ -132,7 +133,8 @@ class Project:
         named = re.match(r"# (shop/\w+\.py)\n", block)
         if named:
             path = self.folder / named[1]
-            path.write_text(path.read_text() + block)
+            with path.open("a") as file:
+                file.write(block)
 
     def apply(self, diff: str) -> None:
         """Apply a diff that names its file and has no line numbers."""
@@ -258,3 +260,41 @@ def test_a_simplejwt_project_gets_both_modes_and_signs_no_user_out(simplejwt_pro
         """,
         known,
     )
+
+
+def test_a_user_model_without_a_user_name_signs_in_both_ways(allauth_project):
+    project = allauth_project
+    for block in blocks("existing-project", "python") + blocks("custom-user-model", "python"):
+        project.add(block)
+    assert "System check identified no issues" in project.manage("check")
+    (project.folder / "shop" / "migrations").mkdir()
+    (project.folder / "shop" / "migrations" / "__init__.py").touch()
+    project.manage("makemigrations", "shop")
+    project.manage("migrate")
+    project.script(
+        """
+        from django.contrib.auth import get_user_model
+        fields = {"email": "alice@example.com", "password": "correct horse battery"}
+        alice = get_user_model().objects.create_user(**fields)
+        browser = Client()
+        assert post("/auth/login/", {**fields, "mode": "session"}, browser).status_code == 200
+        tokens = post("/auth/login/", {**fields, "mode": "jwt"}).json()
+        assert tokens["user"]["id"] == str(alice.pk)
+
+        def statuses():
+            cookie = browser.get("/api/orders/").status_code
+            return cookie, orders(tokens["access"]).status_code
+
+        assert statuses() == (200, 200)
+        get_user_model().objects.update(is_banned=True)
+        assert statuses() == (401, 401)
+        """
+    )
+
+
+def test_the_urls_that_a_guide_sends_clients_to_are_there():
+    page = (ROOT / "docs" / "from-dj-rest-auth.md").read_text()
+    named = set(re.findall(r"`(?:GET|POST|DELETE) ((?:auth|_allauth)/[^` ]*)`", page))
+    assert len(named) > 6
+    for path in named:
+        assert resolve("/" + path.replace("<provider>", "dummy"))
