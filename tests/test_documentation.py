@@ -1,5 +1,6 @@
 """The documents say what the code does: settings, checks, and the README's own lines."""
 
+import ast
 import inspect
 import os
 import re
@@ -9,9 +10,10 @@ import sys
 import textwrap
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.core.management import load_command_class
+from django.core.management import get_commands, load_command_class
 
 from authmodes import adapter, checks
 from authmodes.conf import Settings
@@ -93,6 +95,10 @@ def section(title: str) -> str:
 
 def python_blocks(text: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def console_blocks(text: str) -> list[str]:
+    return re.findall(r"```console\n(.*?)```", text, re.DOTALL)
 
 
 def table_names(document: str, pattern: str) -> set[str]:
@@ -248,6 +254,50 @@ def test_the_comparison_names_the_versions_that_are_asked():
     rivals = ("djangorestframework-simplejwt", "dj-rest-auth", "django-allauth")
     for name in (*rivals, "django-jwt-allauth", "drf-auth-kit"):
         assert f"{name} {pins[name]}" in " ".join(run.split())
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MANAGE_COMMANDS = {path.stem for path in (ROOT / "authmodes/management/commands").glob("[a-z]*.py")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_python_of_a_page_parses_and_imports_what_there_is(page):
+    for block in python_blocks(page.read_text()):
+        # In a function, because a block may `await`.
+        tree = ast.parse(f"async def page():\n{textwrap.indent(block, '    ')}")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("authmodes"):
+                module = import_module(str(node.module))
+                for name in node.names:
+                    if not hasattr(module, name.name):
+                        import_module(f"{node.module}.{name.name}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_names_settings_and_commands_that_there_are(page):
+    text = page.read_text()
+    named = set(re.findall(r"\bAUTHMODES_([A-Z_]*[A-Z])\b(?!_)", text))
+    assert named <= {name for name in vars(Settings) if name.isupper()}
+    commands = set(re.findall(r"manage\.py (\w+)", "\n".join(console_blocks(text))))
+    assert commands <= {*MANAGE_COMMANDS, *get_commands()}
+    # Names of authmodes in running text and tables.
+    for name in set(re.findall(r"`(authmodes\.[a-z]\w*(?:\.\w+)*)`", text)):
+        if not re.fullmatch(r"authmodes\.[a-z_]+loginsession|authmodes\.view_\w+", name):
+            assert find(name), name
+
+
+def find(dotted: str) -> bool:
+    """Whether this is a module of ours, or something in one."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[length:]:
+            found = getattr(found, name, None)
+        return found is not None
+    return False
 
 
 @pytest.fixture
