@@ -1,5 +1,6 @@
 """constraints/ holds what setup.cfg promises, and what the code says was tested."""
 
+import json
 import re
 from configparser import ConfigParser
 from pathlib import Path
@@ -9,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import authmodes
 from authmodes.checks import NEWEST_TESTED
 
 ROOT = Path(__file__).parent.parent
@@ -119,3 +121,22 @@ def test_the_page_of_versions_says_what_runs_where():
     suites = re.findall(r"^(?:\w+=\S+ )?suite (\S+) (\w+) ", script, re.MULTILINE)
     # `make test` is the one of the oldest Python.
     assert documented == {*suites, ("py3.11", "sqlite")}
+
+
+# -- the release ---------------------------------------------------------------------------
+
+
+def test_the_change_log_begins_with_this_version_its_security_and_its_compatibility():
+    section = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
+    assert re.match(rf"{re.escape(authmodes.__version__)} \(", section)
+    assert re.findall("^### (.+)$", section, re.MULTILINE)[:2] == ["Security", "Compatibility"]
+
+
+def test_the_javascript_client_has_the_version_of_the_package():
+    path = ROOT / "authmodes" / "static" / "authmodes" / "client" / "package.json"
+    # "1.0.0-rc.1" in npm's words.
+    assert Version(json.loads(path.read_text())["version"]) == Version(authmodes.__version__)
+
+
+def test_the_policy_names_this_version():
+    assert f"| {authmodes.__version__} |" in (ROOT / "SECURITY.md").read_text()
