@@ -98,7 +98,7 @@ $(VENV)/.installed-demo: setup.cfg pyproject.toml constraints/*.txt | $(bin)/pyt
 	@touch $@
 
 $(VENV)/.installed-test: setup.cfg pyproject.toml constraints/*.txt | $(bin)/python
-	$(install) ".[test,demo,jwe,redis,spectacular]"
+	$(install) ".[test,demo,deploy,jwe,redis,spectacular]"
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV)-docs/.installed: docs/requirements.txt

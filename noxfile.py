@@ -44,7 +44,7 @@ def interpreter(version: str) -> str:
 def add_session(name: str, python: str, arguments: list[str]) -> None:
     @nox.session(name=name, python=interpreter(python))
     def tests(session: nox.Session) -> None:
-        extras = ".[test,demo,jwe,redis,spectacular]"
+        extras = ".[test,demo,deploy,jwe,redis,spectacular]"
         session.install("--quiet", "--editable", extras, *arguments)
         only = os.environ.get("TEST_DATABASE")
         for database, markers in MARKERS.items():

@@ -11,7 +11,7 @@ def social_app(provider: str) -> dict[str, Any]:
     client_id = os.environ.get(f"{provider.upper()}_CLIENT_ID")
     if not client_id:
         return {}
-    secret = os.environ.get(f"{provider.upper()}_CLIENT_SECRET", "")
+    secret = env.secret(f"{provider.upper()}_CLIENT_SECRET")
     return {
         provider: {
             "APPS": [{"client_id": client_id, "secret": secret}],

@@ -35,6 +35,13 @@ OIDC_CLIENT_ID = os.environ.get("DEMO_OIDC_CLIENT_ID") or "example-site"
 OIDC_CLIENT_SECRET = os.environ.get("DEMO_OIDC_CLIENT_SECRET") or "example-site-demo-secret"
 
 
+def secret(name: str) -> str:
+    """Read a variable, or the file that `NAME_FILE` names, as containers get their secrets."""
+    if path := os.environ.get(f"{name}_FILE"):
+        return Path(path).read_text(encoding="utf-8").strip()
+    return os.environ.get(name, "").strip()
+
+
 def flag(name: str, default: bool) -> bool:
     """Read a yes-or-no variable; `0`, `false`, `no` and `off` are no."""
     value = os.environ.get(name, "").strip().lower()

@@ -4,6 +4,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import include, path
+from django.utils.functional import lazy
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
@@ -31,6 +32,6 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
-    # The admin's pages name no icon, so browsers ask for this one.
-    path("favicon.ico", RedirectView.as_view(url=static("site/mark.svg"))),
+    # The admin's pages name no icon, so browsers ask for this one. Its name may not be known yet.
+    path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("site/mark.svg"))),
 ]

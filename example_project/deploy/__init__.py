@@ -1,0 +1,1 @@
+"""The example site on several hosts; docs/production.md explains the parts."""
