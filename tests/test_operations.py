@@ -1,4 +1,4 @@
-"""What docs/operations.md says of a Redis that accepts connections and never answers."""
+"""What docs/production.md says of a Redis that accepts connections and never answers."""
 
 import socket
 from collections.abc import Iterator
