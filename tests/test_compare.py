@@ -184,7 +184,7 @@ def test_an_injected_script_takes_the_tokens_and_not_the_cookie(demo, page):
 @pytest.mark.browser
 def test_the_page_is_accessible_and_fits(page):
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         found = Axe().run(page).response["violations"]
         serious = [each for each in found if each["impact"] in ("serious", "critical")]
         assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == [], scheme

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import jwt
 import pytest
 import requests
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from example_project.hosts.service import make_server
@@ -27,12 +29,14 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("demo")
-    spa_port, service_port = map(str, free_ports(2))
-    with run_demo(folder, SPA_PORT=spa_port, SERVICE_PORT=service_port) as site:
+    names = ("IDP_PORT", "SPA_PORT", "SERVICE_PORT")
+    ports = dict(zip(names, map(str, free_ports(3)), strict=True))
+    with run_demo(folder, **ports) as site:
         yield {
             "site": site,
-            "spa": f"http://localhost:{spa_port}",
-            "service": f"http://localhost:{service_port}",
+            "provider": f"http://localhost:{ports['IDP_PORT']}",
+            "spa": f"http://localhost:{ports['SPA_PORT']}",
+            "service": f"http://localhost:{ports['SERVICE_PORT']}",
             "key": (folder / "site_signing_key.pem").read_text(),
         }
 
@@ -188,21 +192,105 @@ def test_the_program_is_the_tutorials():
     assert re.findall(names, program, re.MULTILINE) == wanted
 
 
-def test_a_long_user_name_fits_and_the_next_sign_in_page_has_a_hint(hosts, page):
-    page.goto(f"{hosts['site']}/accounts/signup/")
-    page.locator("[name=username]").fill("n" * 150)
-    page.locator("[name=email]").fill("long@example.org")
-    page.locator("[name=password1]").fill("correct horse battery")
-    page.locator("[name=password2]").fill("correct horse battery")
-    page.locator("main").get_by_role("button", name="Sign Up").click()
-    page.wait_for_url("**/account/")
-    for path in ("/account/", "/", "/auth/sessions/manage/"):
-        page.goto(f"{hosts['site']}{path}")
-        for width in (1280, 390):
-            page.set_viewport_size({"width": width, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-    page.locator("header").get_by_role("button", name="Sign out").click()
+LONG = {
+    "username": "n" * 150,
+    "email": f"{'e' * 64}@{'d' * 60}.{'d' * 60}.{'d' * 40}.example.org",
+    "password1": "correct horse battery",
+    "password2": "correct horse battery",
+}
+# Those of a user who is signed in, of the site and of allauth.
+PAGES = (
+    *("/", "/account/", "/compare/", "/api/docs/", "/auth/sessions/manage/", "/not-found/"),
+    *("/accounts/email/", "/accounts/3rdparty/", "/accounts/password/change/", "/accounts/2fa/"),
+    *("/accounts/2fa/totp/activate/", "/accounts/2fa/webauthn/", "/accounts/reauthenticate/"),
+    *("/accounts/logout/", "/accounts/confirm-email/", "/accounts/inactive/"),
+    "/auth/authorize/?response_type=code&client_id=native&redirect_uri=http://127.0.0.1/callback"
+    f"&state=s&code_challenge={'c' * 43}&code_challenge_method=S256",
+)
 
+
+def sign_up(page: Page, host: str) -> None:
+    page.goto(f"{host}/accounts/signup/")
+    for name, value in LONG.items():
+        page.locator(f"[name={name}]").fill(value)
+    page.locator("main").get_by_role("button", name="Sign Up").click()
+    page.wait_for_load_state()
+
+
+def assert_fits(page: Page) -> None:
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+
+
+def sign_in_app(page: Page, app: str, site: str, **fields: str) -> None:
+    """Give the token app the tokens of a login, as after a sign-in."""
+    answer = requests.post(f"{site}/auth/login/", json={**fields, "mode": "jwt"}, timeout=15).json()
+    kept = {name: answer[name] for name in ("sid", "access", "refresh")}
+    page.goto(app)
+    page.evaluate(
+        "kept => sessionStorage.setItem('authmodes.tokens', JSON.stringify(kept))",
+        {**kept, "expiresAt": (time.time() + 100) * 1000, "generation": 0},
+    )
+    page.reload()
+    expect(page.get_by_role("heading", name="Hello")).to_be_visible()
+
+
+def test_long_names_fit_on_every_page(hosts, chromium):
+    """Of the user, the browser and the login, at two widths."""
+    context = chromium.new_context(user_agent="u" * 300)
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    sign_up(page, hosts["site"])
+    page.wait_for_url("**/account/")
+    page.goto(f"{hosts['site']}/auth/sessions/manage/")
+    page.locator("main summary").first.click()
+    page.locator("main [name=name]").first.fill("w" * 60)
+    page.get_by_role("button", name="Save").first.click()
+    for path in PAGES:
+        page.goto(hosts["site"] + path)
+        assert_fits(page)
+
+    login = {"username": LONG["username"], "password": LONG["password1"]}
+    for app in (f"{hosts['site']}/spa/", f"{hosts['spa']}/"):
+        sign_in_app(page, app, hosts["site"], **login)
+        page.get_by_role("button", name="Call the API").click()
+        expect(page.locator("[data-show=answer]")).to_contain_text("nnn")
+        assert_fits(page)
+
+    sign_up(page, hosts["provider"])
+    page.goto(f"{hosts['provider']}/")
+    expect(page.locator("main")).to_contain_text("nnn")
+    assert_fits(page)
+    context.close()
+
+
+def test_the_pages_of_the_demo_are_accessible_in_light_and_dark(hosts, page):
+    def assert_accessible() -> None:
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            found = Axe().run(page).response["violations"]
+            serious = [each for each in found if each["impact"] in ("serious", "critical")]
+            problems = [(each["id"], each["nodes"][0]["html"]) for each in serious]
+            assert problems == [], (page.url, scheme)
+
+    apps = (f"{hosts['site']}/spa/", f"{hosts['spa']}/")
+    for url in (f"{hosts['site']}/", f"{hosts['provider']}/", *apps):
+        page.goto(url)
+        assert_accessible()
+    for app in apps:
+        sign_in_app(page, app, hosts["site"], username="alice", password="alice-demo")
+        page.get_by_role("button", name="Call the API").click()
+        expect(page.locator("[data-show=answer]")).to_contain_text("alice")
+        assert_accessible()
+    page.goto(f"{hosts['site']}/accounts/login/")
+    sign_in_on_the_site(page)
+    for path in ("/", "/account/", "/auth/sessions/manage/"):
+        page.goto(hosts["site"] + path)
+        assert_accessible()
+
+
+def test_the_next_sign_in_page_has_a_hint(hosts, page):
     page.goto(f"{hosts['site']}/accounts/login/")
     assert page.get_by_text("Last time").count() == 0
     sign_in_on_the_site(page)
