@@ -8,19 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
+from django.db.models import F
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from authmodes import registry
 from authmodes.models import AuthorizationCode, LoginEvent, LoginSession
+from authmodes.registry.events import new_bulk
 
 from .support.database import connection
+from .support.logins import PASSWORD
 
 DAY = timedelta(days=1)
 ROOT = Path(__file__).parent.parent
@@ -164,11 +168,8 @@ def fill(user, count: int) -> None:
     )
 
 
-@pytest.mark.servers
-@pytest.mark.django_db(transaction=True)
-def test_a_killed_command_leaves_nothing_half_done(alice):
-    """Ten times, at random moments: each batch is whole, and the next run goes on."""
-    fill(alice, 3_000)
+def _killed_ten_times(call: str, longest: float) -> Iterator[None]:
+    """Run code in a process of its own, and kill that at a random moment, ten times."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -178,18 +179,29 @@ def test_a_killed_command_leaves_nothing_half_done(alice):
     program = (
         "import django; django.setup(); from django.core.management import call_command\n"
         "from authmodes.registry import ending; ending.BATCH = 20; print('ready', flush=True)\n"
-        "call_command('revoke_login_sessions', '--all')"
     )
-    left = [LoginSession.objects.filter(ended_at=None).count()]
     for _ in range(10):
         process = subprocess.Popen(
-            [sys.executable, "-c", program], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+            [sys.executable, "-c", program + call],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
         )
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        time.sleep(random.uniform(0, 0.2))
+        time.sleep(random.uniform(0, longest))
         process.send_signal(signal.SIGKILL)
         process.communicate()
+        yield
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_command_leaves_nothing_half_done(alice):
+    """At random moments: each batch is whole, and the next run goes on."""
+    fill(alice, 3_000)
+    left = [LoginSession.objects.filter(ended_at=None).count()]
+    for _ in _killed_ten_times("call_command('revoke_login_sessions', '--all')", 0.2):
         _assert_whole()
         left.append(LoginSession.objects.filter(ended_at=None).count())
     assert left == sorted(left, reverse=True)
@@ -198,6 +210,74 @@ def test_a_killed_command_leaves_nothing_half_done(alice):
     _assert_whole()
     assert not LoginSession.objects.filter(ended_at=None).exists()
     assert not Session.objects.exists()
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_pruning_leaves_no_orphan_and_loses_no_event(alice):
+    """Half is to be deleted, the other half to be ended as expired, which makes no event."""
+    fill(alice, 1_000)
+    rows = LoginSession.objects.annotate(odd=F("pk") % 2)
+    registry.revoke_all(rows.filter(odd=1), event=new_bulk("odd"))
+    events = list(LoginEvent.objects.values_list("pk", "count"))
+    long_ago = timezone.now() - 400 * DAY
+    LoginSession.objects.ended().update(ended_at=long_ago, expires_at=long_ago)
+    LoginSession.objects.filter(ended_at=None).update(expires_at=timezone.now())
+    for _ in _killed_ten_times("call_command('prune_login_sessions')", 0.2):
+        _assert_mirrored()
+    run("prune_login_sessions")
+    _assert_mirrored()
+    assert LoginSession.objects.count() == 1_000
+    assert not LoginSession.objects.filter(ended_at=None).exists()
+    assert not Session.objects.exists()
+    assert OutstandingToken.objects.count() == LoginSession.objects.filter(mode="jwt").count()
+    assert list(LoginEvent.objects.values_list("pk", "count")) == events
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_worker_loses_and_doubles_no_event(alice):
+    """Logins, sign-outs and reused tokens: each row has its events, and each event its row."""
+    program = f"""
+from django.test import Client
+who = {{"username": "alice", "password": {PASSWORD!r}}}
+post = lambda client, path, body: client.post(path, body, "application/json")
+while True:
+    cookie = Client(headers={{"user-agent": "Firefox"}})
+    assert post(cookie, "/auth/login/", {{**who, "mode": "session"}}).status_code == 200
+    post(cookie, "/auth/logout/", {{}})
+    token = Client()
+    first = post(token, "/auth/login/", {{**who, "mode": "jwt"}}).json()["refresh"]
+    last = first
+    for _ in range(2):
+        last = post(token, "/auth/token/refresh/", {{"refresh": last}}).json()["refresh"]
+    assert post(token, "/auth/token/refresh/", {{"refresh": first}}).status_code == 401
+"""
+    for _ in _killed_ten_times(program, 0.6):
+        _assert_mirrored()
+        rows = LoginSession.objects.all()
+        for kind, told in (
+            ("started", rows),
+            ("ended", rows.ended()),
+            ("reuse", rows.filter(end_reason="reuse")),
+        ):
+            events = LoginEvent.objects.filter(kind=kind)
+            assert sorted(events.values_list("sid", flat=True)) == sorted(
+                told.values_list("sid", flat=True)
+            ), kind
+    assert LoginEvent.objects.filter(kind="reuse").exists()
+
+
+def _assert_mirrored() -> None:
+    """No login that has ended has a Django session or a usable refresh token."""
+    ended = LoginSession.objects.ended()
+    keys = set(Session.objects.values_list("session_key", flat=True))
+    assert keys <= set(
+        LoginSession.objects.filter(ended_at=None).values_list("session_key", flat=True)
+    )
+    listed = set(BlacklistedToken.objects.values_list("token", flat=True))
+    tokens = ended.exclude(refresh_token=None).values_list("refresh_token", flat=True)
+    assert listed == set(tokens)
 
 
 def _assert_whole() -> None:
