@@ -1,16 +1,18 @@
 """The admin in Chromium: accessible, whole under a strict policy, and batches that go on."""
 
+import itertools
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Page, expect, sync_playwright
 
+from authmodes import registry
 from authmodes.admin import revocation
-from authmodes.models import LoginSession
+from authmodes.models import LoginEvent, LoginSession
 
 from .support.chromium import check_page
 from .support.logins import PASSWORD
@@ -18,7 +20,9 @@ from .support.staff import CHROME
 
 pytestmark = pytest.mark.browser
 
-LIST = "/admin/authmodes/loginsession/"
+LIST, EVENTS = "/admin/authmodes/loginsession/", "/admin/authmodes/loginevent/"
+LONG_ADDRESS = "2001:db8:1234:5678:9abc:def0:1234:5678"
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 @pytest.fixture
@@ -68,14 +72,34 @@ def test_our_pages_are_accessible_and_whole_under_a_strict_policy(page, alice):
     page.on("console", lambda message: message.type == "error" and errors.append(message.text))
     row = LoginSession.objects.filter(user=alice).first()
     assert row is not None
-    for path in ("", "?p=last", f"{row.pk}/change/", "revoke/", f"{row.pk}/revoke/", "overview/"):
-        page.goto(LIST + path)
+    paths = ["", "?p=last", f"{row.pk}/change/", "revoke/", f"{row.pk}/revoke/"]
+    urls = [*(LIST + path for path in paths), EVENTS, f"{LIST}overview/"]
+    for scheme, url in itertools.product(SCHEMES, urls):
+        page.emulate_media(color_scheme=scheme)
+        page.goto(url)
         found = Axe().run(page).response["violations"]
         serious = [each for each in found if each["impact"] in ("serious", "critical")]
-        assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == [], path
+        assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == [], (scheme, url)
     assert page.locator("canvas").count() >= 5
     assert page.locator("details[open]").count() == 0
     assert errors == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("url", [LIST, EVENTS])
+def test_a_list_does_not_scroll_sideways(page, alice, url, width):
+    rows_of(alice, 3)
+    row = LoginSession.objects.filter(user=alice).first()
+    assert row is not None
+    registry.revoke(row, by=alice)
+    LoginSession.objects.update(last_ip_address=LONG_ADDRESS, provider="example")
+    LoginEvent.objects.update(ip_address=LONG_ADDRESS, provider="example", filter="provider=x" * 9)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(url)
+    beyond = "each => each.scrollWidth - each.clientWidth"
+    assert page.locator("#changelist .results").evaluate(beyond) == 0
+    assert page.locator("html").evaluate(beyond) == 0
 
 
 @pytest.mark.django_db(transaction=True)

@@ -96,6 +96,7 @@ def test_our_pages_keep_the_look_of_the_theme(theme, marks):
     assert 'rel="prev"' in pages["last"]
     assert "Sign out everywhere" in pages["user"]
     assert "authmodes-timeline" in pages["page"]
+    assert 'class="authmodes-links"><a href="/admin/authmodes/loginevent/export/' in pages["events"]
     for name in ("list", "page", "confirmation", "overview"):
         assert "authmodes/admin.css" in pages[name]
         assert "Login sessions" in pages[name]

@@ -57,6 +57,8 @@ class LoginEventAdmin(RevokingAdmin):
     """Every login event. Nothing is edited, and nothing is ended from here."""
 
     page_title = _("Login events")
+    # The themes differ in what they put object tools into, so the link is below the search.
+    change_list_template = "authmodes/admin/login_event_list.html"
     ordering = ("-created_at", "-id")
     actions = None
     list_filter = (
