@@ -97,7 +97,7 @@ def insert(model: Any, count: int, every: str = "", **expressions: str) -> None:
             value = field.get_db_prep_save(field.pre_save(example, add=True), connection)
             sources.append("%s")
             parameters.append(value)
-        columns.append(field.column)
+        columns.append(connection.ops.quote_name(field.column))
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) "

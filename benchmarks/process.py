@@ -15,10 +15,12 @@ ROOT = Path(__file__).parent.parent
 class Worker:
     """The process of one stack."""
 
-    def __init__(self, stack: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, stack: str, environment: dict[str, str], module: str = "benchmarks.worker"
+    ) -> None:
         self.stack, self.environment = stack, {**environment, "BENCH_STACK": stack}
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.worker"],
+            [sys.executable, "-W", "ignore", "-m", module],
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.PIPE,
@@ -67,14 +69,27 @@ def make_tables(kind: str, name: str, stack: str = "") -> dict[str, str]:
 @contextmanager
 def postgres_database(name: str) -> Iterator[None]:
     """Make a PostgreSQL database, and drop it at the end."""
-    _execute(f"CREATE DATABASE {name}")
+    create_database(name)
     try:
         yield
     finally:
-        _execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(name)
 
 
-def _execute(statement: str) -> None:
+def create_database(name: str) -> None:
+    _execute(f"CREATE DATABASE {name}")
+
+
+def drop_database(name: str) -> None:
+    _execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def has_database(name: str) -> bool:
+    return bool(_execute(f"SELECT FROM pg_database WHERE datname = '{name}'"))
+
+
+def _execute(statement: str) -> int:
+    """Run a statement; return the number of its rows."""
     import psycopg
 
     with psycopg.connect(
@@ -83,4 +98,4 @@ def _execute(statement: str) -> None:
         dbname="postgres",
         autocommit=True,
     ) as connection:
-        connection.execute(statement)
+        return connection.execute(statement).rowcount
