@@ -1,15 +1,23 @@
 """The catalogues of translations: complete, compiled, and consistent with the source."""
 
 import re
+from collections.abc import Iterator
+from datetime import timedelta
 from functools import cache
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from babel.messages import Catalog, Message
+from babel.messages.extract import DEFAULT_KEYWORDS, extract
 from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
+from django.utils import timezone, translation
+from django.utils.translation import templatize
+
+from authmodes.models import ago
 
 from .support.logins import PASSWORD
 
@@ -22,10 +30,32 @@ CATALOGUES = sorted(
 LANGUAGES = {"ar", "de", "es", "fr", "ja", "pt_BR", "zh_Hans"}
 # The plural forms of CLDR's cardinal rules, without those of fractions and of millions.
 PLURALS = {"ar": 6, "ja": 1, "zh_Hans": 1}
+LAZY = {f"{name}_lazy": spec for name, spec in DEFAULT_KEYWORDS.items() if "gettext" in name}
+KEYWORDS: Any = {**DEFAULT_KEYWORDS, **LAZY}
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|\{\w+\}|%[sd]")
 EACH = pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: str(path.parts[-5:-2:2]))
 
 Key = tuple[str | None, Any]
+
+
+def strings_of(path: Path) -> Iterator[Key]:
+    """Yield the context and the text of each string of a source file, as makemessages does."""
+    text = path.read_text()
+    if path.suffix != ".py":
+        # Of a template, Django leaves the strings; the rest has no meaning and no indentation.
+        lines = templatize(text, origin=str(path)).splitlines()
+        text = "\n".join(line.strip() for line in lines)
+    for _line, text_or_forms, _comments, context in extract(
+        "python", BytesIO(text.encode()), keywords=KEYWORDS, options={"encoding": "utf-8"}
+    ):
+        yield context, text_or_forms
+
+
+@cache
+def source(folder: Path) -> frozenset[Key]:
+    suffixes = {".py", ".html", ".txt"}
+    files = [each for each in folder.rglob("*") if each.suffix in suffixes]
+    return frozenset(key for each in files for key in strings_of(each))
 
 
 @cache
@@ -66,6 +96,15 @@ def test_each_language_has_a_catalogue():
 
 
 @EACH
+def test_a_catalogue_has_each_string_of_the_source_and_no_other(path):
+    folder = path.parents[3]
+    known = {key(each) for each in messages(catalogue(path))}
+    assert known - source(folder) == set(), "no longer in the source"
+    assert source(folder) - known == set(), "not in the catalogue"
+    assert not catalogue(path).obsolete
+
+
+@EACH
 def test_each_string_is_translated_with_its_placeholders_and_tags(path):
     count = PLURALS.get(path.parts[-3], 2)
     assert catalogue(path).num_plurals == count
@@ -88,6 +127,14 @@ def test_a_compiled_catalogue_is_that_of_its_source(path):
     assert {key(each): forms(each) for each in messages(compiled)} == {
         key(each): forms(each) for each in messages(catalogue(path))
     }
+
+
+@pytest.mark.parametrize(
+    ("language", "text"), [("de", "vor 3 Tagen"), ("ar", "منذ 3 أيام"), ("ja", "3 日前")]
+)
+def test_a_past_time_is_in_the_case_that_its_sentence_takes(language, text):
+    with translation.override(language):
+        assert ago(timezone.now() - timedelta(days=3)).replace("\xa0", " ") == text
 
 
 @pytest.mark.parametrize(
