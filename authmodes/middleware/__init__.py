@@ -111,7 +111,9 @@ class LoginSessionMiddleware:
 
 def _may_be_callback(request: HttpRequest) -> bool:
     """Whether a provider may have sent the browser back here."""
-    return "state" in request.GET and session_store.key_in_cookie(request) is not None
+    # Most requests have no query to parse.
+    has_state = request.META.get("QUERY_STRING") and "state" in request.GET
+    return bool(has_state) and session_store.key_in_cookie(request) is not None
 
 
 def _may_end_code_flow(request: HttpRequest, response: HttpResponseBase) -> bool:
