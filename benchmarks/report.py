@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 NAMES = {"postgres": "PostgreSQL", "sqlite": "SQLite"}
@@ -125,6 +126,8 @@ def page(found: dict[str, Any]) -> str:
         )
     if "million" in found:
         parts.append(_million(found["million"]))
+    # Written by hand: a profile is read by a person.
+    parts += ["\n", Path(__file__).with_name("parts.md").read_text()]
     return "".join(parts)
 
 
