@@ -179,7 +179,7 @@ def test_an_allauth_project_gets_both_modes_and_signs_no_user_out(allauth_projec
     session_key = project.script(SIGN_IN_TO_A_SESSION)
     for block in blocks("existing-project", "python"):
         project.add(block)
-    assert "System check identified no issues" in project.manage("check")
+    project.manage("check", "--fail-level", "WARNING")
     project.deploy("existing-project")
     project.script(GO_ON_WITH_THE_SESSION, session_key)
     project.script(
@@ -243,7 +243,7 @@ def test_a_simplejwt_project_gets_both_modes_and_signs_no_user_out(simplejwt_pro
         if "shop/tests.py" in diff:
             project.apply(diff)
     assert project.failing_tests() == []
-    assert "System check identified no issues" in project.manage("check")
+    project.manage("check", "--fail-level", "WARNING")
 
     project.deploy("from-simplejwt")
     project.script(GO_ON_WITH_THE_SESSION, session_key)
@@ -266,7 +266,7 @@ def test_a_user_model_without_a_user_name_signs_in_both_ways(allauth_project):
     project = allauth_project
     for block in blocks("existing-project", "python") + blocks("custom-user-model", "python"):
         project.add(block)
-    assert "System check identified no issues" in project.manage("check")
+    project.manage("check", "--fail-level", "WARNING")
     (project.folder / "shop" / "migrations").mkdir()
     (project.folder / "shop" / "migrations" / "__init__.py").touch()
     project.manage("makemigrations", "shop")
