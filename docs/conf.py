@@ -19,3 +19,5 @@ exclude_patterns = ["_build", "requirements.txt"]
 html_theme = "furo"
 html_title = f"authmodes {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
