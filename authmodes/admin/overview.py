@@ -27,7 +27,7 @@ DAYS = 30
 # Seconds that one request spends on days that are not in the cache.
 BUDGET = 0.4
 # How many of the newest sign-ins are looked through for those that are active.
-NEWEST = 400_000
+NEWEST = 200_000
 # How long today and the active logins are kept, and a day that is over.
 SHORT, LONG = 60, 7 * 24 * 3600
 KEY = "authmodes.overview"
