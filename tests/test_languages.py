@@ -150,8 +150,10 @@ def test_an_error_of_the_api_is_in_the_language_of_the_request(
 ):
     settings.MIDDLEWARE = ["django.middleware.locale.LocaleMiddleware", *settings.MIDDLEWARE]
     wrong = {"username": "alice", "password": f"not-{PASSWORD}"}
-    answer = client.post(
-        "/auth/login/", wrong, "application/json", headers={"Accept-Language": language}
-    )
+    # LocaleMiddleware leaves the language of a request behind in its thread.
+    with translation.override(None):
+        answer = client.post(
+            "/auth/login/", wrong, "application/json", headers={"Accept-Language": language}
+        )
     assert answer.json() == {"detail": detail, "code": "no_active_account"}
     assert "Accept-Language" in answer["Vary"]

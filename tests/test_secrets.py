@@ -143,10 +143,13 @@ class Life:
         return made
 
     def hand_off(self) -> None:
-        done = self.code_flow()
+        done, reused = self.code_flow(), self.code_flow()
         done.run()
         self.alive.append(Login("jwt", Browser(), done.tokens()))
-        assert done.exchange().status_code == 400
+        reused.run()
+        ended = Login("jwt", Browser(), reused.tokens())
+        assert reused.exchange().status_code == 400
+        assert ended.get().status_code == 401
         wrong = self.code_flow()
         wrong.run()
         assert wrong.exchange(code_verifier="w" * 43).status_code == 400
