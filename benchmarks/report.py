@@ -52,10 +52,11 @@ the repository explains how, and what each name stands for.
 {about}
 
 Read the ratios, not the times: all stacks took turns, so that a busy machine slowed all alike. A ratio is the median of
-{rounds} rounds, with the quartiles in brackets. The rows of a stack beside its own twin show how much of a ratio is chance.
+{rounds} rounds, with the quartiles in brackets. The rows of a stack beside its own twin show how much of a ratio is chance. CPU
+times, where the last part of this page gives them, leave out the time that a process waits, so they differ from these.
 """
 COMPARED = """
-## Asked and measured
+## Targets and measurements
 
 *request* is the time of an authenticated request above the time of the same view without authentication, in the whole
 WSGI application; *refresh* and *login* are whole times. "cookie" has everything switched on: idle timeout, absolute
@@ -72,6 +73,7 @@ HTTP_HEAD = """
 ## Over HTTP
 
 Requests per second of gunicorn with two synchronous workers, asked by {generator} on 8 connections on the same machine.
+The ratio of a stack to its own twin is noise; a ratio that is as far from 1 shows nothing.
 """
 PREPARED = """
 ## Prepared statements
@@ -102,7 +104,7 @@ and its indexes {index:.0f}.
 Asked: at least twice the rows per second of `flushexpiredtokens` (measured: {ratio:.2f}) in less than 100 MB; one provider
 in 5 s, while other requests take at most twice their time (measured: {beside}).
 
-| one call | {small} rows | {rows} rows | ratio (asked: 1.1) | with 1,000 own logins | ratio |
+| one call | {small} rows | {rows} rows | ratio (target: 1.1) | with 1,000 own logins | ratio |
 | --- | --- | --- | --- | --- | --- |
 {growth}
 """
@@ -114,7 +116,7 @@ def page(found: dict[str, Any]) -> str:
     rounds = len(times[kinds[0]]["request"]["floor"]) if kinds else 0
     parts = [HEAD.format(about=_about(found["about"]), rounds=rounds)]
     if kinds:
-        parts += [COMPARED, "\n", _asked(times, kinds)]
+        parts += [COMPARED, "\n", _targets(times, kinds)]
         parts += [STACKS_HEAD.format(floor=_floors(times, kinds)), "\n", _stacks(found, kinds)]
         parts += [HTTP_HEAD.format(**found["about"]), "\n", _http(found, kinds)]
     if "postgres" in kinds:
@@ -187,10 +189,10 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _asked(times: dict[str, Any], kinds: list[str]) -> str:
+def _targets(times: dict[str, Any], kinds: list[str]) -> str:
     head = ["work", "beside"]
     for kind in kinds:
-        head += [f"asked, {NAMES[kind]}", "measured"]
+        head += [f"target, {NAMES[kind]}", "measured"]
     rows = []
     for call, stack, peer, *bounds in ASKED:
         row = [f"{call}: {stack}", peer]
@@ -242,7 +244,7 @@ def _http(found: dict[str, Any], kinds: list[str]) -> str:
         + [_ratio(rates[kind][stack], rates[kind][peer]) for kind in kinds]
         for stack, peer, bound in ASKED_HTTP
     ]
-    head = ["requests per second", "beside", "asked", *(NAMES[kind] for kind in kinds)]
+    head = ["requests per second", "beside", "target", *(NAMES[kind] for kind in kinds)]
     return text + "\n" + _table(head, compared)
 
 

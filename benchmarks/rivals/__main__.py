@@ -91,4 +91,6 @@ def main(folder: Path) -> None:
         print(row(title, answers, question))
 
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 main(Path(sys.argv[1]).resolve())
