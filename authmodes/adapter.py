@@ -141,9 +141,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         is_rest = request_state(request).authorization_request is not None
         try:
             self._validate(request, user, requested, is_rest)
-            # One transaction, with what Django and other receivers write at a login.
-            with transaction.atomic(using=write_database()):
-                self._complete(request, user, requested, is_rest)
+            self._complete(request, user, requested, is_rest)
         except REFUSALS as error:
             events.note_refusal(request, error.default_code, find_user=lambda: user)
             if is_rest:
@@ -183,11 +181,11 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         """Make the login what was requested."""
         state = request_state(request)
         if requested.mode == Mode.SESSION:
-            super().login(request, user)
+            self._login_by_cookie(request, user)
         elif request_client.is_app_client(request) and requested.mode == Mode.JWT:
             # Headless identifies the app by a Django session, so the login has both.
             state.adds_tokens = True
-            super().login(request, user)
+            self._login_by_cookie(request, user)
             allauth_internals.expect_headless_tokens(request)
         elif request_client.is_headless(request):
             # Tokens for headless' browser client, or a mode that does not exist.
@@ -207,6 +205,16 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         else:
             events.note_refusal(request, NOWHERE_TO_SEND_TOKENS, find_user=lambda: user)
             raise ImmediateHttpResponse(_refuse(request, NOWHERE_TO_SEND_TOKENS))
+
+    def _login_by_cookie(self, request: HttpRequest, user: Any) -> None:
+        """Log in as Django does, in one transaction with what receivers write.
+
+        Logins with tokens have the transaction of `registry.start` only: they may read the login
+        that they replace first, and SQLite refuses to write after a read if a different
+        connection has written since ("database is locked", without waiting).
+        """
+        with transaction.atomic(using=write_database()):
+            super().login(request, user)
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         """Called by allauth for the response to a login that `login` has completed."""

@@ -548,6 +548,20 @@ def test_the_statements_of_a_login(way, expected, login, settings):
     assert " ".join(verb for verb in verbs if verb in counted) == expected
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", ["session", "jwt"])
+def test_a_login_that_replaces_one_writes_first_in_each_transaction(way, login, settings):
+    """SQLite refuses a write after a read if a different connection has written since."""
+    settings.AUTHMODES_TOKEN_TRANSPORT = "cookie"
+    browser = login("jwt").browser
+    with CaptureQueriesContext(connection) as captured:
+        assert browser.send_json("/auth/login/", credentials(way)).status_code == 200
+    verbs = [query["sql"].partition(" ")[0].rstrip(";") for query in captured]
+    first = [verbs[i + 1] for i, verb in enumerate(verbs) if verb == "BEGIN"]
+    assert first
+    assert "SELECT" not in first
+
+
 @pytest.mark.parametrize("way", ["session", "jwt"])
 def test_signing_in_costs_the_same_with_fifty_logins_as_with_none(way, login):
     def count_queries():
