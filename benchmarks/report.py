@@ -52,8 +52,7 @@ the repository explains how, and what each name stands for.
 {about}
 
 Read the ratios, not the times: all stacks took turns, so that a busy machine slowed all alike. A ratio is the median of
-{rounds} rounds, with the quartiles in brackets. The rows of a stack beside its own twin show how much of a ratio is chance. CPU
-times, where the last part of this page gives them, leave out the time that a process waits, so they differ from these.
+{rounds} rounds, with the quartiles in brackets. The rows of a stack beside its own twin show how much of a ratio is chance.
 """
 COMPARED = """
 ## Targets and measurements
