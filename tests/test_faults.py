@@ -101,5 +101,6 @@ def test_pruning_needs_no_more_memory_for_more_rows(alice, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     few, many = peaks
-    # Ten times as many; in proportion it would be ten times as much.
-    assert many < 2 * few
+    # Ten times as many; in proportion it would be ten times as much. When the garbage collector
+    # runs accounts for a factor of two or three.
+    assert many < 5 * few
