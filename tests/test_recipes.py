@@ -9,7 +9,6 @@ import pytest
 from django.test import Client
 from django.test.utils import override_settings
 
-from authmodes import registry
 from authmodes.models import LoginSession
 
 from .support.logins import PASSWORD, call_with, refresh
@@ -30,7 +29,7 @@ def settings_of(title: str, number: int = 0) -> override_settings:
 
 
 def test_a_cookie_is_renewed_after_half_an_hour_for_an_hour(clock, login):
-    with settings_of("Renew after half an hour, for an hour"):
+    with settings_of("A sliding lifetime of one hour"):
         used = login("session")
         for minutes, is_renewed in ((10, False), (30, True), (29, False), (2, True), (59, True)):
             clock.shift(minutes * MINUTE)
@@ -43,7 +42,7 @@ def test_a_cookie_is_renewed_after_half_an_hour_for_an_hour(clock, login):
 
 
 def test_tokens_are_renewed_for_an_hour(clock, login):
-    with settings_of("Renew after half an hour, for an hour", 1):
+    with settings_of("A sliding lifetime of one hour", 1):
         used = login("jwt")
         for minutes in (29, 59, 59):
             clock.shift(minutes * MINUTE)
@@ -63,7 +62,7 @@ def test_remember_me_is_one_field(remember, until_close, alice):
 
 
 def test_the_oldest_of_four_logins_makes_room(login, clock):
-    with settings_of("At most three logins, the oldest makes room"):
+    with settings_of("At most three logins"):
         logins = []
         for mode in ("session", "jwt", "session", "jwt"):
             logins.append(login(mode))
@@ -75,6 +74,6 @@ def test_the_oldest_of_four_logins_makes_room(login, clock):
 def test_a_line_signs_out(title, login, alice):
     logins = [login("session"), login("jwt")]
     LoginSession.objects.update(provider="dummy")
-    exec(recipe(title), {"registry": registry, "LoginSession": LoginSession, "user": alice})
+    exec(recipe(title), {"user": alice})
     assert [used.get().status_code for used in logins] == [401, 401]
     assert call_with(logins[1].access).json()["code"] == "login_session_ended"
