@@ -45,6 +45,7 @@ class RequestState:
     deferred_writes: list[Callable[[], object]] = field(default_factory=list)
     sid: str | None = None
     login_session: LoginSession | None = None
+    is_login_committed: bool = False
     # A `login()` in this request is an impersonation, or returns from one.
     impersonates: bool = False
     # What a sign-in in this request will become.

@@ -8,26 +8,32 @@ import pytest
 import redis
 import time_machine
 from asgiref.sync import async_to_sync
-from django.contrib.auth import SESSION_KEY
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.auth import login as django_login
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends import file
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
 from django.core import management
 from django.core.cache import caches
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, JsonResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 from django.utils import timezone
 
 from authmodes import registry
-from authmodes.models import LoginSession
+from authmodes.models import LoginSession, write_database
 from authmodes.registry import django_sessions
 from authmodes.sessions import store as session_store
 
-from .support.browser import browser_with
-from .support.logins import API, PAGE, assert_signed_out, only_row
+from .support.browser import Browser, browser_with
+from .support.logins import API, PAGE, assert_signed_out, html_login, only_row, sign_in
+from .support.sessions import BACKEND
 from .urls import urlpatterns as project_urlpatterns
 
+User = get_user_model()
 DJANGO = "django.contrib.sessions.backends"
 LOCAL = [
     (f"{DJANGO}.db", "default"),
@@ -55,6 +61,13 @@ def cleared_meanwhile(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+def become_in_vain(request: HttpRequest, username: str) -> None:
+    """A view that signs a user in, and takes it back."""
+    with transaction.atomic(using=write_database()):
+        django_login(request, User.objects.get(username=username), BACKEND)
+        raise PermissionDenied
+
+
 def write(request: HttpRequest) -> JsonResponse:
     """A view that writes into the session of a signed-in user."""
     assert request.user.is_authenticated
@@ -65,6 +78,7 @@ def write(request: HttpRequest) -> JsonResponse:
 urlpatterns = [
     *project_urlpatterns,
     path("cleared-meanwhile/", cleared_meanwhile),
+    path("become-in-vain/<username>/", become_in_vain),
     path("write/", write),
 ]
 pytestmark = [pytest.mark.urls("tests.test_engines"), pytest.mark.django_db(transaction=True)]
@@ -322,6 +336,33 @@ def test_an_engine_of_the_projects_own_is_served(settings, login):
     assert Session.objects.count() == 1
     registry.revoke_all(LoginSession.objects.all())
     assert used.get().status_code == 401
+
+
+@pytest.mark.parametrize("way", ["rest", "rest again", "page"])
+def test_a_login_that_a_receiver_refuses_opens_nothing(way, engine, alice):
+    """The row is rolled back, and a store outside the database would keep the session."""
+
+    def refuse(**kwargs):
+        raise PermissionDenied
+
+    browser = Browser()
+    if way == "rest again":
+        sign_in("session", browser)
+    user_logged_in.connect(refuse)
+    try:
+        refused = html_login(browser, "alice") if way == "page" else sign_in("session", browser)
+    finally:
+        user_logged_in.disconnect(refuse)
+    assert refused.status_code == 403
+    assert not LoginSession.objects.active().exists()
+    assert_signed_out(browser)
+
+
+def test_a_login_in_a_transaction_of_the_views_own_opens_nothing(engine, alice):
+    browser = Browser()
+    assert browser.get("/become-in-vain/alice/").status_code == 403
+    assert not LoginSession.objects.exists()
+    assert_signed_out(browser)
 
 
 # -- the tombstone, read with the session --------------------------------------------------------

@@ -9,9 +9,11 @@ from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.contrib.auth import login as django_login
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core import mail
+from django.core.signals import got_request_exception
 from django.http import HttpRequest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
@@ -530,6 +532,7 @@ def test_a_cross_site_form_cannot_sign_anybody_in(alice):
     assert_nothing_was_made()
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("way", "expected"),
     [
@@ -560,6 +563,28 @@ def test_a_login_that_replaces_one_writes_first_in_each_transaction(way, login, 
     first = [verbs[i + 1] for i, verb in enumerate(verbs) if verb == "BEGIN"]
     assert first
     assert "SELECT" not in first
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_login_that_is_rolled_back_ends_no_other(alice, bob):
+    """SQLite gives its key to the next row."""
+
+    def fail(user, **kwargs):
+        if user == alice:
+            raise RuntimeError
+
+    def start_next(**kwargs):
+        registry.start(None, bob, "jwt")
+
+    user_logged_in.connect(fail)
+    got_request_exception.connect(start_next)
+    try:
+        assert html_login(Browser(raise_request_exception=False), "alice").status_code == 500
+    finally:
+        user_logged_in.disconnect(fail)
+        got_request_exception.disconnect(start_next)
+    assert only_row().user == bob
+    assert only_row().is_active
 
 
 @pytest.mark.parametrize("way", ["session", "jwt"])

@@ -9,6 +9,7 @@ from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.auth.tokens import default_token_generator
 from django.contrib.sessions.models import Session
+from django.core.exceptions import PermissionDenied
 from django.test import Client
 from django.urls import include, path
 from django.utils import timezone
@@ -124,6 +125,28 @@ def test_what_a_receiver_writes_stays_out_of_the_browsers_own_session(login, bob
     login("jwt", user=bob, browser=browser)
     assert heard == [("alice", True), ("bob", True)]
     assert browser.get(PAGE).json()["username"] == "alice"
+
+
+@pytest.mark.parametrize("transport", ["body", "cookie"])
+def test_a_token_login_that_a_receiver_refuses_has_ended(transport, alice, settings):
+    settings.AUTHMODES_TOKEN_TRANSPORT = transport
+
+    def refuse(**kwargs):
+        raise PermissionDenied
+
+    user_logged_in.connect(refuse)
+    try:
+        assert sign_in("jwt").status_code == 403
+    finally:
+        user_logged_in.disconnect(refuse)
+    assert only_row().end_reason == "logout"
+
+
+def test_a_token_login_without_tokens_has_ended(alice, settings):
+    """`AUTHMODES_CLAIMS` is called when the row is committed."""
+    settings.AUTHMODES_CLAIMS = f"{__name__}.change_password"
+    assert sign_in("jwt", Browser(raise_request_exception=False)).status_code == 500
+    assert only_row().end_reason == "logout"
 
 
 def test_a_failed_login_is_not_told(alice, heard):

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP
 from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_in
 from django.db import OperationalError
 from django.test import Client
 
+from authmodes.exceptions import LimitReached
 from authmodes.models import LoginEvent
 from authmodes.registry import events
 from authmodes.signals import login_refused
@@ -283,6 +285,19 @@ def test_a_refusal_is_counted_outside_of_the_views_transaction(alice, atomic_req
     by_page("alice", "wrong")
     by_login("alice", "wrong")
     assert codes() == [("no_active_account", alice.pk, 2)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_login_that_a_receiver_refuses_is_counted(alice):
+    def refuse(**kwargs):
+        raise LimitReached
+
+    user_logged_in.connect(refuse)
+    try:
+        assert by_page("alice", PASSWORD).status_code == 403
+    finally:
+        user_logged_in.disconnect(refuse)
+    assert codes() == [("limit_reached", alice.pk, 1)]
 
 
 def test_a_refusal_that_cannot_be_counted_is_answered_all_the_same(alice, monkeypatch):

@@ -26,6 +26,7 @@ def has_work(request: HttpRequest) -> bool:
     session, known = request.session, session_state.of(request.session)
     return bool(
         request_state(request).deferred_writes
+        or request_state(request).login_session is not None
         or known.remains is not None
         or known.deferred_updates
         or session.modified
@@ -37,13 +38,12 @@ def has_work(request: HttpRequest) -> bool:
 
 def finish(request: HttpRequest, response: HttpResponseBase) -> None:
     """Update row, store and cookie. A session that Django will save is only prepared."""
+    _forget_undone_login(request)
     transactions.run_deferred(request)
     if response.status_code >= 500:
         _end_lost_login(request)
     if (remains := session_state.of(request.session).remains) is not None:
         session_store.reduce_to(request.session, remains)
-    elif _is_login_undone(request):
-        request.session.flush()
     # With a server error Django saves nothing.
     if request.session.modified and response.status_code < 500:
         kept_login.restore(request.session)
@@ -58,6 +58,23 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
         _cap_expiry(request.session)
 
 
+def _forget_undone_login(request: HttpRequest) -> None:
+    """Forget a login whose row a rollback has removed.
+
+    A store outside the database has kept its session, and no revocation would find it.
+    """
+    state = request_state(request)
+    if state.login_session is None or state.is_login_committed:
+        return
+    sid = str(state.login_session.sid)
+    # In a test, nothing may ever be committed.
+    if django_sessions.is_active(sid):
+        return
+    state.login_session = None
+    if session_state.sid_in(request.session) == sid:
+        request.session.flush()
+
+
 def _end_lost_login(request: HttpRequest) -> None:
     """End a login that this request made.
 
@@ -66,18 +83,6 @@ def _end_lost_login(request: HttpRequest) -> None:
     login_session = request_state(request).login_session
     if login_session is not None:
         registry.revoke(login_session, EndReason.LOGOUT)
-
-
-def _is_login_undone(request: HttpRequest) -> bool:
-    """Whether a rollback by ATOMIC_REQUESTS has removed the row that the session names.
-
-    A store outside the database has kept the session, and no revocation would find it.
-    """
-    login_session = request_state(request).login_session
-    if login_session is None or not transactions.has_atomic_requests():
-        return False
-    stored, sid = session_state.load(request.session), str(login_session.sid)
-    return stored is not None and stored.sid == sid and not django_sessions.is_active(sid)
 
 
 def _follow_password(request: HttpRequest) -> None:

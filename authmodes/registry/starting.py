@@ -72,7 +72,12 @@ def start(
     _start(request, login_session, replacing, session=False, tokens=True)
     # The exchange of a legacy token does not count as a sign-in.
     if login_session.authenticated_at is not None:
-        _tell_django(request, user)
+        try:
+            _tell_django(request, user)
+        except Exception:
+            # A receiver has refused the login, and no client will ever hold its tokens.
+            revoke(login_session, EndReason.LOGOUT)
+            raise
     return login_session
 
 
@@ -207,7 +212,8 @@ def _start(
             request.session.set_expiry(login_session.expires_at)
         _enforce_limit(login_session)
         events.record_start(login_session)
-    request_state(request).login_session = login_session
+    state = request_state(request)
+    state.login_session, state.is_login_committed = login_session, False
     transaction.on_commit(lambda: _announce(login_session, request), using=write_database())
     return login_session
 
@@ -257,7 +263,7 @@ def _end_previous(request: HttpRequest) -> None:
     earlier = request_state(request).login_session
     if earlier is not None and earlier.session_key is not None:
         # An earlier `login()` in this same request, whose session Django has flushed.
-        revoke_all(LoginSession.objects.filter(pk=earlier.pk), EndReason.LOGOUT)
+        revoke_all(LoginSession.objects.filter(sid=earlier.sid), EndReason.LOGOUT)
 
 
 def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
@@ -300,6 +306,8 @@ def rename(login_session: LoginSession, name: str) -> None:
 
 
 def _announce(login_session: LoginSession, request: HttpRequest) -> None:
+    state = request_state(request)
+    state.is_login_committed = state.login_session is login_session
     notifies = conf.NOTIFY_NEW_LOGIN and not login_session.is_impersonated
     is_new_client = notifications.is_new_client(login_session) if notifies else None
     signals.login_session_started.send_robust(

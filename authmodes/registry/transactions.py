@@ -50,15 +50,8 @@ def in_view_transaction() -> bool:
 
     Our views opt out; a project's may not.
     """
-    return _connection().in_atomic_block and has_atomic_requests()
-
-
-def has_atomic_requests() -> bool:
-    """Whether ATOMIC_REQUESTS is on.
-
-    A view's writes may then be rolled back before the response.
-    """
-    return bool(_connection().settings_dict["ATOMIC_REQUESTS"])
+    connection = _connection()
+    return connection.in_atomic_block and bool(connection.settings_dict["ATOMIC_REQUESTS"])
 
 
 def outside_view_transactions(view: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
