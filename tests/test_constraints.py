@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import authmodes
-from authmodes.checks import NEWEST_TESTED
+from authmodes.checks.installation import NEWEST_TESTED
 
 ROOT = Path(__file__).parent.parent
 SETUP = ConfigParser()

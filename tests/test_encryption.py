@@ -19,8 +19,10 @@ from joserfc import jwe
 from joserfc.jwk import OctKey, RSAKey
 from rest_framework_simplejwt.exceptions import TokenBackendError
 
-from authmodes import checks, registry
+from authmodes import registry
 from authmodes.authentication import authenticate_token
+from authmodes.checks import installation
+from authmodes.checks import tokens as token_checks
 from authmodes.machines import clients
 from authmodes.management.commands.make_signing_key import make_key
 from authmodes.tokens import keys
@@ -365,7 +367,7 @@ def test_switching_on_and_off_refuses_access_tokens_and_keeps_logins(login, sett
 )
 def test_wrong_keys_are_reported_and_not_shown(settings, listed, found):
     settings.AUTHMODES_ENCRYPTION_KEYS = listed
-    messages = [*checks.check_settings(None), *checks.check_encryption_keys(None)]
+    messages = [*installation.check_settings(None), *token_checks.check_encryption_keys(None)]
     assert [message.id for message in messages] == found
     shown = "".join(map(str, messages))
     for entry in listed if found and isinstance(listed, list) else ():
@@ -396,7 +398,7 @@ def test_without_joserfc_a_check_names_the_extra(settings, without_joserfc):
 
 def test_without_joserfc_and_without_keys_nothing_changes(login, settings, without_joserfc):
     settings.AUTHMODES_ENCRYPTION_KEYS = None
-    assert list(checks.check_encryption_keys(None)) == []
+    assert list(token_checks.check_encryption_keys(None)) == []
     used = login("jwt")
     assert used.get().status_code == 200
     assert used.refresh().status_code == 200

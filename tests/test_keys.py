@@ -18,7 +18,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.test.utils import override_settings
 
-from authmodes import checks
+from authmodes.checks import tokens as token_checks
 from authmodes.models import LoginSession
 from authmodes.tokens import keys
 
@@ -130,7 +130,7 @@ def assert_refused(raw_token):
 
 
 def error_ids():
-    return [message.id for message in checks.check_signing_keys(None)]
+    return [message.id for message in token_checks.check_signing_keys(None)]
 
 
 # -- each algorithm ------------------------------------------------------------------------
@@ -391,7 +391,7 @@ def test_a_key_that_is_none_for_its_algorithm_is_e008_and_not_shown(name):
     algorithm, parts = wrong_entries()[name]
     entry = {"kid": "k1", "algorithm": algorithm, **parts}
     with ring(entry):
-        messages = list(checks.check_signing_keys(None))
+        messages = list(token_checks.check_signing_keys(None))
         assert [message.id for message in messages] == ["authmodes.E008"]
         shown = [repr(messages[0]), str(messages[0])]
         with pytest.raises(ImproperlyConfigured) as caught:

@@ -35,7 +35,7 @@ def test_the_page_lists_exactly_the_events_that_are_logged():
     assert set(table()) == names
     users = {path.name for path in PACKAGE.rglob("*.py") if "getLogger(" in path.read_text()}
     # A check asks whether INFO is shown.
-    assert users == {"logs.py", "checks.py"}
+    assert users == {"logs.py", "deployment.py"}
 
 
 @pytest.mark.django_db(transaction=True)
