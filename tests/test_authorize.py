@@ -1,14 +1,19 @@
 """The authorization endpoint: from allauth's own pages to a code (RFC 6749, 4.1)."""
 
+import re
 from datetime import timedelta
 from unittest.mock import patch
 from urllib.parse import quote
 
 import pytest
+from allauth.account.models import EmailAddress
+from allauth.account.views import confirm_login_code, request_login_code
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
 from allauth.socialaccount.models import SocialAccount
+from django.core import mail
 from django.test.utils import override_settings
+from django.urls import path
 from django.utils.html import escape
 from django.utils.http import urlencode
 
@@ -17,6 +22,14 @@ from authmodes.models import AuthorizationCode, LoginSession
 from .support.authorization_code import NEXT, CodeFlow, challenge_of, redirect_query
 from .support.logins import PASSWORD, UID, call_with, post_json
 from .support.mfa import SECRET, totp_code
+from .urls import urlpatterns as project_urlpatterns
+
+# allauth routes these where the setting was on when it was imported.
+urlpatterns = [
+    path("accounts/login/code/", request_login_code, name="account_request_login_code"),
+    path("accounts/login/code/confirm/", confirm_login_code, name="account_confirm_login_code"),
+    *project_urlpatterns,
+]
 
 LOOPBACK = "http://127.0.0.1:53123/cb"
 CUSTOM = "com.example.app:/cb"
@@ -95,6 +108,46 @@ def test_a_provider_on_allauths_page_ends_in_a_code(flow, alice):
     started = flow.fill_in("/accounts/dummy/login/")
     cancelled = flow.browser.submit(started.url, {"action": "cancel"})
     assert redirect_query(cancelled) == {"error": "access_denied", "state": flow.state}
+
+
+@pytest.fixture
+def mailed(flow, alice, settings):
+    """The page that asks for the code of a mail."""
+    settings.ACCOUNT_LOGIN_BY_CODE_ENABLED = True
+    EmailAddress.objects.create(user=alice, email=alice.email, verified=True, primary=True)
+    page = flow.fill_in("/accounts/login/code/", email=alice.email).url
+    assert page == f"/accounts/login/code/confirm/?{urlencode({'next': flow.url()})}"
+    return page
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.usefixtures("with_tokens")
+def test_a_mailed_code_ends_in_a_code(flow, mailed):
+    code = re.search(r"^\S{4,12}$", mail.outbox[-1].body, re.MULTILINE)[0]
+    flow.assert_tokens(flow.fill_in(mailed, code=code))
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("end", ["cancelled", "wrong", "late", "opened late"])
+def test_a_mailed_code_that_is_not_given_leads_back_to_the_client(flow, mailed, clock, end):
+    if end == "cancelled":
+        flow.browser.defaults["HTTP_REFERER"] = f"http://testserver{mailed}"
+        response = flow.browser.submit("/accounts/logout/", {"next": "/accounts/login/"})
+    elif end == "wrong":
+        while (response := flow.fill_in(mailed, code="wrong")).status_code == 200:
+            pass
+    else:
+        clock.shift(3600)
+        late = end == "late"
+        response = flow.fill_in(mailed, code="wrong") if late else flow.browser.get(mailed)
+    assert redirect_query(response) == {"error": "access_denied", "state": flow.state}
+
+
+@pytest.mark.urls(__name__)
+def test_a_mailed_code_outside_a_flow_leads_to_allauths_page(flow, mailed):
+    page = mailed.partition("?")[0]
+    flow.browser.submit("/accounts/logout/", {"next": "/accounts/login/"})
+    assert flow.browser.get(page).url.startswith("/accounts/login/")
 
 
 def test_an_inactive_user_leads_back_to_the_client(flow, alice):
@@ -209,8 +262,8 @@ def test_a_client_without_cookies_that_cannot_go_on_is_told_where_it_can(alice):
     """A security key is used on a page, and a login for tokens leaves none."""
     Authenticator.objects.create(user=alice, type=Authenticator.Type.WEBAUTHN, data={})
     body = {"username": "alice", "password": PASSWORD, "mode": "jwt"}
-    for path in ("login/", "token/"):
-        answer = post_json(f"/auth/{path}", body).json()
+    for endpoint in ("login/", "token/"):
+        answer = post_json(f"/auth/{endpoint}", body).json()
         assert answer["code"] == "stage_pending"
         way_on = {"page": None, "fields": [], "authorize": "/auth/authorize/"}
         assert answer["continue"] == way_on

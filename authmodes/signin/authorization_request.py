@@ -101,6 +101,15 @@ def peek(request: HttpRequest) -> AuthorizationRequest | None:
     return None if stored is None else _from_dict(stored)
 
 
+def find_on_page(request: HttpRequest) -> AuthorizationRequest | None:
+    """The authorization request of a page that has not recognised the user yet.
+
+    The form of its "Cancel" has a `next` of its own, so the page is its referrer.
+    """
+    urls = _all_asked(request, REDIRECT_FIELD_NAME)
+    return next(filter(None, (_from_authorize(request, url) for url in urls)), None)
+
+
 def _note_code_flow(request: HttpRequest, requested: AuthorizationRequest) -> None:
     """Say whose flow this request belongs to, so that each of its ends leads back there."""
     if requested.wants_code:
@@ -205,10 +214,14 @@ def _next_url(request: HttpRequest, social_state: dict[str, Any]) -> str:
 
 
 def _asked(request: HttpRequest, name: str) -> str:
+    return next(filter(None, _all_asked(request, name)), "")
+
+
+def _all_asked(request: HttpRequest, name: str) -> list[str]:
     """A parameter of a page of allauth's, whose forms do not all repeat the query of the page."""
     page = urlsplit(request.headers.get("Referer", ""))
-    of_page = QueryDict(page.query) if page.netloc == request.get_host() else {}
-    return request.POST.get(name) or request.GET.get(name) or str(of_page.get(name, ""))
+    of_page = QueryDict(page.query if page.netloc == request.get_host() else "")
+    return [query.get(name, "") for query in (request.POST, request.GET, of_page)]
 
 
 def _match(request: HttpRequest, url: str) -> ResolverMatch | None:

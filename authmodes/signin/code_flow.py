@@ -24,9 +24,11 @@ from ..state import request_state
 from . import authorization_request, pending
 from .allauth_internals import LOGIN_KEY, STATES_KEY
 from .authorization_code import ClientRedirect, answer_url
+from .authorization_request import AuthorizationRequest
 
 # RFC 6749, 4.1.2.1. A provider's other errors concern this site, not the client.
 PROVIDER_ERRORS = {"access_denied", "temporarily_unavailable"}
+ENTRANCES = ("account_login", "account_request_login_code")
 DEAD_ENDS = ("socialaccount_login_cancelled", "socialaccount_login_error", "account_inactive")
 
 
@@ -43,15 +45,12 @@ def end_request(request: HttpRequest, response: HttpResponseBase) -> HttpRespons
     state = request_state(request)
     if state.redirect_url is not None:
         return response
-    if state.code_flow is None and _leads_to(response, "account_login"):
-        # The page of a stage has found no pending login.
-        waiting = authorization_request.peek(request) if LOGIN_KEY not in request.session else None
+    if state.code_flow is None:
+        waiting = _find_lost(request, response)
         if waiting is None or not waiting.wants_code:
             return response
         state.code_flow = waiting
         return end(request)
-    if state.code_flow is None:
-        return response
     if _is_dead_end(request, response):
         return end(request, _error_of(request, response.status_code))
     pending_login = pending.user_id(request.session)
@@ -59,6 +58,13 @@ def end_request(request: HttpRequest, response: HttpResponseBase) -> HttpRespons
         # At a stage, and one browser cannot have two logins.
         replace_login(request, pending_login)
     return response
+
+
+def _find_lost(request: HttpRequest, response: HttpResponseBase) -> AuthorizationRequest | None:
+    """Return what was asked for if the page of a stage, or of a mailed code, has no login left."""
+    if LOGIN_KEY in request.session or not any(_leads_to(response, name) for name in ENTRANCES):
+        return None
+    return authorization_request.peek(request) or authorization_request.find_on_page(request)
 
 
 def end_by_exception(request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
