@@ -30,7 +30,7 @@ from .machines.tokens import MachineToken
 from .models import LoginSession, unavailable_as_503
 from .registry import django_sessions, transactions, validation
 from .sessions import state as session_state
-from .state import request_settings, request_state
+from .state import request_settings, request_state, to_django
 from .tokens import cookies as token_cookies
 from .tokens import snapshot
 from .tokens.jwt import (
@@ -109,7 +109,7 @@ def authenticate(request: HttpRequest | Request) -> Authenticated | None:
     `LoginSessionMiddleware` answers with 401, 403 and 503.
     """
     # A DRF view may pass its own.
-    django_request = getattr(request, "_request", request)
+    django_request = to_django(request)
     return _authenticate(django_request, request, lambda: getattr(django_request, "user", None))
 
 
@@ -134,7 +134,7 @@ def authenticate_token(raw_token: str, request: HttpRequest | None = None) -> Au
     `ServiceUnavailable` while the database is unavailable.
     """
     # A machine client's token is accepted here and in the header, never in a cookie.
-    django_request = getattr(request, "_request", request)
+    django_request = request and to_django(request)
     return _authenticate_token(django_request, raw_token, AccessToken, MachineToken)
 
 
@@ -329,4 +329,4 @@ class AuthModesAuthentication(BaseAuthentication):
         return authenticated
 
     def authenticate_header(self, request: Request) -> str:
-        return request_state(request._request).bearer_challenge
+        return request_state(request).bearer_challenge

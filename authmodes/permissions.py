@@ -21,7 +21,7 @@ from .exceptions import REALM, InsufficientAuthentication, InsufficientScope
 from .sessions import state as session_state
 from .sessions.state import SessionData
 from .signin.reauthentication import latest_authentication, redirect_to_provider
-from .state import request_state
+from .state import request_state, to_django
 
 __all__ = ["HasScope", "RecentLogin", "recent_login"]
 
@@ -51,7 +51,7 @@ class HasScope(BasePermission):
             return True
         # Returned, not raised, so that `|` tries the next permission. DRF sends no challenge
         # with a 403, so the middleware adds it (RFC 6750, 3.1).
-        request_state(request._request).challenge = InsufficientScope.challenge(self.scopes)
+        request_state(request).challenge = InsufficientScope.challenge(self.scopes)
         return False
 
 
@@ -77,15 +77,15 @@ class RecentLogin(BasePermission):
         if hasattr(request.auth, "claims"):
             seconds = math.floor(self.max_age.total_seconds())
             challenge = f'{REALM}, error="{self.code}", max_age="{seconds}"'
-            request_state(request._request).challenge = challenge
+            request_state(request).challenge = challenge
         return False
 
 
 def _auth_time(request: Request) -> datetime | None:
     """Return when the user of an API call authenticated; None if that is unknown."""
-    data = session_state.load(request._request.session)
+    data = session_state.load(to_django(request).session)
     if data is not None and _is_of_session(request, data):
-        return latest_authentication(request._request, data)
+        return latest_authentication(to_django(request), data)
     # Other authentication classes have no claims, or different ones.
     auth_time = getattr(request.auth, "claims", {}).get("auth_time")
     return session_state.to_datetime(auth_time) if auth_time is not None else None
@@ -97,7 +97,7 @@ def _is_of_session(request: Request, data: SessionData) -> bool:
         return getattr(request.auth, "sid", None) == data.sid
     # DRF's `SessionAuthentication` has no `auth` either, nor have classes such as Basic.
     user: Any = request.user
-    return request._request.session[SESSION_KEY] == user._meta.pk.value_to_string(user)
+    return to_django(request).session[SESSION_KEY] == user._meta.pk.value_to_string(user)
 
 
 def recent_login(max_age: timedelta) -> Callable[[View], View]:

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from authmodes import registry
 from authmodes.authentication import LoginAuth
 from authmodes.models import LoginSession
+from authmodes.state import to_django
 
 from .support.browser import Browser
 from .support.logins import API, PASSWORD, call_with, post_json
@@ -37,6 +38,12 @@ ACCESS, REFRESH = "__Host-authmodes_access", "__Host-authmodes_refresh"
 
 def with_header(value, browser=None):
     return (browser or Client()).get(API, headers={"authorization": value})
+
+
+def test_a_request_of_drf_leads_to_the_request_of_django_that_it_wraps(rf):
+    plain = rf.get("/")
+    assert to_django(Request(plain)) is plain
+    assert to_django(plain) is plain
 
 
 # -- anonymous calls and bad headers --------------------------------------------------------

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rest_framework.exceptions import APIException
-from rest_framework.request import Request
 from rest_framework.serializers import (
     CharField,
 )
@@ -19,6 +18,7 @@ from ..models import EndReason
 from ..registry import rotation, validation
 from ..signin import authorization_request
 from ..signin import password as password_signin
+from ..state import to_django
 from ..tokens import cookies as token_cookies
 from ..tokens.jwt import (
     ISSUED_BY_SIMPLEJWT,
@@ -68,7 +68,7 @@ class TokenObtainPairSerializer(simplejwt.TokenObtainPairSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         _check_transport(self.context)
-        request = _django_request(self.context["request"])
+        request = to_django(self.context["request"])
         login_session = password_signin.sign_in(
             request,
             attrs[self.username_field],
@@ -92,7 +92,8 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         _check_transport(self.context)
-        outcome = rotation.rotate(attrs["refresh"], _django_request(self.context.get("request")))
+        request = self.context.get("request")
+        outcome = rotation.rotate(attrs["refresh"], request and to_django(request))
         if isinstance(outcome, rotation.Refusal):
             is_invalid = outcome is rotation.Refusal.TOKEN_NOT_VALID
             if is_invalid and is_issued_by_simplejwt(attrs["refresh"]):
@@ -139,7 +140,3 @@ def _check_transport(context: Mapping[str, Any]) -> None:
         context.get("view"), "sets_token_cookies", False
     ):
         raise errors.CookieTransport
-
-
-def _django_request(request: Request | Any) -> Any:
-    return getattr(request, "_request", request)

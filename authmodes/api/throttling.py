@@ -16,6 +16,7 @@ from rest_framework.throttling import SimpleRateThrottle
 
 from .. import logs, request_client
 from ..machines import tokens as machine_tokens
+from ..state import to_django
 from ..tokens.jwt import read_any
 
 DEFAULT_RATES = {
@@ -119,11 +120,11 @@ def _owner(request: Request, view: Any) -> str | None:
 
 def _network(request: Request) -> str | None:
     """The caller's address; of IPv6 the network, because one line has all of its addresses."""
-    address = request_client.ip_address(request._request)
+    address = request_client.ip_address(to_django(request))
     if address is None:
         return None
     network = request_client.network_of(address) if ":" in address else address
-    return f"cross-site:{network}" if _is_cross_site(request._request) else network
+    return f"cross-site:{network}" if _is_cross_site(to_django(request)) else network
 
 
 def _is_cross_site(request: HttpRequest) -> bool:

@@ -20,7 +20,7 @@ from ..exceptions import LimitReached, UserInactive
 from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted, write_database
 from ..sessions import state as session_state
 from ..sessions import store as session_store
-from ..state import request_state
+from ..state import request_state, to_django
 from ..tokens import cookies as token_cookies
 from ..tokens.jwt import new_jti
 from . import django_sessions, events, notifications
@@ -149,7 +149,7 @@ def _start_by_cookie(
 def _tell_django(request: Any, user: Any) -> None:
     """Send Django's `user_logged_in`; a Django session that only a receiver makes is dropped."""
     # DRF's request has a user of its own.
-    request = getattr(request, "_request", request)
+    request = to_django(request)
     with session_store.detached(request):
         request.user = user
         user_logged_in.send(sender=user.__class__, request=request, user=user)

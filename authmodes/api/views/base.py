@@ -31,6 +31,7 @@ from ...authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
 from ...conf import Mode, conf
 from ...models import EndReason, LoginSession, to_unavailable
 from ...registry import events, transactions, validation
+from ...state import to_django
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, LoginToken, RefreshToken, TokenPair, mint
 from .. import answers, serializers
@@ -148,7 +149,7 @@ class AuthModesViewMixin(View):
         return super().dispatch(request, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        charset = (request._request.content_params or {}).get("charset", "utf-8")
+        charset = (to_django(request).content_params or {}).get("charset", "utf-8")
         if charset.lower() not in CHARSETS:
             raise errors.UnsupportedCharset
         super().initial(request, *args, **kwargs)
@@ -200,10 +201,10 @@ class AuthModesView(AuthModesViewMixin, APIView):
 
     def perform_authentication(self, request: Request) -> None:
         # DRF makes it anonymous then, and allauth's flow and a logout need to know who it is.
-        user = request._request.user
+        user = to_django(request).user
         super().perform_authentication(request)
         if not request.authenticators:
-            request._request.user = user
+            to_django(request).user = user
 
 
 class PublicView(AuthModesView):
@@ -254,7 +255,7 @@ def respond_to_sign_in(request: Request, started: LoginSession) -> Response:
         pair = mint(started)
         return respond_to_login(pair, answers.answer_to(pair))
     # The cookie is what gives access, and a login can be renewed until its absolute end.
-    cookie_end = min(request._request.session.get_expiry_date(), started.expires_at)
+    cookie_end = min(to_django(request).session.get_expiry_date(), started.expires_at)
     login = answers.CookieLogin(started, cookie_end, started.expires_at)
     return Response(answers.answer_to(login))
 
@@ -297,7 +298,7 @@ def handle_exception(exception: Exception, context: dict[str, Any]) -> Response 
     if response is not None:
         response.data = _body(exception, response.data)
     if isinstance(exception, errors.StagePending) and response is not None:
-        request = context["request"]._request
+        request = to_django(context["request"])
         response.data["continue"] = _add_authorize(exception.continuation, request)
     return response
 
@@ -306,7 +307,7 @@ def _note_refusal(exception: Exception, context: dict[str, Any]) -> None:
     # The mode is read first, so that the URL's provider may not exist.
     is_known = not isinstance(exception, errors.ModeDisabled)
     provider = context["kwargs"].get("provider", "") if is_known else ""
-    events.note_refusal(context["request"]._request, _code(exception), provider=provider)
+    events.note_refusal(to_django(context["request"]), _code(exception), provider=provider)
 
 
 def _add_authorize(continuation: dict[str, Any], request: HttpRequest) -> dict[str, Any]:

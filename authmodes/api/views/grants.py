@@ -23,7 +23,7 @@ from ...models import MachineClient
 from ...registry import events, rotation
 from ...request_client import ip_address
 from ...signin import authorization_code
-from ...state import request_state
+from ...state import request_state, to_django
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import RefreshToken, TokenPair, mint, read_any
 from .. import answers, inputs, serializers
@@ -63,7 +63,7 @@ def refresh_token(request: Request) -> Any:
     if requested_grant(request) != "refresh_token":
         return None
     if token_cookies.are_enabled():
-        return token_cookies.refresh_token(request._request)
+        return token_cookies.refresh_token(to_django(request))
     data: Any = request.data
     return data.get("refresh_token")
 
@@ -95,7 +95,7 @@ def respond(request: Request) -> Response:
     try:
         return grant(request, fields)
     except START_REFUSALS as error:
-        events.note_refusal(request._request, error.default_code)
+        events.note_refusal(to_django(request), error.default_code)
         raise _invalid_grant(error) from error
 
 
@@ -110,10 +110,10 @@ def _redeem_code(request: Request, fields: Mapping[str, Any]) -> Response:
         raise OAuthError("invalid_request", _("The code_verifier is malformed."))
     code, verifier = fields["code"], fields["code_verifier"]
     login_session = authorization_code.redeem(
-        *(request._request, code, verifier, client_id, fields["redirect_uri"])
+        *(to_django(request), code, verifier, client_id, fields["redirect_uri"])
     )
     if login_session is None:
-        events.note_refusal(request._request, errors.InvalidGrant.default_code)
+        events.note_refusal(to_django(request), errors.InvalidGrant.default_code)
         raise _invalid_grant(errors.InvalidGrant())
     pair = mint(login_session)
     return base.respond_to_login(pair, _answer(pair), HEADERS)
@@ -134,9 +134,9 @@ def _refresh(request: Request, fields: Mapping[str, Any]) -> Response:
         token = read_any(raw_token, RefreshToken)
         if token is not None and token.payload.get("client_id", client_id) != client_id:
             raise _invalid_grant(errors.InvalidGrant())
-    outcome = rotation.rotate(raw_token or "", request._request)
+    outcome = rotation.rotate(raw_token or "", to_django(request))
     if isinstance(outcome, rotation.Refusal):
-        request_state(request._request).clears_token_cookies = token_cookies.are_enabled()
+        request_state(request).clears_token_cookies = token_cookies.are_enabled()
         raise _invalid_grant(serializers.refresh_error(outcome))
     return base.respond_with_tokens(outcome, _answer(outcome), HEADERS)
 
@@ -150,7 +150,7 @@ def _client_credentials(request: Request, fields: Mapping[str, Any]) -> Response
     client_id, raw_secret, challenge = _credentials(request, fields)
     if not client_id or not raw_secret:
         raise InvalidClient(challenge)
-    here = ip_address(request._request)
+    here = ip_address(to_django(request))
     secret = machine_clients.authenticate(client_id, raw_secret, here)
     if secret is None:
         raise InvalidClient(challenge)

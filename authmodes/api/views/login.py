@@ -21,6 +21,7 @@ from ...sessions import state as session_state
 from ...signin import authorization_code
 from ...signin import password as password_signin
 from ...signin.authorization_request import STATE_MAX_LENGTH
+from ...state import to_django
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, RefreshToken
 from ...upstream import logout as upstream_logout
@@ -44,7 +45,7 @@ class IndexView(base.PublicView):
                 "modes": [mode for mode in (Mode.SESSION, Mode.JWT) if conf.MODE.allows(mode)],
                 "token_transport": conf.TOKEN_TRANSPORT,
                 "providers": providers(request),
-                "links": {name: base.reverse_here(request._request, name) for name in names},
+                "links": {name: base.reverse_here(to_django(request), name) for name in names},
             }
         )
 
@@ -54,7 +55,7 @@ class CsrfView(base.PublicView):
 
     @base.describe(answers={200: answers.CsrfSerializer})
     def get(self, request: Request) -> Response:
-        return Response({"csrf_token": get_token(request._request)})
+        return Response({"csrf_token": get_token(to_django(request))})
 
 
 class LoginView(base.PublicView):
@@ -76,7 +77,7 @@ class LoginView(base.PublicView):
         serializer, mode = base.read_sign_in(request, inputs.LoginSerializer)
         fields = serializer.validated_data
         started = password_signin.sign_in(
-            request._request,
+            to_django(request),
             fields.get("username") or fields["email"],
             fields["password"],
             mode,
@@ -106,17 +107,19 @@ class LogoutView(base.PublicView):
 
     def presented_token(self, request: Request) -> Any:
         """None beside a header, which counts alone: then the body's token is not looked at."""
-        if bearer_token(request._request) is not None:
+        if bearer_token(to_django(request)) is not None:
             return None
         return super().presented_token(request)
 
     def ends_a_login(self, request: Request) -> bool:
-        in_header = bearer_token(request._request)
+        in_header = bearer_token(to_django(request))
         if in_header is not None:
             return conf.MODE.allows(Mode.JWT) and validation.is_token_active(in_header, AccessToken)
         if _active_sids(self.identify_presented(request)):
             return True
-        return bool(_is_signed_in(request) or validation.logins_of_token_cookies(request._request))
+        return bool(
+            _is_signed_in(request) or validation.logins_of_token_cookies(to_django(request))
+        )
 
     @base.describe(
         body=inputs.LogoutSerializer,
@@ -130,14 +133,14 @@ class LogoutView(base.PublicView):
         has_optional_login=True,
     )
     def post(self, request: Request) -> Response:
-        if bearer_token(request._request) is not None:
+        if bearer_token(to_django(request)) is not None:
             try:
                 found = AuthModesAuthentication().authenticate(request)
                 response = self._respond(request, _end_login(found))
             except AuthenticationFailed as error:
                 response = self.handle_exception(error)
             # Those of a different login may have come along.
-            if not validation.logins_of_token_cookies(request._request):
+            if not validation.logins_of_token_cookies(to_django(request)):
                 token_cookies.clear_cookies(response)
             return response
         # The cookies that come along with a token in the body may be another user's.
@@ -152,7 +155,7 @@ class LogoutView(base.PublicView):
         ended = _end_logins_of_cookies(request)
         response = self._respond(request, ended)
         # Not for a call without any credential: another site could make it.
-        if ended or token_cookies.are_sent(request._request):
+        if ended or token_cookies.are_sent(to_django(request)):
             token_cookies.clear_cookies(response)
         return response
 
@@ -170,7 +173,8 @@ class LogoutView(base.PublicView):
             return self.handle_exception(errors.InvalidState())
         logins = LoginSession.objects.filter(sid__in=ended).exclude(provider="")
         urls = (
-            upstream_logout.logout_url(request._request, one, redirect_uri, state) for one in logins
+            upstream_logout.logout_url(to_django(request), one, redirect_uri, state)
+            for one in logins
         )
         return Response({"upstream_logout_url": next(filter(None, urls), None)})
 
@@ -183,7 +187,7 @@ def _active_sids(identified: tuple[Any, LoginSession] | None) -> list[str]:
 
 def _is_signed_in(request: Request) -> bool:
     """Whether the browser holds a Django session that opens the API."""
-    return conf.MODE.allows(Mode.SESSION) and request._request.user.is_authenticated
+    return conf.MODE.allows(Mode.SESSION) and to_django(request).user.is_authenticated
 
 
 def _end_login(found: tuple[Any, LoginAuth] | None) -> list[str]:
@@ -197,7 +201,7 @@ def _end_login(found: tuple[Any, LoginAuth] | None) -> list[str]:
 
 def _end_logins_of_cookies(request: Request) -> list[str]:
     """Sign the browser out of all it sent; the `sid` of each."""
-    django_request = request._request
+    django_request = to_django(request)
     by_session = _is_signed_in(request)
     by_tokens = validation.logins_of_token_cookies(django_request)
     if by_session or by_tokens:

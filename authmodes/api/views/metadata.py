@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from ...conf import Mode, conf, simple_jwt
 from ...signin.authorization_request import PROMPTS
+from ...state import to_django
 from ...tokens import cookies as token_cookies
 from ...tokens import keys
 from .. import answers
@@ -64,7 +65,7 @@ class MetadataView(CacheableView):
         wanted = f"{WELL_KNOWN}/{issuer_path}".rstrip("/")
         if not issuer or wanted != metadata_path(issuer) or not conf.MODE.allows(Mode.JWT):
             raise Http404
-        urlconf = getattr(request._request, "urlconf", None)
+        urlconf = getattr(to_django(request), "urlconf", None)
         # Tokens in cookies are not in an answer, where a client of OAuth's expects them.
         has_code_flow = bool(conf.REDIRECT_URIS) and not token_cookies.are_enabled()
         grants = ["authorization_code", "refresh_token"] if has_code_flow else []

@@ -32,6 +32,7 @@ from ...signin import provider as provider_signin
 from ...signin import providers as site_providers
 from ...signin.authorization_request import AuthorizationRequest
 from ...signin.provider_tokens import supported
+from ...state import to_django
 from ...tokens import cookies as token_cookies
 from .. import answers, inputs, serializers
 from .base import (
@@ -82,10 +83,10 @@ def providers(request: Request) -> list[dict[str, Any]]:
             "redirect": provider.supports_redirect,
             # The credentials that `url` accepts of this provider.
             "token": supported(provider),
-            "url": reverse_here(request._request, "social_token", provider=provider.sub_id),
-            "start_url": reverse_here(request._request, "social_start", provider=provider.sub_id),
+            "url": reverse_here(to_django(request), "social_token", provider=provider.sub_id),
+            "start_url": reverse_here(to_django(request), "social_start", provider=provider.sub_id),
         }
-        for provider in site_providers.all_of(request._request)
+        for provider in site_providers.all_of(to_django(request))
         if not site_providers.is_hidden(provider)
     ]
 
@@ -132,9 +133,9 @@ class SocialStartView(PublicView):
         """Show a button that sends the browser to a provider."""
         if app_settings.LOGIN_ON_GET and _answers_at_once(_parameter(request, "next")):
             return self._redirect(request, provider)
-        found = site_providers.find_with_redirect(request._request, provider)
+        found = site_providers.find_with_redirect(to_django(request), provider)
         _authorization_request(request)
-        return render(request._request, "authmodes/social_start.html", {"provider": found})
+        return render(to_django(request), "authmodes/social_start.html", {"provider": found})
 
     @describe(
         query=inputs.SocialStartQuerySerializer,
@@ -147,11 +148,11 @@ class SocialStartView(PublicView):
         return self._redirect(request, provider)
 
     def _redirect(self, request: Request, provider: str) -> HttpResponseBase:
-        found = site_providers.find_with_redirect(request._request, provider)
+        found = site_providers.find_with_redirect(to_django(request), provider)
         requested = _authorization_request(request)
         try:
             return found.redirect(
-                request._request,
+                to_django(request),
                 process=AuthProcess.LOGIN,
                 # The adapter redirects to the client of a code flow.
                 next_url=None if requested.wants_code else requested.next or None,
@@ -184,7 +185,7 @@ class AuthorizeView(PublicView):
             return _answer(requested, error=error)
         if provider and "none" not in prompts:
             return self._lead_to_provider(request, requested, provider)
-        if not request._request.user.is_authenticated or _is_too_old(request):
+        if not to_django(request).user.is_authenticated or _is_too_old(request):
             if "none" in prompts:
                 return _answer(requested, error="login_required")
             return self._lead_to_login(request, requested)
@@ -195,7 +196,7 @@ class AuthorizeView(PublicView):
         # Another app may have taken the scheme or the port (RFC 8252, 8.6).
         parts = urlsplit(requested.next)
         context = {"client": parts.netloc or parts.scheme}
-        return render(request._request, "authmodes/authorize.html", context)
+        return render(to_django(request), "authmodes/authorize.html", context)
 
     @describe(
         query=inputs.AuthorizeQuerySerializer,
@@ -206,9 +207,9 @@ class AuthorizeView(PublicView):
         """Answer a user who was asked."""
         enforce_csrf(request)
         requested, error = authorization_request.read(request.query_params)
-        if error or "cancel" in request._request.POST:
+        if error or "cancel" in to_django(request).POST:
             return _answer(requested, error=error or "access_denied")
-        if not request._request.user.is_authenticated or _is_too_old(request):
+        if not to_django(request).user.is_authenticated or _is_too_old(request):
             return self._lead_to_login(request, requested)
         return _issue(request, requested)
 
@@ -216,7 +217,7 @@ class AuthorizeView(PublicView):
         self, request: Request, requested: AuthorizationRequest, provider: str
     ) -> HttpResponseBase:
         try:
-            site_providers.find_with_redirect(request._request, provider)
+            site_providers.find_with_redirect(to_django(request), provider)
         except Http404:
             return _answer(requested, error="invalid_request")
         start = {
@@ -227,17 +228,17 @@ class AuthorizeView(PublicView):
             "code_challenge_method": "S256",
             "state": requested.state,
         }
-        path = reverse_here(request._request, "social_start", provider=provider)
+        path = reverse_here(to_django(request), "social_start", provider=provider)
         return HttpResponseRedirect(f"{path}?{urlencode(start)}")
 
     def _lead_to_login(self, request: Request, requested: AuthorizationRequest) -> HttpResponseBase:
-        if request._request.user.is_authenticated:
-            return self._lead_to_reauthentication(request._request, requested)
+        if to_django(request).user.is_authenticated:
+            return self._lead_to_reauthentication(to_django(request), requested)
         try:
-            page = reverse("account_login", urlconf=getattr(request._request, "urlconf", None))
+            page = reverse("account_login", urlconf=getattr(to_django(request), "urlconf", None))
         except NoReverseMatch:
             return _answer(requested, error="server_error", error_description="no_login_page")
-        query = {REDIRECT_FIELD_NAME: request._request.get_full_path()}
+        query = {REDIRECT_FIELD_NAME: to_django(request).get_full_path()}
         return HttpResponseRedirect(f"{page}?{urlencode(query)}")
 
     def _lead_to_reauthentication(
@@ -266,11 +267,11 @@ def _is_too_old(request: Request) -> bool:
         return False
     # The user comes back from signing in to this same URL.
     allowed = max(timedelta(seconds=int(max_age)), RECENT)
-    return not has_recent_login(request._request, allowed)
+    return not has_recent_login(to_django(request), allowed)
 
 
 def _issue(request: Request, requested: AuthorizationRequest) -> HttpResponseBase:
-    django_request = request._request
+    django_request = to_django(request)
     data = session_state.load(django_request.session)
     found = LoginSession.objects.active().filter(sid=data.sid).first() if data else None
     # The tokens would outlast an impersonation, and not say who acts.
@@ -323,7 +324,7 @@ def _check_code_flow(request: Request, requested: AuthorizationRequest, clients:
 
 
 def _parameter(request: Request, name: str) -> str:
-    django_request = request._request
+    django_request = to_django(request)
     return django_request.POST.get(name) or django_request.GET.get(name, "")
 
 
@@ -369,9 +370,9 @@ class SocialTokenView(LoginSessionView):
             return self._connect(request, provider)
         serializer, mode = read_sign_in(request, inputs.SocialTokenSerializer)
         client_id = serializer.validated_data.get("client_id", "")
-        found = site_providers.find(request._request, provider, client_id)
+        found = site_providers.find(to_django(request), provider, client_id)
         started = provider_signin.sign_in(
-            request._request, found, serializer.credential(), mode, serializer.answers()
+            to_django(request), found, serializer.credential(), mode, serializer.answers()
         )
         return respond_to_sign_in(request, started)
 
@@ -380,10 +381,10 @@ class SocialTokenView(LoginSessionView):
         serializer = inputs.SocialTokenSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         client_id = serializer.validated_data.get("client_id", "")
-        found = site_providers.find(request._request, provider, client_id)
+        found = site_providers.find(to_django(request), provider, client_id)
         # The row's own user, because the user of a token may have no more than an id.
         user = own_login(request).user
-        account = connect.connect(request._request, user, found, serializer.credential())
+        account = connect.connect(to_django(request), user, found, serializer.credential())
         return Response({"provider": account.provider, "uid": account.uid})
 
     @describe(
@@ -401,8 +402,8 @@ class SocialTokenView(LoginSessionView):
         body = request.data if isinstance(request.data, dict) else {}
         uid = request.query_params.get("uid") or body.get("uid") or ""
         user = own_login(request).user
-        found = site_providers.find(request._request, provider)
-        connect.disconnect(request._request, user, found, str(uid))
+        found = site_providers.find(to_django(request), provider)
+        connect.disconnect(to_django(request), user, found, str(uid))
         return Response(status=204)
 
 

@@ -24,6 +24,7 @@ from ...exceptions import InsufficientAuthentication
 from ...models import LoginSession
 from ...permissions import RecentLogin
 from ...registry import ending, events
+from ...state import to_django
 from .. import answers, inputs
 from . import base
 from .sessions import LoginSessionPagination
@@ -45,7 +46,7 @@ class IsAdministrator(BasePermission):
     """Allow users of the admin site who may view login sessions there, or revoke them."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        django_request = request._request
+        django_request = to_django(request)
         try:
             is_admitted = admin.site.has_permission(django_request)
         except AttributeError:
@@ -75,7 +76,7 @@ class StaffView(base.LoginSessionView):
         page = login_session_admin()
         context = {
             "request": request,
-            "shows_address": page.has_address_permission(request._request),
+            "shows_address": page.has_address_permission(to_django(request)),
         }
         return answers.StaffLoginSessionSerializer(rows, context=context, **kwargs).data
 
@@ -122,7 +123,7 @@ class StaffSessionListView(StaffView):
         actor = own.user
         page: Any = login_session_admin()
         matching = _matching(request, fields).active()
-        rows = page.revocable(request._request, matching).exclude(sid=own.sid)
+        rows = page.revocable(to_django(request), matching).exclude(sid=own.sid)
         _cancel_unfinished(request, fields)
         event = events.new_bulk(described, by=actor)
         ended = 0
@@ -153,7 +154,7 @@ class StaffSessionDetailView(StaffView):
     def delete(self, request: Request, sid: str) -> Response:
         """Revoke a login session. One that has ended is answered alike."""
         row = self._find(request, sid)
-        if not login_session_admin().has_revoke_permission(request._request, row):
+        if not login_session_admin().has_revoke_permission(to_django(request), row):
             raise PermissionDenied
         actor = base.own_login(request).user
         if registry.revoke(row, by=actor):
@@ -185,7 +186,7 @@ def _read(request: Request, serializer_class: type[Any]) -> dict[str, Any]:
 
 def _rows(request: Request) -> Any:
     """Return what the admin page lists, which a project may have narrowed down."""
-    return login_session_admin().get_queryset(request._request)
+    return login_session_admin().get_queryset(to_django(request))
 
 
 def _matching(request: Request, fields: Mapping[str, Any]) -> Any:
@@ -200,7 +201,7 @@ def _cancel_unfinished(request: Request, fields: Mapping[str, Any]) -> None:
     if fields.keys() == {"user"}:
         user: Any = get_user_model()._base_manager.filter(pk=fields["user"]).first()
         theirs = SimpleNamespace(user=user)
-        if user and login_session_admin().has_revoke_permission(request._request, theirs):
+        if user and login_session_admin().has_revoke_permission(to_django(request), theirs):
             ending.cancel_pending(user.pk)
 
 

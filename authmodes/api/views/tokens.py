@@ -20,6 +20,7 @@ from ...conf import Mode, conf, simple_jwt
 from ...machines import tokens as machine_tokens
 from ...models import EndReason
 from ...registry import rotation, validation
+from ...state import to_django
 from ...tokens import cookies as token_cookies
 from ...tokens import keys
 from ...tokens.jwt import LoginToken, RefreshToken
@@ -86,7 +87,7 @@ class TokenRefreshView(base.AuthModesViewMixin, simplejwt.TokenRefreshView):
 
     def presented_token(self, request: Request) -> Any:
         if token_cookies.are_enabled():
-            return token_cookies.refresh_token(request._request)
+            return token_cookies.refresh_token(to_django(request))
         return super().presented_token(request)
 
     def ends_a_login(self, request: Request) -> bool:
@@ -102,7 +103,7 @@ class TokenRefreshView(base.AuthModesViewMixin, simplejwt.TokenRefreshView):
         if token_cookies.are_enabled():
             enforce_csrf(request)
             # Without its cookie, the answer is that of an invalid token.
-            data = {"refresh": token_cookies.refresh_token(request._request) or "-"}
+            data = {"refresh": token_cookies.refresh_token(to_django(request)) or "-"}
         serializer: Any = self.get_serializer(data=data)
         try:
             serializer.is_valid(raise_exception=True)

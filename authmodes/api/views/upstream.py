@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from ... import exceptions as errors
 from ... import logs
 from ...signin import issuers, providers
+from ...state import to_django
 from ...upstream import events as security_events
 from ...upstream import logout as upstream_logout
 from .. import answers, inputs
@@ -102,7 +103,7 @@ class UpstreamLogoutView(UpstreamView):
         return upstream_logout.would_log_out(*self._presented(request))
 
     def _presented(self, request: Request) -> tuple[list[Provider], Any]:
-        named = providers.named(request._request, self.kwargs["provider"])
+        named = providers.named(to_django(request), self.kwargs["provider"])
         form: Any = request.data
         return _or_404(issuers.openid_providers(named)), form.get("logout_token")
 
@@ -129,7 +130,7 @@ class UpstreamEventsView(UpstreamView):
         return security_events.would_end(*self._presented(request))
 
     def _presented(self, request: Request) -> tuple[list[Provider], Any]:
-        named = providers.named(request._request, self.kwargs["provider"])
+        named = providers.named(to_django(request), self.kwargs["provider"])
         return _or_404(issuers.transmitters(named)), request.data
 
     def handle_exception(self, exc: Exception) -> Response:
