@@ -172,9 +172,7 @@ class LoginSession(AuthenticationContextModel):
 
     # Set by `for_credential()` alone: the key of the `BlacklistedToken`, if there is one.
     blacklist_entry: Any
-
-    # Set by `for_credential()` and by `with_is_idle()` alone.
-    is_blacklisted: bool
+    # Set by `with_is_idle()` alone.
     is_idle: bool
 
     sid = models.UUIDField(

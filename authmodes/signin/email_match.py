@@ -14,10 +14,10 @@ from allauth.account.models import EmailAddress
 from allauth.account.utils import user_email
 from allauth.socialaccount.providers.base import AuthProcess
 from django.apps import apps
-from django.db import router, transaction
+from django.db import transaction
 
 from ..exceptions import LoginRefused
-from ..models import LoginSession
+from ..models import write_database
 from ..registry import ending
 from .allauth_internals import email_that_matched
 
@@ -58,7 +58,7 @@ def remove_other_ways_in(user: Any, sociallogin: Any) -> None:
     email = email_that_matched(sociallogin)
     if not email or _is_verified(user, email):
         return
-    with transaction.atomic(using=router.db_for_write(LoginSession)):
+    with transaction.atomic(using=write_database()):
         ending.revoke_user(user)
         # Even if there is none, because this also invalidates links to reset the password.
         user.set_unusable_password()
