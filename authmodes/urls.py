@@ -2,20 +2,20 @@
 
 from django.urls import path
 
-from .api.views import login, sessions, social, staff, tokens, upstream
+from .api.views import authorize, login, sessions, social, staff, tokens, upstream
 
 app_name = "authmodes"
 
 urlpatterns = [
     path("", login.IndexView.as_view(), name="index"),
     path("csrf/", login.CsrfView.as_view(), name="csrf"),
-    path("authorize/", social.AuthorizeView.as_view(), name="authorize"),
+    path("authorize/", authorize.AuthorizeView.as_view(), name="authorize"),
     path("login/", login.LoginView.as_view(), name="login"),
     path("logout/", login.LogoutView.as_view(), name="logout"),
     path("user/", login.UserView.as_view(), name="user"),
     path("social/", social.SocialView.as_view(), name="social"),
     path("social/<str:provider>/", social.SocialTokenView.as_view(), name="social_token"),
-    path("social/<str:provider>/start/", social.SocialStartView.as_view(), name="social_start"),
+    path("social/<str:provider>/start/", authorize.SocialStartView.as_view(), name="social_start"),
     path(
         "upstream/logout/<str:provider>/",
         upstream.UpstreamLogoutView.as_view(),

@@ -12,7 +12,7 @@ from rest_framework_simplejwt.exceptions import InvalidToken
 
 from .. import exceptions as errors
 from .. import registry
-from ..conf import Mode, conf
+from ..conf import Mode, conf, simple_jwt
 from ..machines import tokens as machine_tokens
 from ..models import EndReason
 from ..registry import rotation, validation
@@ -22,6 +22,7 @@ from ..state import to_django
 from ..tokens import cookies as token_cookies
 from ..tokens.jwt import (
     ISSUED_BY_SIMPLEJWT,
+    LoginToken,
     RefreshToken,
     TokenPair,
     is_issued_by_simplejwt,
@@ -109,15 +110,29 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
     token = TokenField(write_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[Any, Any]:
-        raw_token = attrs["token"]
-        if identified := validation.identify(raw_token):
-            is_valid = validation.validate_token_or_end(*identified)
-        else:
-            machine_token = machine_tokens.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
-            is_valid = bool(machine_token and machine_tokens.validate(machine_token) is not None)
-        if not is_valid:
+        if introspect(attrs["token"]) is None:
             raise InvalidToken
         return {}
+
+
+def introspect(raw_token: str) -> dict[str, Any] | None:
+    """Return what a token of any kind says (RFC 7662, 2.2); None if it does not count now."""
+    said: dict[str, Any]
+    token: LoginToken | machine_tokens.MachineToken | None
+    if identified := validation.identify(raw_token):
+        token, login_session = identified
+        if not validation.validate_token_or_end(token, login_session):
+            return None
+        username = login_session.user.get_username()
+        said = {"sub": token[simple_jwt().USER_ID_CLAIM], "username": username}
+    else:
+        token = machine_tokens.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
+        scopes = machine_tokens.validate(token) if token else None
+        if token is None or scopes is None:
+            return None
+        said = {"scope": " ".join(scopes)}
+    use = "refresh" if isinstance(token, RefreshToken) else token.token_type
+    return {**token.payload, **said, "token_type": "Bearer", "token_use": use}
 
 
 class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):

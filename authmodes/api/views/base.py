@@ -236,10 +236,16 @@ def sets_cookie(mode: str) -> bool:
     return mode == Mode.SESSION or token_cookies.are_enabled()
 
 
+def validated(serializer_class: type[Fields], data: Any) -> Fields:
+    """Return a serializer of these data. Raises `ValidationError`."""
+    serializer = serializer_class(data=data)
+    serializer.is_valid(raise_exception=True)
+    return serializer
+
+
 def read_sign_in(request: Request, serializer_class: type[Fields]) -> tuple[Fields, str]:
     """Validate the body of a sign-in; return it and the mode that the login shall have."""
-    serializer = serializer_class(data=request.data)
-    serializer.is_valid(raise_exception=True)
+    serializer = validated(serializer_class, request.data)
     mode = serializers.wanted_mode(
         serializer.validated_data.get("mode") or request.query_params.get("mode")
     )
@@ -298,8 +304,7 @@ def handle_exception(exception: Exception, context: dict[str, Any]) -> Response 
     if response is not None:
         response.data = _body(exception, response.data)
     if isinstance(exception, errors.StagePending) and response is not None:
-        request = to_django(context["request"])
-        response.data["continue"] = _add_authorize(exception.continuation, request)
+        response.data["continue"] = _add_authorize(exception.continuation, context["request"])
     return response
 
 
@@ -310,7 +315,7 @@ def _note_refusal(exception: Exception, context: dict[str, Any]) -> None:
     events.note_refusal(to_django(context["request"]), _code(exception), provider=provider)
 
 
-def _add_authorize(continuation: dict[str, Any], request: HttpRequest) -> dict[str, Any]:
+def _add_authorize(continuation: dict[str, Any], request: Request) -> dict[str, Any]:
     """Name `authorize/` if neither this call nor a page of ours can continue the login."""
     is_stuck = not (continuation["page"] or continuation["fields"])
     if is_stuck and conf.REDIRECT_URIS and conf.MODE.allows(Mode.JWT):
@@ -318,7 +323,7 @@ def _add_authorize(continuation: dict[str, Any], request: HttpRequest) -> dict[s
     return continuation
 
 
-def reverse_here(request: HttpRequest, name: str, **kwargs: str) -> str:
+def reverse_here(request: HttpRequest | Request, name: str, **kwargs: str) -> str:
     """The URL of an endpoint of ours below the `include()` that this request came through."""
     match: Any = request.resolver_match
     outer = {key: value for key, value in match.kwargs.items() if key not in OUR_URL_KWARGS}

@@ -45,7 +45,7 @@ class IndexView(base.PublicView):
                 "modes": [mode for mode in (Mode.SESSION, Mode.JWT) if conf.MODE.allows(mode)],
                 "token_transport": conf.TOKEN_TRANSPORT,
                 "providers": providers(request),
-                "links": {name: base.reverse_here(to_django(request), name) for name in names},
+                "links": {name: base.reverse_here(request, name) for name in names},
             }
         )
 

@@ -58,8 +58,7 @@ class SessionListView(base.LoginSessionView):
         errors=(ValidationError, NotFound),
     )
     def get(self, request: Request) -> Response:
-        query = inputs.PageQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
+        base.validated(inputs.PageQuerySerializer, request.query_params.dict())
         paginator = LoginSessionPagination()
         rows = paginator.paginate_queryset(active_of(request.user), request, view=self)
         context = {"request": request}
@@ -73,8 +72,7 @@ class SessionListView(base.LoginSessionView):
     )
     def delete(self, request: Request) -> Response:
         """End all other login sessions of the caller; with `?all=1` all."""
-        query = inputs.EndOthersQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
+        query = base.validated(inputs.EndOthersQuerySerializer, request.query_params.dict())
         current = base.own_login(request)
         spare = None if query.validated_data["all"] == "1" else str(current.sid)
         ended = ending.revoke_others(current.user, spare=spare)

@@ -16,14 +16,14 @@ from rest_framework_simplejwt.exceptions import InvalidToken
 from ... import exceptions as errors
 from ... import registry
 from ...authentication import enforce_csrf
-from ...conf import Mode, conf, simple_jwt
+from ...conf import Mode, conf
 from ...machines import tokens as machine_tokens
 from ...models import EndReason
 from ...registry import rotation, validation
 from ...state import to_django
 from ...tokens import cookies as token_cookies
 from ...tokens import keys
-from ...tokens.jwt import LoginToken, RefreshToken
+from ...tokens.jwt import RefreshToken
 from .. import answers, inputs, serializers
 from . import base, grants
 
@@ -163,9 +163,7 @@ class TokenRevokeView(base.PublicView):
 
     @base.describe(body={base.FORM: inputs.TokenHintSerializer}, answers={200: None})
     def post(self, request: Request) -> Response:
-        serializer = inputs.TokenHintSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        raw_token = serializer.validated_data["token"]
+        raw_token = base.validated(inputs.TokenHintSerializer, request.data).validated_data["token"]
         identified = self.identify_presented(request)
         if identified is None:
             rotation.blacklist_legacy(raw_token)
@@ -195,31 +193,10 @@ class TokenIntrospectView(base.LoginSessionView):
         errors=(PermissionDenied,),
     )
     def post(self, request: Request) -> Response:
-        serializer = inputs.TokenHintSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        said = _introspect(serializer.validated_data["token"])
+        raw_token = base.validated(inputs.TokenHintSerializer, request.data).validated_data["token"]
+        said = serializers.introspect(raw_token)
         # Nothing else, not even why (2.2).
         return Response({"active": False} if said is None else {**said, "active": True})
-
-
-def _introspect(raw_token: str) -> dict[str, Any] | None:
-    """What a token says; None if it does not count."""
-    said: dict[str, Any]
-    token: LoginToken | machine_tokens.MachineToken | None
-    if identified := validation.identify(raw_token):
-        token, login_session = identified
-        if not validation.validate_token_or_end(token, login_session):
-            return None
-        username = login_session.user.get_username()
-        said = {"sub": token[simple_jwt().USER_ID_CLAIM], "username": username}
-    else:
-        token = machine_tokens.read(raw_token) if conf.MODE.allows(Mode.JWT) else None
-        scopes = machine_tokens.validate(token) if token else None
-        if token is None or scopes is None:
-            return None
-        said = {"scope": " ".join(scopes)}
-    use = "refresh" if isinstance(token, RefreshToken) else token.token_type
-    return {**token.payload, **said, "token_type": "Bearer", "token_use": use}
 
 
 @method_decorator(cache_control(public=True, max_age=JWKS_MAX_AGE), name="dispatch")
