@@ -189,18 +189,18 @@ class SocialTokenSerializer(Serializer[Any]):
         return attrs
 
     def credential(self) -> Credential:
-        """What the client got from the provider."""
+        """Return what the client got from the provider."""
         fields = self.validated_data
         names = Credential.__dataclass_fields__
         return Credential(**{name: fields[name] for name in names if name in fields})
 
     def answers(self) -> Answers:
-        """What it sent for the stages: every further field may be one of the sign-up form's."""
+        """Return what it sent for the stages; a further field may be one of the sign-up form's."""
         return Answers(self.validated_data.get("mfa_code", ""), further_fields(self))
 
 
 def further_fields(serializer: Any) -> dict[str, Any]:
-    """The fields that the serializer does not know: those of a form of the project's."""
+    """Return the fields that the serializer does not know: those of a form of the project's."""
     return {
         str(name): _plain(name, value)
         for name, value in serializer.initial_data.items()
@@ -209,7 +209,7 @@ def further_fields(serializer: Any) -> dict[str, Any]:
 
 
 def login_form_fields(serializer: Any) -> dict[str, Any]:
-    """The fields of the project's own login form; others are ignored, as everywhere in DRF."""
+    """Return the fields of the project's own login form; others are ignored, as always in DRF."""
     data = serializer.initial_data
     return {
         name: _plain(name, data[name])
@@ -219,7 +219,7 @@ def login_form_fields(serializer: Any) -> dict[str, Any]:
 
 
 def _plain(name: Any, value: Any) -> Any:
-    """A value that a form can take; nothing nested, endless or that no database holds."""
+    """Return a value that a form can take; nothing nested, endless or that no database holds."""
     if isinstance(value, bool):
         return value
     field = CharField(allow_blank=True, max_length=1024)

@@ -38,7 +38,7 @@ EVERY_SCOPE = "authmodes"
 
 
 def invalid_rates() -> list[str]:
-    """The scopes of ours whose rate in the project's settings cannot be understood."""
+    """Return our scopes whose rate in the project's settings cannot be understood."""
     rates = rest_framework.api_settings.DEFAULT_THROTTLE_RATES
     ours = [scope for scope in (EVERY_SCOPE, *DEFAULT_RATES) if scope in rates]
     return [scope for scope in ours if not _is_valid_rate(rates[scope])]
@@ -108,7 +108,7 @@ class CredentialThrottle(SimpleRateThrottle):
 
 
 def _owner(request: Request, view: Any) -> str | None:
-    """The login or client of the caller's credential, or of the token that the call is about."""
+    """Return the login or client of the caller's credential, or of the call's token."""
     if sid := getattr(request.auth, "sid", ""):
         return str(sid)
     raw_token = view.presented_token(request)
@@ -119,7 +119,7 @@ def _owner(request: Request, view: Any) -> str | None:
 
 
 def _network(request: Request) -> str | None:
-    """The caller's address; of IPv6 the network, because one line has all of its addresses."""
+    """Return the caller's address; of IPv6 the network, all of which one line may use."""
     address = request_client.ip_address(to_django(request))
     if address is None:
         return None

@@ -41,5 +41,5 @@ def ago(moment: datetime) -> str:
 
 
 def method_label(method: str) -> str:
-    """A method that is not allauth's, such as an adopted one, is shown as it is stored."""
+    """Return the words for a method; a method that is not allauth's stays as it is stored."""
     return str(METHODS.get(method, method.replace("_", " ")))

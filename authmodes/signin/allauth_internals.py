@@ -37,19 +37,19 @@ STATES_KEY = "socialaccount_states"
 
 
 def social_flows() -> Any:
-    """The module with allauth's flows for social accounts."""
+    """Return the module with allauth's flows for social accounts."""
     from allauth.socialaccount.internal import flows
 
     return flows
 
 
 def email_that_matched(sociallogin: Any) -> str | None:
-    """The e-mail address by which allauth found the user of a social login."""
+    """Return the e-mail address by which allauth found the user of a social login."""
     return getattr(sociallogin, "_did_authenticate_by_email", None)
 
 
 def jti_cache_key(claims: dict[str, Any]) -> str:
-    """The cache key under which allauth keeps the `jti` of an ID token that it has verified."""
+    """Return the key in the cache of the `jti` of an ID token that allauth has verified."""
     return f"jwt:iss={claims['iss']},jti={claims.get('jti')}"
 
 
@@ -70,7 +70,7 @@ def expect_headless_tokens(request: Any) -> None:
 
 
 def headless_error(request: HttpRequest, code: str, detail: str, status: int) -> HttpResponse:
-    """An error response of headless, which replaces every response that is not its own."""
+    """Return an error response of headless, which replaces every response that is not its own."""
     from allauth.headless.internal.restkit.response import ErrorResponse
 
     return ErrorResponse(request, exception=ValidationError(detail, code=code), status=status)

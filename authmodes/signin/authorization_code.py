@@ -104,7 +104,7 @@ def issue(
 
 
 def answer_url(requested: "AuthorizationRequest", **answer: str) -> str:
-    """The client's URL with a code or an error (RFC 6749, 4.1.2), and the issuer (RFC 9207)."""
+    """Return the client's URL with a code or an error (RFC 6749, 4.1.2), and `iss` (RFC 9207)."""
     named = {"state": requested.state, "iss": simple_jwt().ISSUER}
     answer |= {name: value for name, value in named.items() if value}
     separator = "&" if "?" in requested.next else "?"
@@ -174,7 +174,7 @@ def _sid(code: str, code_verifier: str) -> uuid.UUID:
 
 
 def code_challenge_of(code_verifier: str) -> str:
-    """The S256 challenge of a verifier (RFC 7636, 4.2)."""
+    """Return the S256 challenge of a verifier (RFC 7636, 4.2)."""
     digest = hashlib.sha256(code_verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 

@@ -50,12 +50,12 @@ class AuthorizationRequest:
         return bool(self.code_challenge)
 
     def to_state(self) -> dict[str, Any]:
-        """What allauth's login state carries as its `data`."""
+        """Return what allauth's login state carries as its `data`."""
         return {STATE_KEY: asdict(self)}
 
 
 def parse_mode(value: Any) -> str | None:
-    """The mode that a client named, the default if it named none, None for an unknown mode."""
+    """Return the mode that a client named, or the default; None for an unknown mode."""
     if value is None or value == "":
         return str(conf.DEFAULT_MODE)
     return str(value) if value in (Mode.SESSION, Mode.JWT) else None
@@ -96,7 +96,7 @@ def pop(request: HttpRequest) -> AuthorizationRequest:
 
 
 def peek(request: HttpRequest) -> AuthorizationRequest | None:
-    """The authorization request of a login that waits at a stage, or waited at one."""
+    """Return the authorization request of a login that waits at a stage, or waited at one."""
     stored = request.session.get(SESSION_KEY)
     return None if stored is None else _from_dict(stored)
 
@@ -117,7 +117,7 @@ def _note_code_flow(request: HttpRequest, requested: AuthorizationRequest) -> No
 
 
 def from_state(request: HttpRequest, social_state: dict[str, Any]) -> AuthorizationRequest | None:
-    """The authorization request that travels in allauth's state of a social login."""
+    """Return the authorization request that travels in allauth's state of a social login."""
     data = social_state.get("data")
     if isinstance(data, dict) and STATE_KEY in data:
         return _from_dict(data[STATE_KEY])
@@ -125,7 +125,7 @@ def from_state(request: HttpRequest, social_state: dict[str, Any]) -> Authorizat
 
 
 def read(parameters: QueryDict) -> tuple[AuthorizationRequest, str]:
-    """What `authorize/` was asked for, and RFC 6749's code of what is wrong with it (4.1.2.1).
+    """Return what `authorize/` was asked for, and the code of what is wrong (RFC 6749, 4.1.2.1).
 
     Raises `InvalidClientID` or `InvalidRedirectURI`: then there is no client to be told.
     """
@@ -163,7 +163,7 @@ def read(parameters: QueryDict) -> tuple[AuthorizationRequest, str]:
 
 
 def _from_authorize(request: HttpRequest, url: str) -> AuthorizationRequest | None:
-    """A sign-in on allauth's pages to which `authorize/` has redirected."""
+    """Return the request of a sign-in on allauth's pages to which `authorize/` has redirected."""
     match = _match(request, url)
     if match is None or match.url_name != "authorize" or "authmodes" not in match.app_names:
         return None
@@ -203,7 +203,7 @@ def _named_in_json(request: HttpRequest) -> Any:
 
 
 def _for_admin(request: HttpRequest, social_state: dict[str, Any]) -> AuthorizationRequest | None:
-    """A sign-in on allauth's pages to which `secure_admin_login` has redirected."""
+    """Return the request of a sign-in to which `secure_admin_login` has redirected."""
     match = _match(request, _next_url(request, social_state))
     is_admin = match is not None and "admin" in match.app_names
     return AuthorizationRequest(Mode.SESSION, to_admin=True) if is_admin else None
@@ -218,14 +218,14 @@ def _asked(request: HttpRequest, name: str) -> str:
 
 
 def _all_asked(request: HttpRequest, name: str) -> list[str]:
-    """A parameter of a page of allauth's, whose forms do not all repeat the query of the page."""
+    """Return a parameter of a page of allauth's, whose forms do not all repeat its query."""
     page = urlsplit(request.headers.get("Referer", ""))
     of_page = QueryDict(page.query if page.netloc == request.get_host() else "")
     return [query.get(name, "") for query in (request.POST, request.GET, of_page)]
 
 
 def _match(request: HttpRequest, url: str) -> ResolverMatch | None:
-    """What answers a URL of this site."""
+    """Return what answers a URL of this site."""
     # What the server, or FORCE_SCRIPT_NAME, puts before the paths of the URLconf.
     script_name = request.path.removesuffix(request.path_info)
     path = url.partition("?")[0].removeprefix(script_name)

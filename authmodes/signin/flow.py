@@ -52,7 +52,7 @@ def _count_attempt(request: HttpRequest) -> None:
 
 
 def throttled(action: str) -> Throttled:
-    """The 429 of a limit of allauth's, which does not say which of its rates was exceeded."""
+    """Return the 429 of a limit of allauth's, which does not say which rate was exceeded."""
     rates = parse_rates(app_settings.RATE_LIMITS.get(action))
     return Throttled(max((rate.duration for rate in rates), default=None))
 

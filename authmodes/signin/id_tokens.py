@@ -66,7 +66,7 @@ def mark_as_used(id_token: str) -> Iterator[dict[str, Any]]:
 
 
 def mark_of(id_token: str) -> IdTokenMark:
-    """The mark of an ID token, not set. Raises `AuthenticationFailed`."""
+    """Return the mark of an ID token, and do not set it. Raises `AuthenticationFailed`."""
     claims, expires_at = read(id_token)
     # The signature is left out, because an ECDSA token has many valid ones. The unverified
     # issuer may contain an unpaired surrogate.
@@ -76,7 +76,7 @@ def mark_of(id_token: str) -> IdTokenMark:
 
 
 def read(id_token: str) -> tuple[dict[str, Any], datetime]:
-    """The unverified claims of an ID token, and when it expires.
+    """Return the unverified claims of an ID token, and when it expires.
 
     Checks what allauth does not: that it is an ID token, and that it expires.
     """

@@ -50,7 +50,7 @@ def sign_in(
 
 
 def form_fields() -> list[str]:
-    """The names of the fields that the login form declares, allauth's or the project's own."""
+    """Return the names of the fields of the login form, allauth's or the project's own."""
     return list(_form_class().base_fields)
 
 
@@ -74,7 +74,7 @@ def _valid_form(request: HttpRequest, data: dict[str, Any]) -> Any:
 
 
 def account_of(credentials: dict[str, Any]) -> Any:
-    """The account that may be opened by these credentials, None without one.
+    """Return the account that may be opened by these credentials, None without one.
 
     It may be named in several ways: by its e-mail address, in other letters that the backends
     take for the same, and on MySQL with accents, which Django's own backend does not see.

@@ -73,7 +73,7 @@ class Credential:
 
 
 def supported(provider: Provider) -> list[str]:
-    """The kinds of credentials whose audience can be checked with this provider.
+    """Return the kinds of credentials whose audience can be checked with this provider.
 
     A code is supported only if the project says that the provider checks PKCE
     (`OAUTH_PKCE_ENABLED`). Otherwise a code that an attacker planted would be accepted
@@ -141,7 +141,7 @@ def accept(login: "SocialLogin", credential: Credential) -> None:
 
 
 def mark_of(provider: Provider, credential: Credential) -> id_tokens.IdTokenMark | None:
-    """The mark of a credential that may be used once, None for other credentials."""
+    """Return the mark of a credential that may be used once, None for other credentials."""
     if not _is_single_use(provider, credential):
         return None
     return id_tokens.mark_of(credential.id_token)

@@ -7,24 +7,24 @@ from django.http import Http404, HttpRequest
 
 
 def all_of(request: HttpRequest) -> list[Provider]:
-    """The providers of this site; none where allauth.socialaccount is not installed."""
+    """Return the providers of this site; none where allauth.socialaccount is not installed."""
     if not apps.is_installed("allauth.socialaccount"):
         return []
     return get_adapter(request).list_providers(request)
 
 
 def named(request: HttpRequest, name: str) -> list[Provider]:
-    """The providers of this name; several apps, such as one for phones, may share it."""
+    """Return the providers of this name; several apps, such as one for phones, share it."""
     return [provider for provider in all_of(request) if provider.sub_id == name]
 
 
 def names(request: HttpRequest) -> dict[str, str]:
-    """What the site calls its providers, by the id that login sessions have."""
+    """Return what the site calls its providers, by the id that login sessions have."""
     return {provider.sub_id: provider.name for provider in all_of(request)}
 
 
 def find(request: HttpRequest, name: str, client_id: str = "") -> Provider:
-    """The provider of this name whose app has `client_id`, or the first that is not hidden.
+    """Return the provider whose app has `client_id`, or the first of the name that is not hidden.
 
     Raises `Http404`.
     """
@@ -37,7 +37,7 @@ def find(request: HttpRequest, name: str, client_id: str = "") -> Provider:
 
 
 def find_with_redirect(request: HttpRequest, name: str) -> Provider:
-    """The provider of this name that a browser can be redirected to. Raises `Http404`."""
+    """Return the provider of this name that a browser can be redirected to. Raises `Http404`."""
     for provider in sorted(named(request, name), key=is_hidden):
         if provider.supports_redirect:
             return provider

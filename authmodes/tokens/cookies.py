@@ -68,7 +68,7 @@ def refresh_token(request: HttpRequest) -> str | None:
 
 
 def read_exact(request: HttpRequest, name: str) -> str | None:
-    """The value of the one cookie of exactly this name; None if there are two values.
+    """Return the value of the one cookie of exactly this name; None if there are two values.
 
     Django strips all Unicode whitespace from a name and lets the last cookie win, while a
     browser lets a sibling subdomain set a cookie that is named `__Host-` after such a space.

@@ -25,7 +25,7 @@ Names = Sequence[tuple[str, ...]]
 
 
 def uids_of(provider: Provider, subject: str) -> list[str]:
-    """The `uid` that allauth gives to the account of a provider's `sub`.
+    """Return the `uid` that allauth gives to the account of a provider's `sub`.
 
     That is the `sub` itself, unless the app's `uid_field` names a different claim. Then the
     `sub` is looked up in the provider's data of the account's last sign-in.
@@ -113,7 +113,7 @@ def _end(lookup: dict[str, str]) -> int:
 
 
 def _exact_pks(rows: QuerySet[Any], lookup: dict[str, str]) -> list[Any]:
-    """The keys of the rows with these values, compared letter by letter.
+    """Return the keys of the rows with these values, compared letter by letter.
 
     MariaDB's collations treat "A", "á" and "a " like "a", which may be different accounts.
     """
@@ -130,7 +130,7 @@ def _with_values(rows: QuerySet[Any], lookup: dict[str, str]) -> QuerySet[Any]:
 
 
 def _has_sub(extra_data: Any, subject: str) -> bool:
-    """The condition of the query in `uids_of`, letter by letter for MariaDB."""
+    """Whether the data have this `sub`: as in `uids_of`, letter by letter for MariaDB."""
     sources = [extra_data, *(extra_data.get(name) for name in ("id_token", "userinfo"))]
     return any(isinstance(claims, dict) and claims.get("sub") == subject for claims in sources)
 

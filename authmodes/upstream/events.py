@@ -65,7 +65,7 @@ def would_end(providers: Iterable[Provider], raw_token: object) -> bool:
 def _verified(
     providers: Iterable[Provider], raw_token: object
 ) -> tuple[Provider, Message, dict[str, str]]:
-    """The message, and the `sub` of each event in it that ends logins."""
+    """Verify a token; return its message, and the `sub` of each event in it that ends logins."""
     # Google sends no `typ` of its own for these tokens.
     message = verification.read(raw_token, {"secevent+jwt", "jwt", None})
     provider = verification.addressee(message, providers)
@@ -80,7 +80,7 @@ def _verified(
 
 
 def _subject(event: dict[str, Any], message: Message) -> str:
-    """The `sub` that an event is about, which must be an account of the transmitter's own."""
+    """Return the `sub` of an event, which must be an account of the transmitter's own."""
     # Inside the event, as Google sends it, or beside the events (RFC 9493, 4.1).
     subject = event.get("subject") or message.claims.get("sub_id")
     if not isinstance(subject, dict):

@@ -60,7 +60,7 @@ def _end(provider: Provider, message: Message) -> int:
 def logout_url(
     request: HttpRequest, login_session: LoginSession, redirect_uri: str, state: str
 ) -> str | None:
-    """The provider's logout page for a login that came from there, None if it has none.
+    """Return the provider's logout page for a login that came from there, None if it has none.
 
     None as well if the provider does not respond: the login here has ended anyway. No ID token
     is kept for an `id_token_hint`, so `client_id` is sent instead (section 2).

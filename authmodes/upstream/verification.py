@@ -37,7 +37,7 @@ class Message:
     claims: dict[str, Any]
 
     def text(self, claim: str) -> str:
-        """A claim that is a text, "" if it is missing."""
+        """Return a claim that is a text, "" if it is missing."""
         value = self.claims.get(claim)
         return "" if value is None else plain_text(value, claim)
 
@@ -48,7 +48,7 @@ class Message:
         return value
 
     def moment(self, claim: str) -> datetime:
-        """A claim that is a NumericDate (RFC 7519, 2)."""
+        """Return a claim that is a NumericDate (RFC 7519, 2)."""
         value = self.claims.get(claim)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UpstreamTokenRefused(f"The {claim} is missing or not a number.")
@@ -57,7 +57,7 @@ class Message:
         return session_state.to_datetime(value)
 
     def events(self) -> dict[str, dict[str, Any]]:
-        """What happened, by event type (RFC 8417, 2.2)."""
+        """Return what happened, by event type (RFC 8417, 2.2)."""
         events = self.claims.get("events")
         if not isinstance(events, dict) or not events:
             raise UpstreamTokenRefused("The events are missing.")
@@ -67,7 +67,7 @@ class Message:
 
 
 def plain_text(value: Any, name: str) -> str:
-    """A text that a database can store and look up."""
+    """Return a text that a database can store and look up."""
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_MAX_LENGTH:
         raise UpstreamTokenRefused(
             f"The {name} is not a text of 1 to {TEXT_MAX_LENGTH} characters."
@@ -100,7 +100,7 @@ def read(raw: Any, types: Collection[str | None]) -> Message:
 
 
 def addressee(message: Message, providers: Iterable[Provider]) -> Provider:
-    """The provider whose client the message is for, by `aud`."""
+    """Return the provider whose client the message is for, by `aud`."""
     named = message.claims.get("aud")
     audience = named if isinstance(named, list) else [named]
     for provider in providers:

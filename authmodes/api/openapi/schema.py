@@ -57,7 +57,7 @@ ERROR_SERIALIZERS: dict[type[Exception], Any] = {
 
 
 def find_operation(view: type, method: str) -> tuple[type, Operation] | None:
-    """The operation of a view's verb and the class that declares it, which may be a base."""
+    """Return the operation of a view's verb, and the class that declares it (or a base)."""
     for base in view.__mro__:
         found = getattr(vars(base).get(method.lower()), "operation", vars(base).get("operation"))
         if found is not None:
@@ -152,7 +152,7 @@ class AuthModesSchema(AutoSchema):
         return answers
 
     def _one_of(self, found: Any) -> Any:
-        """A serializer, or a schema of several: those of logins in the modes that are on."""
+        """Return a serializer, or a schema of several: those of logins in the modes that are on."""
         if not isinstance(found, tuple):
             return found
         possible = [one for one in found if conf.MODE.allows(MODES.get(one, conf.DEFAULT_MODE))]
@@ -168,7 +168,7 @@ class AuthModesSchema(AutoSchema):
         return getattr(self.view, "error_serializer", answers.ErrorSerializer)
 
     def _errors(self) -> dict[int, list[type[exceptions.APIException]]]:
-        """What the method raises, and what is raised before it is called."""
+        """Return what the method raises, and what is raised before it is called."""
         errors = list(self.operation.errors)
         if isinstance(self.view, AuthModesViewMixin):
             errors += [UnsupportedCharset, exceptions.NotAcceptable]
@@ -249,7 +249,7 @@ class NamedSerializer(OpenApiSerializerExtension):
         return {name: value for name, value in schema.items() if value is not None}
 
     def _enumeration(self, auto_schema: AutoSchema, name: str, values: list[str]) -> Any:
-        """A component: drf-spectacular would name it once for the whole project."""
+        """Return a component of ours; drf-spectacular would name it once for the whole project."""
         if values == [str(Mode.SESSION), str(Mode.JWT)]:
             name = "Mode"
         else:

@@ -164,13 +164,13 @@ class AuthModesViewMixin(View):
         return self.credential_scope
 
     def presented_token(self, request: Request) -> Any:
-        """The token that the call is about, as it came, for the throttle to see whose it is."""
+        """Return the token that the call is about, as it came: the throttle sees whose it is."""
         if not self.token_field or not isinstance(request.data, Mapping):
             return None
         return request.data.get(self.token_field)
 
     def identify_presented(self, request: Request) -> tuple[LoginToken, LoginSession] | None:
-        """That token and its login session, verified and loaded once for the request."""
+        """Return that token and its login session, verified and loaded once for the request."""
         if not hasattr(self, "_identified"):
             self._identified = validation.identify(self.presented_token(request), *self.token_kinds)
         return self._identified
@@ -227,7 +227,7 @@ def login_auth(request: Request) -> LoginAuth:
 
 
 def own_login(request: Request) -> LoginSession:
-    """The login session that calls a `LoginSessionView`; machine clients have none."""
+    """Return the login session that calls a `LoginSessionView`; machine clients have none."""
     return cast(LoginSession, login_auth(request).login_session)
 
 
@@ -324,7 +324,7 @@ def _add_authorize(continuation: dict[str, Any], request: Request) -> dict[str, 
 
 
 def reverse_here(request: HttpRequest | Request, name: str, **kwargs: str) -> str:
-    """The URL of an endpoint of ours below the `include()` that this request came through."""
+    """Return the URL of an endpoint of ours below the `include()` of this request."""
     match: Any = request.resolver_match
     outer = {key: value for key, value in match.kwargs.items() if key not in OUR_URL_KWARGS}
     return reverse(

@@ -224,7 +224,7 @@ def _decode_basic(encoded: bytes) -> tuple[str, str]:
 
 
 def _scopes(named: str | None, client: MachineClient) -> list[str]:
-    """What is asked for, all that the client has where nothing is."""
+    """Return the scopes that are asked for; without any, all that the client has."""
     held = client.scopes.split()
     asked = (named or "").split()
     if not set(asked) <= set(held):

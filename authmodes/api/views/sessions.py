@@ -29,7 +29,7 @@ from . import base
 
 
 def active_of(user: Any) -> LoginSessionQuerySet:
-    """The user's active login sessions, the one that was seen last first."""
+    """Return the user's active login sessions, the one that was seen last first."""
     return LoginSession.objects.active().for_user(user).order_by("-last_seen_at", "-pk")
 
 

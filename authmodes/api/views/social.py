@@ -41,7 +41,7 @@ CREDENTIAL_ERRORS = (
 
 
 def providers(request: Request) -> list[dict[str, Any]]:
-    """The providers of this site and how each may be used."""
+    """Return the providers of this site and how each may be used."""
     return [
         {
             "id": provider.sub_id,

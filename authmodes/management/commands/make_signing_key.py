@@ -36,7 +36,7 @@ class Command(BaseCommand):
 
 
 def make_key(algorithm: str) -> dict[str, str]:
-    """The secret part of an entry."""
+    """Return the secret part of an entry."""
     if algorithm.startswith("HS"):
         return {"secret": secrets.token_urlsafe(int(algorithm[2:]) // 8)}
     key: Any
