@@ -1,6 +1,5 @@
 """Machine clients: creation, authentication by a secret, rotation of secrets, revocation."""
 
-import hashlib
 import logging
 import re
 import secrets
@@ -17,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 from .. import logs, policy
 from ..conf import conf
 from ..models import MachineClient, MachineClientSecret, split_scopes, write_database
+from ..models.digests import digest_of
 from ..registry.transactions import write_if_possible
 
 # How long the old secrets stay valid by default: a day to deploy the new one.
@@ -45,7 +45,7 @@ def create(
 def add_secret(client: MachineClient) -> str:
     """Give a client an additional secret and return it; only a digest is stored."""
     raw_secret = secrets.token_urlsafe(SECRET_BYTES)
-    MachineClientSecret.objects.create(client=client, digest=_digest(raw_secret))
+    MachineClientSecret.objects.create(client=client, digest=digest_of(raw_secret))
     return raw_secret
 
 
@@ -103,10 +103,10 @@ def authenticate(
 ) -> MachineClientSecret | None:
     """Return the secret that a client presents, with its client; None if it is refused."""
     candidates = _secrets_of(client_id)
-    digest = _digest(raw_secret)
+    digest = digest_of(raw_secret)
     found = None
     # For an unknown client, one comparison is made as well, so that the answer takes as long.
-    for known in [each.digest for each in candidates] or [_digest("")]:
+    for known in [each.digest for each in candidates] or [digest_of("")]:
         if constant_time_compare(digest, known):
             found = next((each for each in candidates if each.digest == known), None)
     reason = _reason_to_refuse(found)
@@ -144,8 +144,3 @@ def _reason_to_refuse(secret: MachineClientSecret | None) -> str:
 def _expires_after(moment: datetime) -> Q:
     """Match rows that never expire, or only after this moment."""
     return Q(expires_at=None) | Q(expires_at__gt=moment)
-
-
-def _digest(raw_secret: str) -> str:
-    # JSON can carry half of a surrogate pair, which strict UTF-8 refuses to encode.
-    return hashlib.sha256(raw_secret.encode(errors="surrogatepass")).hexdigest()

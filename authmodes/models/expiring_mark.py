@@ -1,6 +1,5 @@
 """Facts that are kept until a given moment, such as the `jti` of a token that was used once."""
 
-import hashlib
 from datetime import datetime
 
 from django.db import IntegrityError, models, transaction
@@ -8,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .compiled import CompiledQuery
 from .databases import write_database
+from .digests import digest_of
 from .managers import PrimaryManager
 
 
@@ -79,5 +79,4 @@ _with_digest = CompiledQuery[ExpiringMark](
 
 
 def _digest(name: tuple[str, ...]) -> str:
-    # JSON can carry half of a surrogate pair, and the name may come from an unverified token.
-    return hashlib.sha256("\0".join(name).encode(errors="surrogatepass")).hexdigest()
+    return digest_of("\0".join(name))

@@ -23,6 +23,7 @@ from rest_framework.exceptions import APIException
 
 from ..conf import conf, simple_jwt
 from ..models import AuthorizationCode, EndReason, LoginSession, is_accepted, write_database
+from ..models.digests import digest_of
 from ..registry import django_sessions, events, revoke
 from ..registry.authentication_context import last_authenticated_at, read_authentication_context
 from ..registry.starting import start_tokens
@@ -90,7 +91,7 @@ def issue(
         latest = max((each for each in moments if each is not None), default=None)
         context = replace(context, authenticated_at=latest)
     AuthorizationCode.objects.create(
-        digest=_digest(code),
+        digest=digest_of(code),
         user=user,
         auth_hash=user.get_session_auth_hash(),
         client_id=requested.client_id,
@@ -121,7 +122,7 @@ def redeem(
     that is presented again with its verifier has two holders, so the login that it started is
     revoked (4.1.2).
     """
-    entry = AuthorizationCode.objects.select_related("user").filter(digest=_digest(code)).first()
+    entry = AuthorizationCode.objects.select_related("user").filter(digest=digest_of(code)).first()
     asked = (code_challenge_of(code_verifier), client_id, redirect_uri)
     sid = _sid(code, code_verifier)
     login_session = _start(request, entry, asked, sid) if entry is not None else None
@@ -170,15 +171,10 @@ def find_started(code: str, code_verifier: str) -> LoginSession | None:
 
 def _sid(code: str, code_verifier: str) -> uuid.UUID:
     """Return the `sid` of the login that these start; it tells nothing of either."""
-    return uuid.UUID(_digest(f"{code} {code_verifier}")[:32], version=4)
+    return uuid.UUID(digest_of(f"{code} {code_verifier}")[:32], version=4)
 
 
 def code_challenge_of(code_verifier: str) -> str:
     """Return the S256 challenge of a verifier (RFC 7636, 4.2)."""
     digest = hashlib.sha256(code_verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _digest(code: str) -> str:
-    # JSON can carry half of a surrogate pair, which strict UTF-8 refuses to encode.
-    return hashlib.sha256(code.encode(errors="surrogatepass")).hexdigest()

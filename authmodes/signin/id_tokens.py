@@ -1,6 +1,5 @@
 """ID tokens of providers: what allauth does not check of them, and that each is used once."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from django.utils import timezone
 from .. import policy
 from ..exceptions import InvalidNonce, InvalidProviderToken, ProviderTokenReplayed
 from ..models import ExpiringMark
+from ..models.digests import digest_of
 from ..sessions import state as session_state
 from ..tokens.keys import ASYMMETRIC_ALGORITHMS
 from . import issuers
@@ -68,10 +68,8 @@ def mark_as_used(id_token: str) -> Iterator[dict[str, Any]]:
 def mark_of(id_token: str) -> IdTokenMark:
     """Return the mark of an ID token, and do not set it. Raises `AuthenticationFailed`."""
     claims, expires_at = read(id_token)
-    # The signature is left out, because an ECDSA token has many valid ones. The unverified
-    # issuer may contain an unpaired surrogate.
-    text = f"{claims['iss']}\0{id_token.rpartition('.')[0]}".encode(errors="surrogatepass")
-    digest = hashlib.sha256(text).hexdigest()
+    # The signature is left out, because an ECDSA token has many valid ones.
+    digest = digest_of(f"{claims['iss']}\0{id_token.rpartition('.')[0]}")
     return IdTokenMark(digest, expires_at.timestamp(), jti_cache_key(claims))
 
 

@@ -6,7 +6,6 @@ callers cannot cause many requests. The cache keys contain the provider and the 
 provider cannot change what is cached for a different one.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,7 @@ from requests import RequestException
 
 from .. import logs
 from ..exceptions import ProviderUnavailable
+from ..models.digests import digest_of
 from ..tokens.keys import ASYMMETRIC_ALGORITHMS
 from . import provider_session
 
@@ -52,7 +52,7 @@ class Document:
 
     def key(self, kind: str) -> str:
         name = "\0".join((self.provider, self.client_id, self.url))
-        return f"authmodes:upstream:{kind}:{hashlib.sha256(name.encode()).hexdigest()}"
+        return f"authmodes:upstream:{kind}:{digest_of(name)}"
 
 
 @dataclass(frozen=True)
