@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -26,6 +27,7 @@ from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
 from authmodes import registry
 from authmodes.admin import LoginSessionAdmin, LoginSessionsPanelMixin, overview, revocation, search
 from authmodes.models import EndReason, EventKind, LoginEvent, LoginSession
+from authmodes.registry import ending
 
 from .support.browser import Browser
 from .support.database import connection
@@ -166,6 +168,29 @@ def test_revoking_all_of_a_provider_ends_those_and_no_others(root, admin_user, v
     assert (bobs.end_reason, bobs.ended_by) == (EndReason.REVOKED, admin_user)
     # A login without a provider is not a login of the provider "".
     assert_works(cookie)
+
+
+def test_a_page_that_a_project_has_narrowed_down_ends_no_other_rows(root, alice, bob):
+    (shown,), (hidden,) = rows_of(alice, provider="example"), rows_of(bob, provider="example")
+    whole = LoginSessionAdmin.get_queryset
+
+    def of_alice(page, request):
+        return whole(page, request).filter(user=alice)
+
+    everywhere = f"{LIST}revoke/?user__id__exact={bob.pk}"
+    with mock.patch.object(LoginSessionAdmin, "get_queryset", of_alice):
+        run(root, "revoke_all_of_provider", [shown.pk])
+        assert root.submit(everywhere, {"post": "yes"}).status_code == 302
+    hidden.refresh_from_db()
+    assert hidden.ended_at is None
+    assert ending.latest_revocation_of(bob) is None
+
+
+@pytest.mark.parametrize("pk", ["4711", "9" * 30])
+def test_revoking_for_a_user_who_does_not_exist_ends_nothing(pk, root, victim):
+    url = f"{LIST}revoke/?user__id__exact={pk}"
+    assert root.get(url).status_code == root.submit(url, {"post": "yes"}).status_code == 302
+    assert_works(*victim)
 
 
 def test_revoking_from_the_page_of_one_ends_every_credential(root, admin_user, victim):
@@ -618,14 +643,16 @@ def test_signing_an_administrator_out_ends_what_is_done_in_the_name_of_others(
     assert bobs.ended_at is None
 
 
-@pytest.mark.parametrize("state", ["", "x", "stolen"])
-def test_a_revocation_goes_on_only_from_the_page_of_the_same_administrator(
+@pytest.mark.parametrize("state", ["", "x", "stolen", "of another"])
+def test_a_revocation_goes_on_only_from_its_own_page_of_the_same_administrator(
     root, admin_user, alice, state
 ):
+    """Otherwise its count would be added to the event and the entry of a different one."""
     rows_of(alice)
-    if state == "stolen":
+    if len(state) > 1:
         other = sign_in_to_admin(make_staff("other", "view_loginsession", "revoke_loginsession"))
-        html = other.get(f"{LIST}revoke/").content.decode()
+        browser, query = (other, "") if state == "stolen" else (root, "?status=active")
+        html = browser.get(f"{LIST}revoke/{query}").content.decode()
         state = re.search(r'name="progress" value="([^"]+)"', html).group(1)
     response = root.submit(f"{LIST}revoke/", {"post": "yes", "progress": state})
     assert response.status_code == 400

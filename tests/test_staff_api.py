@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from authmodes.admin.login_sessions import LoginSessionAdmin
 from authmodes.models import LoginEvent, LoginSession
+from authmodes.registry import ending
 
 from .support.browser import Browser
 from .support.logins import PASSWORD
@@ -248,5 +249,8 @@ def test_a_page_that_a_project_has_narrowed_down_is_narrow_here_too(administrato
         assert sids(administrator.get(URL)) == [his.sid]
         assert administrator.get(f"{URL}{hers.sid}/").status_code == 404
         assert administrator.delete(f"{URL}{hers.sid}/").status_code == 404
+        assert administrator.delete(f"{URL}?user={hers.row.user_id}").json()["ended"] == 0
         assert administrator.delete(f"{URL}?all=1").json()["ended"] == 1
     assert (his.get().status_code, hers.get().status_code) == (401, 200)
+    # Nor does it end a sign-in that is not finished.
+    assert ending.latest_revocation_of(hers.row.user) is None

@@ -101,7 +101,7 @@ class UserFilter(admin.SimpleListFilter):
             return []
         try:
             self.user = get_user_model()._base_manager.filter(pk=asked).first()
-        except (ValueError, ValidationError) as error:
+        except (OverflowError, ValueError, ValidationError) as error:
             raise IncorrectLookupParameters(error) from error
         return [(asked, self.user or asked)]
 

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -285,9 +286,9 @@ class LoginSessionAdmin(RevokingAdmin):
             name=gettext("All login sessions"),
             filter="all",
         )
-        user_pk = asked.get(filters.UserFilter.parameter_name)
-        if user_pk and len(asked) == 1:
-            scope = self._everywhere(request, str(user_pk))
+        user_pk: Any = asked.get(filters.UserFilter.parameter_name) if len(asked) == 1 else None
+        if user_pk and (user := get_user_model()._base_manager.filter(pk=user_pk).first()):
+            scope = self._everywhere(request, user)
         elif asked:
             shown = "&".join(f"{name}={value}" for name, value in asked.items())
             # The event must not have what was typed.
@@ -306,8 +307,7 @@ class LoginSessionAdmin(RevokingAdmin):
             f"{self.page_url('changelist')}?{request.GET.urlencode()}"
         )
 
-    def _everywhere(self, request: HttpRequest, user_pk: str) -> Scope:
-        user = LoginSession._meta.get_field("user").related_model._base_manager.get(pk=user_pk)
+    def _everywhere(self, request: HttpRequest, user: Any) -> Scope:
         return Scope(
             rows=self.get_queryset(request).filter(_of_users([user.pk])),
             question=gettext("Do you want to sign %(user)s out everywhere?") % {"user": user},
@@ -340,7 +340,7 @@ class LoginSessionAdmin(RevokingAdmin):
             users = sorted({row.user for row in queryset}, key=str)
         theirs = queryset.order_by().values("user")
         scope = Scope(
-            rows=LoginSession.objects.filter(_of_users([each.pk for each in users] or theirs)),
+            rows=self.get_queryset(request).filter(_of_users(users or theirs)),
             question=gettext("Do you want to revoke all login sessions of the selected users?"),
             name=gettext("All of the users %(users)s") % {"users": ", ".join(map(str, users))}
             if users
@@ -363,7 +363,7 @@ class LoginSessionAdmin(RevokingAdmin):
         names = providers.names(request)
         named = ", ".join(names.get(each, each) for each in ids)
         scope = Scope(
-            rows=LoginSession.objects.filter(provider__in=ids),
+            rows=self.get_queryset(request).filter(provider__in=ids),
             question=gettext("Do you want to revoke all login sessions made through %(providers)s?")
             % {"providers": named},
             name=gettext("All of provider %(provider)s") % {"provider": named},

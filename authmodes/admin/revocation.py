@@ -33,9 +33,10 @@ COUNTED = 10_000
 # How many login sessions one request ends.
 BATCH = 1000
 FILTER_LENGTH = 500
+# The fields of a chosen action, which each batch posts again.
+CARRIED = ("action", "select_across", ACTION_CHECKBOX_NAME)
 # The hidden field that carries what was done so far, signed.
 PROGRESS = "progress"
-SALT = "authmodes.admin.revocation"
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,14 @@ class RevokingAdmin(ListAdmin):
 
     def ending_unfinished(self, request: HttpRequest, *users: Any) -> Callable[[], None] | None:
         """The `begin` of a `Scope`: end the sign-ins of these users that are not finished."""
-        pks = [user.pk for user in users if self.may_revoke_for(request, user)]
+        pks = [user.pk for user in users if self.may_end_unfinished(request, user)]
         return partial(ending.cancel_unfinished, *pks) if pks else None
+
+    def may_end_unfinished(self, request: HttpRequest, user: Any) -> bool:
+        """Whether sign-ins that no row shows may be ended; not if the page hides the user."""
+        theirs = LoginSession.objects.filter(user=user)
+        shown = self.get_queryset(request).filter(user=user)
+        return self.may_revoke_for(request, user) and (shown.exists() or not theirs.exists())
 
     def revocable(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Leave out the rows that this administrator may not revoke."""
@@ -232,8 +239,7 @@ class RevokingAdmin(ListAdmin):
     ) -> HttpResponse:
         # The confirmation posts again what was posted here. With "select across" these are
         # the keys of one page and the choice, not every key of the table.
-        names = ("action", "select_across", ACTION_CHECKBOX_NAME)
-        hidden = [(name, value) for name in names for value in request.POST.getlist(name)]
+        hidden = [(name, value) for name in CARRIED for value in request.POST.getlist(name)]
         context: dict[str, Any] = {"row": row, "question": scope.question, "is_own": is_own}
         context["ends_unfinished"] = scope.ends_unfinished
         if progress is None:
@@ -249,7 +255,7 @@ class RevokingAdmin(ListAdmin):
         else:
             context["progress"] = progress
             context["is_counted"] = progress.total is not None and progress.total <= COUNTED
-        state = signing.dumps([request.user.pk, *_as_tuple(progress)], salt=SALT, compress=True)
+        state = signing.dumps(list(vars(progress).values()), salt=_salt(request), compress=True)
         context["hidden"] = [*hidden, ("post", "yes"), (PROGRESS, state)]
         title = gettext("Revoke login session") if row else gettext("Revoke login sessions")
         return self.render(request, "revoke_confirmation", title, context)
@@ -273,20 +279,21 @@ def _is_super(request: HttpRequest) -> bool:
     return bool(getattr(request.user, "is_superuser", False))
 
 
-def _as_tuple(progress: Progress) -> tuple[Any, ...]:
-    return tuple(vars(progress).values())
+def _salt(request: HttpRequest) -> str:
+    """Name the administrator and the revocation: its count belongs to one event and one entry."""
+    asked = [request.POST.getlist(name) for name in CARRIED]
+    return f"authmodes.admin.revocation {request.user.pk} {request.get_full_path()} {asked}"
 
 
 def _load(request: HttpRequest) -> Progress | None:
-    """Return what the page was sent, if it is ours and this administrator's; else None."""
+    """Return what the page was sent, if it is ours and of this revocation; else None."""
     state = request.POST.get(PROGRESS)
     if state is None:
         return Progress(timezone.now().isoformat())
     try:
-        owner, *values = signing.loads(state, salt=SALT)
+        return Progress(*signing.loads(state, salt=_salt(request)))
     except signing.BadSignature:
         return None
-    return Progress(*values) if owner == request.user.pk else None
 
 
 def _log(request: HttpRequest, scope: Scope, progress: Progress) -> int:

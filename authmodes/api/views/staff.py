@@ -1,7 +1,6 @@
 """The administrator's list of login sessions, and revocation, over REST (`AUTHMODES_STAFF_API`)."""
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 from django.contrib import admin
@@ -200,8 +199,7 @@ def _cancel_unfinished(request: Request, fields: Mapping[str, Any]) -> None:
         ending.cancel_authorization_codes(provider=fields["provider"])
     if fields.keys() == {"user"}:
         user: Any = get_user_model()._base_manager.filter(pk=fields["user"]).first()
-        theirs = SimpleNamespace(user=user)
-        if user and login_session_admin().has_revoke_permission(to_django(request), theirs):
+        if user and login_session_admin().may_end_unfinished(to_django(request), user):
             ending.cancel_pending(user.pk)
 
 
