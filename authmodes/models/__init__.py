@@ -6,17 +6,9 @@ from .databases import to_unavailable, unavailable_as_503, write_database
 from .expiring_mark import ExpiringMark
 from .labels import MODES, ago, method_label
 from .login_event import EventKind, LoginEvent
-from .login_session import (
-    NAME_MAX_LENGTH,
-    USER_AGENT_MAX_LENGTH,
-    ClientFamily,
-    EndReason,
-    LoginSession,
-    LoginSessionQuerySet,
-    Overview,
-    client_label,
-)
+from .login_session import NAME_MAX_LENGTH, EndReason, LoginSession, LoginSessionQuerySet, Overview
 from .machine_client import MachineClient, MachineClientSecret, split_scopes
+from .user_agent import USER_AGENT_MAX_LENGTH, ClientFamily, client_label
 from .users import is_accepted
 
 __all__ = [

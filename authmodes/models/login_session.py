@@ -2,14 +2,12 @@
 
 import uuid
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import policy
@@ -17,67 +15,11 @@ from ..conf import conf, simple_jwt
 from .authentication_context import AuthenticationContextModel
 from .labels import MODES, ago, method_label
 from .managers import PrimaryManager
+from .user_agent import FAMILY_MARKS, USER_AGENT_MAX_LENGTH, ClientFamily, client_label, is_handheld
 
-USER_AGENT_MAX_LENGTH = 512
 NAME_MAX_LENGTH = 60
-# How much of a user agent is parsed for a label: there are many rules, and each searches it all.
-LABEL_INPUT_LENGTH = 256
-HANDHELD_SYSTEMS = {"Android", "iOS", "iPadOS", "Windows Phone"}
 # A request may take this long between changing a key and writing the row.
 SLOW_REQUEST = timedelta(minutes=5)
-
-
-def client_label(user_agent: str) -> str:
-    """Describe a client for display, such as "Chrome on macOS". Never decide anything by it."""
-    browser, system = _parse_user_agent(user_agent[:LABEL_INPUT_LENGTH])
-    if browser and system:
-        return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
-    # Command-line clients and apps have no browser family: "my-app/1.2 (…)" is "my-app".
-    return browser or system or user_agent.split("/")[0][:40] or gettext("Unknown client")
-
-
-@lru_cache(maxsize=1024)
-def _parse_user_agent(user_agent: str) -> tuple[str, str]:
-    """Return the names of the browser and the operating system, each "" if unknown.
-
-    Parsing takes milliseconds, and the rows of a list have few different user agents.
-    """
-    # It compiles its rules when it is imported, and only pages and mails need a label.
-    import ua_parser
-
-    parsed = ua_parser.parse(user_agent)
-    browser = parsed.user_agent.family if parsed.user_agent else ""
-    system = parsed.os.family.replace("Mac OS X", "macOS") if parsed.os else ""
-    return browser, system
-
-
-class ClientFamily(models.TextChoices):
-    """What kind of client signed in, for filters and statistics. Never decide anything by it."""
-
-    CHROME = "chrome", "Chrome"
-    EDGE = "edge", "Edge"
-    FIREFOX = "firefox", "Firefox"
-    OPERA = "opera", "Opera"
-    SAFARI = "safari", "Safari"
-    SAMSUNG = "samsung", "Samsung Internet"
-    OTHER_BROWSER = "browser", _("Other browser")
-    PROGRAM = "program", _("App or script")
-    UNKNOWN = "", _("Unknown client")
-
-
-# Which part of a user agent tells the family; the first that is found counts, because most
-# browsers also name those that they are compatible with.
-FAMILY_MARKS = (
-    ("Edg", ClientFamily.EDGE),
-    ("OPR/", ClientFamily.OPERA),
-    ("SamsungBrowser/", ClientFamily.SAMSUNG),
-    ("Firefox/", ClientFamily.FIREFOX),
-    ("FxiOS/", ClientFamily.FIREFOX),
-    ("CriOS/", ClientFamily.CHROME),
-    ("Chrome/", ClientFamily.CHROME),
-    ("Safari/", ClientFamily.SAFARI),
-    ("Mozilla/", ClientFamily.OTHER_BROWSER),
-)
 
 
 class EndReason(models.TextChoices):
@@ -351,9 +293,7 @@ class LoginSession(AuthenticationContextModel):
 
     @property
     def is_handheld(self) -> bool:
-        """Whether the client looks like a phone or tablet. For display only."""
-        _browser, system = _parse_user_agent(self.user_agent[:LABEL_INPUT_LENGTH])
-        return system in HANDHELD_SYSTEMS
+        return is_handheld(self.user_agent)
 
     @property
     def auth_time(self) -> int:
