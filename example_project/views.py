@@ -9,8 +9,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from authmodes.models import LoginSession
-from authmodes.sessions.state import load
+from authmodes.authentication import authenticate
 
 from . import headers, measure
 
@@ -31,8 +30,8 @@ def home(request: HttpRequest) -> HttpResponse:
 @login_required
 def account(request: HttpRequest) -> HttpResponse:
     """Show a user with a cookie login their account and this login session."""
-    state = load(request.session)
-    current = LoginSession.objects.by_sid(state.sid) if state else None
+    found = authenticate(request)
+    current = found[1].login_session if found else None
     providers = get_adapter(request).list_providers(request)
     names = [each.name for each in providers if current and each.sub_id == current.provider]
     context = {"current_login_session": current, "provider_name": next(iter(names), "")}
