@@ -6,15 +6,18 @@ the converters of the columns, and what makes objects of them. So custom fields,
 databases work as they do in a queryset.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from django.core.exceptions import EmptyResultSet
 from django.core.signals import setting_changed
 from django.db import connections, transaction
 from django.db.models import Model, Value
 from django.dispatch import receiver
 
 Row = TypeVar("Row", bound=Model)
+# An undocumented name of Django's that is used here has changed. Tests see that.
+HAS_MOVED = (AttributeError, ImportError, LookupError, TypeError, ValueError)
 
 
 class Parameter(Value):
@@ -99,8 +102,7 @@ class Compiled:
             connection = connections.create_connection(using)
             try:
                 _statements[key] = self.compile(self.build(**parameters), connection)
-            except (AttributeError, ImportError, LookupError, TypeError, ValueError):
-                # An undocumented name of Django's that is used here has changed. Tests see that.
+            except HAS_MOVED:
                 _statements[key] = None
             finally:
                 # Some backends ask the server what it can do.
@@ -154,13 +156,46 @@ class CompiledUpdate(Compiled):
             return cursor.rowcount
 
     def compile(self, built: Any, connection: Any) -> Statement | None:
-        from django.db.models.sql import UpdateQuery
-
         queryset, changes = built
-        query = queryset.query.chain(UpdateQuery)
-        query.add_update_values(changes)
-        sql, params = query.get_compiler(connection=connection).as_sql()
+        sql, params = _update_compiler(queryset, changes, connection).as_sql()
         return Statement(sql, tuple(params))
+
+
+def update_returning(
+    rows: Any, changes: dict[str, Any], names: Sequence[str]
+) -> Sequence[Sequence[Any]] | None:
+    """Update rows of one table, and return columns of those that were changed.
+
+    Return None, and change nothing, where only a queryset can do it, such as on MariaDB, which
+    has `RETURNING` for inserts alone. Ending 100,000 rows takes three quarters of the CPU time.
+    """
+    connection: Any = connections[rows.db]
+    has_returning = connection.features.can_return_columns_from_insert
+    if connection.vendor not in ("postgresql", "sqlite") or not has_returning:
+        return None
+    opts = rows.model._meta
+    fields = [opts.pk if name == "pk" else opts.get_field(name) for name in names]
+    try:
+        compiler = _update_compiler(rows, changes, connection)
+        sql, params = compiler.as_sql()
+        converters = compiler.get_converters([field.cached_col for field in fields])
+    except EmptyResultSet:
+        return ()
+    except HAS_MOVED:
+        return None
+    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    with transaction.mark_for_rollback_on_error(using=rows.db), connection.cursor() as cursor:
+        cursor.execute(f"{sql} RETURNING {columns}", params)
+        found = cursor.fetchall()
+    return list(compiler.apply_converters(found, converters)) if converters else found
+
+
+def _update_compiler(rows: Any, changes: dict[str, Any], connection: Any) -> Any:
+    from django.db.models.sql import UpdateQuery
+
+    query = rows.query.chain(UpdateQuery)
+    query.add_update_values(changes)
+    return query.get_compiler(connection=connection)
 
 
 # Not by connection: under ASGI, each request has a new one.
