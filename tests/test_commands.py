@@ -1,4 +1,4 @@
-"""The commands that revoke, count and prune, and what a killed one leaves behind."""
+"""The commands that revoke, count, prune and adopt, and what a killed one leaves behind."""
 
 import io
 import json
@@ -13,6 +13,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db.models import F
@@ -178,7 +181,9 @@ def _killed_ten_times(call: str, longest: float) -> Iterator[None]:
     # Small batches, so that there are many moments to be killed at.
     program = (
         "import django; django.setup(); from django.core.management import call_command\n"
-        "from authmodes.registry import ending; ending.BATCH = 20; print('ready', flush=True)\n"
+        "from authmodes.registry import ending; ending.BATCH = 20\n"
+        "from authmodes.management.commands import adopt_sessions; adopt_sessions.BATCH = 20\n"
+        "ready = lambda: print('ready', flush=True)\n"
     )
     for _ in range(10):
         process = subprocess.Popen(
@@ -201,7 +206,7 @@ def test_a_killed_command_leaves_nothing_half_done(alice):
     """At random moments: each batch is whole, and the next run goes on."""
     fill(alice, 3_000)
     left = [LoginSession.objects.filter(ended_at=None).count()]
-    for _ in _killed_ten_times("call_command('revoke_login_sessions', '--all')", 0.2):
+    for _ in _killed_ten_times("ready(); call_command('revoke_login_sessions', '--all')", 0.2):
         _assert_whole()
         left.append(LoginSession.objects.filter(ended_at=None).count())
     assert left == sorted(left, reverse=True)
@@ -223,7 +228,7 @@ def test_a_killed_pruning_leaves_no_orphan_and_loses_no_event(alice):
     long_ago = timezone.now() - 400 * DAY
     LoginSession.objects.ended().update(ended_at=long_ago, expires_at=long_ago)
     LoginSession.objects.filter(ended_at=None).update(expires_at=timezone.now())
-    for _ in _killed_ten_times("call_command('prune_login_sessions')", 0.2):
+    for _ in _killed_ten_times("ready(); call_command('prune_login_sessions')", 0.2):
         _assert_mirrored()
     run("prune_login_sessions")
     _assert_mirrored()
@@ -232,6 +237,25 @@ def test_a_killed_pruning_leaves_no_orphan_and_loses_no_event(alice):
     assert not Session.objects.exists()
     assert OutstandingToken.objects.count() == LoginSession.objects.filter(mode="jwt").count()
     assert list(LoginEvent.objects.values_list("pk", "count")) == events
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_adoption_gives_each_session_one_row(alice):
+    for _ in range(600):
+        session = SessionStore()
+        session[SESSION_KEY] = str(alice.pk)
+        session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+        session[HASH_SESSION_KEY] = alice.get_session_auth_hash()
+        session.save()
+    adopted = [0]
+    for _ in _killed_ten_times("ready(); call_command('adopt_sessions')", 0.2):
+        adopted.append(LoginSession.objects.count())
+    assert adopted == sorted(adopted)
+    run("adopt_sessions")
+    keys = LoginSession.objects.filter(ended_at=None).values_list("session_key", flat=True)
+    assert sorted(keys) == sorted(Session.objects.values_list("session_key", flat=True))
+    assert len(keys) == 600
 
 
 @pytest.mark.servers
@@ -252,6 +276,7 @@ while True:
     for _ in range(2):
         last = post(token, "/auth/token/refresh/", {{"refresh": last}}).json()["refresh"]
     assert post(token, "/auth/token/refresh/", {{"refresh": first}}).status_code == 401
+    ready()
 """
     for _ in _killed_ten_times(program, 0.6):
         _assert_mirrored()
