@@ -32,7 +32,7 @@ from .exceptions import (
     UserInactive,
 )
 from .models import is_accepted, write_database
-from .registry import authentication_context, events, starting
+from .registry import authentication_context, refusals, starting
 from .sessions import store as session_store
 from .signin import (
     allauth_internals,
@@ -132,7 +132,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             code_flow.set_aside_login(request)
 
     def respond_user_inactive(self, request: HttpRequest, user: Any) -> HttpResponse:
-        events.note_refusal(request, UserInactive.default_code, find_user=lambda: user)
+        refusals.note(request, UserInactive.default_code, find_user=lambda: user)
         return code_flow.end_inactive(request) or super().respond_user_inactive(request, user)
 
     def login(self, request: HttpRequest, user: Any) -> None:
@@ -143,7 +143,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             self._validate(request, user, requested, is_rest)
             self._complete(request, user, requested, is_rest)
         except REFUSALS as error:
-            events.note_refusal(request, error.default_code, find_user=lambda: user)
+            refusals.note(request, error.default_code, find_user=lambda: user)
             if is_rest:
                 # DRF answers the exception.
                 session_store.discard(request)
@@ -203,7 +203,7 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
             state.token_pair = mint(starting.start_tokens(request, user))
             request.user = user
         else:
-            events.note_refusal(request, NOWHERE_TO_SEND_TOKENS, find_user=lambda: user)
+            refusals.note(request, NOWHERE_TO_SEND_TOKENS, find_user=lambda: user)
             raise ImmediateHttpResponse(_refuse(request, NOWHERE_TO_SEND_TOKENS))
 
     def _login_by_cookie(self, request: HttpRequest, user: Any) -> None:
@@ -271,7 +271,7 @@ def _note_provider_refusal(request: HttpRequest | None, code: str, provider: str
     """Count it, unless a user who is signed in connects an account."""
     if request is None or request_state(request).sid or request.user.is_authenticated:
         return
-    events.note_refusal(request, code, provider=provider)
+    refusals.note(request, code, provider=provider)
 
 
 def _send_user_logged_in(

@@ -39,6 +39,7 @@ from .registry import (
     erasure,
     events,
     impersonation,
+    refusals,
     starting,
     transactions,
     validation,
@@ -88,7 +89,7 @@ def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -
         else:
             registry.start(request, user, Mode.SESSION)
     except (LimitReached, UserInactive) as error:
-        events.note_refusal(request, error.default_code, find_user=lambda: user)
+        refusals.note(request, error.default_code, find_user=lambda: user)
         # Django has put the user into the session already. If the error becomes a response, as
         # in DRF, the session would be saved.
         session_store.discard(request)
@@ -103,20 +104,18 @@ def note_wrong_password(
     # Looked up after the view and then dropped, because a user may type a password as a name.
     named = {key: credentials[key] for key in ACCOUNT_NAMES & credentials.keys()}
     find_user = partial(password.account_of, named)
-    events.note_refusal(
-        request or context.request, NoActiveAccount.default_code, find_user=find_user
-    )
+    refusals.note(request or context.request, NoActiveAccount.default_code, find_user=find_user)
 
 
 @receiver(login_code_rejected)
 def note_wrong_code(request: HttpRequest, user: Any, **kwargs: Any) -> None:
     """Count a wrong code of a mail. allauth pretends to send one to unknown addresses."""
-    events.note_refusal(request, INVALID_CODE, find_user=lambda: user)
+    refusals.note(request, INVALID_CODE, find_user=lambda: user)
 
 
 def note_wrong_mfa_code(request: HttpRequest, user: Any, **kwargs: Any) -> None:
     """Count a wrong second factor."""
-    events.note_refusal(request, InvalidMfaCode.default_code, find_user=lambda: user)
+    refusals.note(request, InvalidMfaCode.default_code, find_user=lambda: user)
 
 
 @receiver(user_logged_out)

@@ -12,7 +12,7 @@ from django.test import Client
 
 from authmodes.exceptions import LimitReached
 from authmodes.models import LoginEvent
-from authmodes.registry import events
+from authmodes.registry import refusals
 from authmodes.signals import login_refused
 
 from .support.authorization_code import CodeFlow
@@ -250,7 +250,7 @@ def test_one_row_for_a_network_where_no_account_was_named(db, clock):
 
 
 def test_a_flood_makes_a_limited_number_of_rows(db, clock, monkeypatch):
-    monkeypatch.setattr(events, "ROWS_PER_MINUTE", 3)
+    monkeypatch.setattr(refusals, "ROWS_PER_MINUTE", 3)
     for number in range(7):
         guess("nobody", f"10.0.{number}.1")
     rows = [(event.ip_address, event.count) for event in refused()]
@@ -261,7 +261,7 @@ def test_a_flood_makes_a_limited_number_of_rows(db, clock, monkeypatch):
 
 
 def test_the_count_of_a_row_is_limited(alice, clock, monkeypatch):
-    monkeypatch.setattr(events, "COUNT_MAX", 2)
+    monkeypatch.setattr(refusals, "COUNT_MAX", 2)
     for _ in range(4):
         guess()
     assert codes() == [("no_active_account", alice.pk, 2)]
@@ -269,13 +269,13 @@ def test_the_count_of_a_row_is_limited(alice, clock, monkeypatch):
 
 def test_of_two_at_once_both_are_counted(alice, clock, monkeypatch):
     guess()
-    plain, calls = events._increment, []
+    plain, calls = refusals._increment, []
 
     def too_early(bucket):
         calls.append(bucket)
         return plain(bucket) if len(calls) > 1 else 0
 
-    monkeypatch.setattr(events, "_increment", too_early)
+    monkeypatch.setattr(refusals, "_increment", too_early)
     guess()
     assert codes() == [("no_active_account", alice.pk, 2)]
 
@@ -304,7 +304,7 @@ def test_a_refusal_that_cannot_be_counted_is_answered_all_the_same(alice, monkey
     def away(*args):
         raise OperationalError("gone")
 
-    monkeypatch.setattr(events, "_add_refusal", away)
+    monkeypatch.setattr(refusals, "_add", away)
     assert guess().status_code == 401
     assert refused() == []
 

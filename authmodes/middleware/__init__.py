@@ -33,7 +33,7 @@ from ..exceptions import (
     to_response,
 )
 from ..models import unavailable_as_503
-from ..registry import events
+from ..registry import refusals
 from ..sessions import store as session_store
 from ..signin import code_flow
 from ..state import request_state
@@ -139,7 +139,7 @@ def _note_refused_form(request: HttpRequest, response: HttpResponseBase) -> None
     form = page.get("form") if page else None
     if isinstance(form, AuthenticationForm) and form.errors and form.get_user() is not None:
         find_user = form.get_user
-        events.note_refusal(request, LoginRefused.default_code, find_user=find_user)
+        refusals.note(request, LoginRefused.default_code, find_user=find_user)
 
 
 def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:

@@ -1,33 +1,25 @@
 """Writes the audit trail of logins, `LoginEvent`.
 
 An event is written in the transaction that it tells of, so both are committed or neither is.
-Refused attempts are counted after the view, because a rollback would undo them.
+Refused attempts have a module of their own, `refusals`.
 """
 
-import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from allauth.core import context
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Least
 from django.http import HttpRequest
 from django.utils import timezone
 
-from .. import logs, request_client, signals
+from .. import logs, request_client
 from ..models import EndReason, EventKind, LoginEvent, LoginSession, write_database
 from ..sessions import state as session_state
-from ..state import Refusal, request_state
-from . import transactions
+from ..state import request_state
 
-# Of refused attempts: how many are counted in a row, and how many rows are made in a minute.
-# The others of that minute are counted by their code alone.
-COUNT_MAX = 1_000_000
-ROWS_PER_MINUTE = 1000
 LOGGED = (
     *("user_id", "sid", "mode", "method", "provider"),
     *("code", "ip_address", "actor_id", "actor_sid", "filter"),
@@ -40,7 +32,7 @@ def record(kind: str, login_session: LoginSession | None = None, **fields: Any) 
     `fields` are those of `LoginEvent`. By default, the address and the login that acts are
     those of the request that allauth's middleware is serving.
     """
-    event = _new(kind, login_session, fields)
+    event = new(kind, login_session, fields)
     LoginEvent.objects.bulk_create([event])
     transaction.on_commit(partial(log, event), using=write_database())
     return event
@@ -70,10 +62,10 @@ def record_ends(ended: Sequence[Any], reason: str, by: Any, bulk: LoginEvent | N
     if reason == EndReason.EXPIRED:
         return
     common = {**here, "actor": by}
-    events = [_new(EventKind.ENDED, row, {**common, "code": reason}) for row in ended]
+    events = [new(EventKind.ENDED, row, {**common, "code": reason}) for row in ended]
     if reason == EndReason.REUSE:
         reuse = {**common, "code": "token_reused"}
-        events = [*(_new(EventKind.REUSE, row, reuse) for row in ended), *events]
+        events = [*(new(EventKind.REUSE, row, reuse) for row in ended), *events]
     LoginEvent.objects.bulk_create(events)
 
 
@@ -84,7 +76,7 @@ def new_bulk(filter: str, reason: str = EndReason.REVOKED, *, by: Any = None) ->
     later request, load the row and pass it on. `filter` says what is ended, such as
     "provider=google"; it must not contain a name that was typed.
     """
-    return _new(EventKind.ENDED, None, {"code": reason, "actor": by, "filter": filter, "count": 0})
+    return new(EventKind.ENDED, None, {"code": reason, "actor": by, "filter": filter, "count": 0})
 
 
 def _add_to_bulk(bulk: LoginEvent, count: int) -> None:
@@ -95,82 +87,6 @@ def _add_to_bulk(bulk: LoginEvent, count: int) -> None:
         return
     bulk.pk, bulk.count = None, count
     LoginEvent.objects.bulk_create([bulk])
-
-
-def note_refusal(
-    request: HttpRequest | None,
-    code: str,
-    *,
-    provider: str = "",
-    find_user: Callable[[], Any] | None = None,
-) -> None:
-    """Have the attempt to sign in of this request counted as refused, after the view.
-
-    If several parts of allauth and of ours refuse it, the last one says why. `find_user`
-    returns the user of the account that was named, if there is one.
-    """
-    if request is None:
-        return
-    state = request_state(request)
-    if state.refusal is None:
-        transactions.defer(request, partial(_count_refusal, request))
-        earlier = Refusal(code)
-    else:
-        earlier = state.refusal
-    state.refusal = Refusal(code, provider or earlier.provider, find_user or earlier.find_user)
-
-
-def _count_refusal(request: HttpRequest) -> None:
-    state = request_state(request)
-    refusal = state.refusal
-    if refusal is None or state.login_session is not None:
-        # An attempt of the same request has succeeded.
-        return
-    signals.login_refused.send_robust(
-        LoginEvent, request=request, code=refusal.code, provider=refusal.provider
-    )
-    with transactions.as_bookkeeping():
-        user = refusal.find_user() if refusal.find_user is not None else None
-        fields = {"code": refusal.code, "provider": refusal.provider, "user": user}
-        event = _new(EventKind.REFUSED, None, fields)
-        log(event)
-        _add_refusal(event)
-
-
-def _add_refusal(event: LoginEvent) -> None:
-    """Count an attempt in the row of its account or network, code and minute."""
-    minute = event.created_at.replace(second=0, microsecond=0)
-    event.bucket = _bucket(event, minute)
-    if _increment(event.bucket):
-        return
-    this_minute = LoginEvent.objects.filter(kind=EventKind.REFUSED, created_at__gte=minute)
-    if this_minute[ROWS_PER_MINUTE - 1 : ROWS_PER_MINUTE].exists():
-        event.user = event.ip_address = event.actor_sid = None
-        event.provider = ""
-        event.bucket = _bucket(event, minute)
-        if _increment(event.bucket):
-            return
-    try:
-        with transaction.atomic(using=write_database()):
-            event.save(force_insert=True)
-    except IntegrityError:
-        # A parallel request was first.
-        _increment(event.bucket)
-
-
-def _increment(bucket: int) -> int:
-    count = Least(F("count") + 1, COUNT_MAX)
-    return LoginEvent.objects.filter(bucket=bucket).update(count=count)
-
-
-def _bucket(event: LoginEvent, minute: datetime) -> int:
-    if event.user_id is not None:
-        source = f"user {event.user_id}"
-    else:
-        source = request_client.network_of(event.ip_address) if event.ip_address else ""
-    parts = (source, event.code, event.provider, minute.isoformat())
-    digest = hashlib.sha256("\0".join(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def log(event: LoginEvent, level: int = logging.INFO) -> None:
@@ -202,7 +118,8 @@ def _log_ends(ended: Sequence[Any], fields: dict[str, Any]) -> None:
     transaction.on_commit(log_each, using=write_database())
 
 
-def _new(kind: str, login_session: Any, fields: dict[str, Any]) -> LoginEvent:
+def new(kind: str, login_session: Any, fields: dict[str, Any]) -> LoginEvent:
+    """Return an event of the current request, not written; `fields` come before what is known."""
     known: dict[str, Any] = {}
     if login_session is not None:
         known = {

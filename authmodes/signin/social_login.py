@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from rest_framework.exceptions import APIException
 
 from .. import request_client
-from ..registry import events
+from ..registry import refusals
 from ..state import request_state
 from . import email_match, provider_tokens, reauthentication
 from .provider_tokens import INSPECTS_ACCESS_TOKENS, Credential
@@ -43,7 +43,7 @@ def check_social_login(request: HttpRequest, sociallogin: Any, **kwargs: Any) ->
     except APIException as error:
         if sociallogin.state.get("process") != AuthProcess.CONNECT:
             account = sociallogin.account
-            events.note_refusal(request, error.default_code, provider=account.provider)
+            refusals.note(request, error.default_code, provider=account.provider)
         if request_state(request).authorization_request is not None:
             # A REST view of ours, where DRF handles the exception.
             raise

@@ -30,7 +30,7 @@ from ... import registry
 from ...authentication import AuthModesAuthentication, LoginAuth, enforce_csrf
 from ...conf import Mode, conf
 from ...models import EndReason, LoginSession, to_unavailable
-from ...registry import events, transactions, validation
+from ...registry import refusals, transactions, validation
 from ...state import to_django
 from ...tokens import cookies as token_cookies
 from ...tokens.jwt import AccessToken, LoginToken, RefreshToken, TokenPair, mint
@@ -312,7 +312,7 @@ def _note_refusal(exception: Exception, context: dict[str, Any]) -> None:
     # The mode is read first, so that the URL's provider may not exist.
     is_known = not isinstance(exception, errors.ModeDisabled)
     provider = context["kwargs"].get("provider", "") if is_known else ""
-    events.note_refusal(to_django(context["request"]), _code(exception), provider=provider)
+    refusals.note(to_django(context["request"]), _code(exception), provider=provider)
 
 
 def _add_authorize(continuation: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ...exceptions import REALM, InvalidClient, OAuthError, TokensDisabled
 from ...machines import clients as machine_clients
 from ...machines import tokens as machine_tokens
 from ...models import MachineClient
-from ...registry import events, rotation
+from ...registry import refusals, rotation
 from ...request_client import ip_address
 from ...signin import authorization_code
 from ...state import request_state, to_django
@@ -95,7 +95,7 @@ def respond(request: Request) -> Response:
     try:
         return grant(request, fields)
     except START_REFUSALS as error:
-        events.note_refusal(to_django(request), error.default_code)
+        refusals.note(to_django(request), error.default_code)
         raise _invalid_grant(error) from error
 
 
@@ -113,7 +113,7 @@ def _redeem_code(request: Request, fields: Mapping[str, Any]) -> Response:
         *(to_django(request), code, verifier, client_id, fields["redirect_uri"])
     )
     if login_session is None:
-        events.note_refusal(to_django(request), errors.InvalidGrant.default_code)
+        refusals.note(to_django(request), errors.InvalidGrant.default_code)
         raise _invalid_grant(errors.InvalidGrant())
     pair = mint(login_session)
     return base.respond_to_login(pair, _answer(pair), HEADERS)
