@@ -46,21 +46,21 @@ PACKAGES = {
 HEAD = """\
 # Performance
 
-`make bench` measures authmodes beside what it replaces, and writes this page. `benchmarks/README.md` in
-the repository explains how, and what each name stands for.
+`make bench` measures authmodes and the packages that it replaces or extends, and writes this page. `benchmarks/README.md` in
+the repository explains the method and the names of the stacks.
 
 {about}
 
-Read the ratios, not the times: all stacks took turns, so that a busy machine slowed all alike. A ratio is the median of
-{rounds} rounds, with the quartiles in brackets. The rows of a stack beside its own twin show how much of a ratio is chance.
+Compare the ratios, not the times. The stacks took turns, so that a busy machine slowed all of them. A ratio is the median of
+{rounds} rounds, with the quartiles in brackets. The rows of a stack and its own twin show the noise of a ratio.
 """
 COMPARED = """
 ## Targets and measurements
 
 *request* is the time of an authenticated request above the time of the same view without authentication, in the whole
-WSGI application; *refresh* and *login* are whole times. "cookie" has everything switched on: idle timeout, absolute
+WSGI application; *refresh* and *login* are whole times. "cookie" has all features on: idle timeout, absolute
 lifetime, renewal, rotation, binding to address and user agent, and mail about new logins. "prepared" is PostgreSQL with
-the options below.
+the options under [Prepared statements](#prepared-statements).
 """
 STACKS_HEAD = """
 ## Every stack
@@ -72,21 +72,21 @@ HTTP_HEAD = """
 ## Over HTTP
 
 Requests per second of gunicorn with two synchronous workers, asked by {generator} on 8 connections on the same machine.
-The ratio of a stack to its own twin is noise; a ratio that is as far from 1 shows nothing.
+The ratio of a stack to its own twin is noise. A ratio that is not farther from 1 than that shows no difference.
 """
 PREPARED = """
 ## Prepared statements
 
-The query of a token request reads three tables, and PostgreSQL plans it anew for each request. On a direct connection,
-psycopg can have it planned once:
+The query of a token request reads three tables, and PostgreSQL plans it again for each request. On a direct connection,
+psycopg can prepare it, so that it is planned once:
 
 ```python
 DATABASES["default"]["OPTIONS"] = {{"server_side_binding": True, "prepare_threshold": 1}}
 ```
 
 Here, a request with a token then takes {after} µs above the view instead of {before} µs, and simplejwt's {peer_after} µs
-instead of {peer_before} µs. Do not do this behind a pooler that gives each transaction another connection (PgBouncer in
-transaction mode), unless it tracks prepared statements itself.
+instead of {peer_before} µs. Do not set these options behind a pooler that may use a different connection for each transaction (PgBouncer in
+transaction mode), unless the pooler tracks prepared statements.
 """
 MILLION = """
 ## {rows} login sessions
