@@ -1,7 +1,7 @@
 """Authentication for every mode: which credential a request is authenticated by.
 
-`AuthModesAuthentication` is for Django REST framework; `authenticate`, `authenticate_token` and
-their async twins are the same check for everything else.
+`AuthModesAuthentication` is for Django REST framework. `authenticate`, `authenticate_token` and
+their async forms do the same for other code.
 """
 
 from collections.abc import Callable, Mapping
@@ -100,8 +100,8 @@ def authenticate(request: HttpRequest | Request) -> Authenticated | None:
     """Authenticate a Django request; return its user and `LoginAuth`.
 
     It reads the `Bearer` header, then the token cookie, then the Django session. Returns
-    None without a credential, or if the session cookie does not count any more. A machine
-    client has an `AnonymousUser`. The response names in `Vary` what was read.
+    None without a credential, or if the login of the session cookie has ended. A machine
+    client has an `AnonymousUser`. `Vary` of the response lists the headers that were read.
 
     Raises `AuthenticationFailed` for a token that is refused; a header never falls back to a
     cookie. Raises `PermissionDenied` if a cookie comes without a CSRF token on an unsafe method,

@@ -5,11 +5,11 @@
     whether the user's earlier logins came from other clients or networks (None unless
     `AUTHMODES_NOTIFY_NEW_LOGIN` is on).
 `login_session_ended`
-    The end of a login session was committed, once for each, also when many end at once.
-    Arguments: `login_session`, with its user and `ended_at`, `end_reason` and `ended_by`. A
-    project with a receiver pays for it when many end: whole rows are loaded, batch by batch.
+    The end of a login session was committed. Sent once for each, also in a bulk revocation.
+    Arguments: `login_session`, with its user and `ended_at`, `end_reason` and `ended_by`. With a
+    receiver, a bulk revocation takes longer, because it loads complete rows, batch by batch.
 `refresh_token_reused`
-    A refresh token was presented after it had been rotated, so it has two holders
+    A refresh token was presented after it had been rotated, so two clients have it
     (RFC 9700, 4.14.2). Arguments: `login_session`, `request` (may be None). The token itself
     is never an argument.
 `login_refused`

@@ -1,4 +1,4 @@
-"""allauth.headless' token strategy: what an app is given for a login, and what it may present.
+"""allauth.headless' token strategy: the tokens that an app gets for a login and may present.
 
 Every flow of headless makes one row. The session token identifies its Django session, and the
 access and refresh tokens are those of the REST API.

@@ -29,9 +29,9 @@ def login(client: Client | AsyncClient, user: Any, mode: str | None = None) -> L
     """Sign `client` in as `user`; return the login session.
 
     `mode` is "session" or "jwt"; by default what `AUTHMODES_MODE` and `AUTHMODES_DEFAULT_MODE`
-    say. The client gets what a browser or an app would have: a session cookie, token
-    cookies, or an `Authorization` header on each request. `authmodes.tokens.mint()` gives the
-    tokens of the login session. A later `login` of the same client replaces the credential.
+    say. The client gets a session cookie, token cookies, or an `Authorization` header that it
+    sends with each request. `authmodes.tokens.mint()` returns the tokens of the login session.
+    A later `login` of the same client replaces the credential.
 
     Signals, the limit of logins and inactive users are as in a sign-in over HTTP; allauth's
     stages are left out, as in `force_login()`. Raises `ValueError` for tokens where
@@ -58,9 +58,9 @@ async def alogin(client: AsyncClient, user: Any, mode: str | None = None) -> Log
 
 
 def no_throttles() -> override_settings:
-    """Return a context manager and decorator that switches rate limits off.
+    """Return a context manager and decorator that switches off the rate limits.
 
-    Those of authmodes' endpoints, and allauth's.
+    They are those of authmodes' endpoints and of allauth.
     """
     rest_framework = getattr(settings, "REST_FRAMEWORK", {})
     rates = dict.fromkeys([EVERY_SCOPE, *DEFAULT_RATES])

@@ -113,7 +113,7 @@ def test_a_revocation_survives_the_401_of_atomic_requests_there(
 def test_tables_that_a_router_parts_are_reported(settings):
     settings.DATABASE_ROUTERS = [ApartRouter()]
     (message,) = [each for each in run_checks() if each.id == "authmodes.E010"]
-    assert message.msg.endswith("but not so auth.User.")
+    assert message.msg.endswith("of login sessions: auth.User.")
 
 
 # -- away, read-only, locked -----------------------------------------------------------------

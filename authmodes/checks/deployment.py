@@ -72,7 +72,7 @@ def check_admin_login() -> Iterator[str]:
 def check_shared_cache() -> Iterator[str]:
     """Each process counts failed sign-ins, and keeps used one-time codes, for itself."""
     if isinstance(caches[DEFAULT_CACHE_ALIAS], DummyCache | LocMemCache):
-        yield "Processes do not share the default cache, so each has rate limits of its own."
+        yield "Processes do not share the default cache, so each process counts for itself."
 
 
 @check("W022", Tags.caches, deploy=True, hint='Set "socket_timeout" and "socket_connect_timeout".')
@@ -101,7 +101,7 @@ def _redis_waits_for_ever() -> bool:
     "The change signs all users out.",
 )
 def check_keys_at_rest() -> Iterator[str]:
-    """What is stored in the table of sessions, or in a dump of it, can be used to sign in."""
+    """The keys in the table of sessions, or in a dump of it, can be used to sign in."""
     if not issubclass(session_store.engine(), DigestMixin):
         yield "SESSION_ENGINE stores session keys as they are, so a dump can be used to sign in."
 
@@ -113,7 +113,7 @@ def check_keys_at_rest() -> Iterator[str]:
     hint='Add "authmodes": {"level": "INFO", "handlers": […]} to its loggers.',
 )
 def check_logging() -> Iterator[str]:
-    """The log does not say which logins start and end."""
+    """The log does not record which logins start and end."""
     logger: logging.Logger | None = logging.getLogger("authmodes")
     is_enabled = logger.isEnabledFor(logging.INFO) if logger else False
     handlers: list[logging.Handler] = []
@@ -121,4 +121,4 @@ def check_logging() -> Iterator[str]:
         handlers += logger.handlers
         logger = logger.parent if logger.propagate else None
     if not is_enabled or all(handler.level > logging.INFO for handler in handlers):
-        yield 'LOGGING hides what the logger "authmodes" says of logins that start and end.'
+        yield 'LOGGING hides the records of the logger "authmodes" about logins.'

@@ -96,7 +96,7 @@ def check_throttle_rates() -> Iterator[str]:
     "one database.",
 )
 def check_tables_sit_together() -> Iterator[str]:
-    """A router parts tables that one transaction writes, or that one query joins."""
+    """A router separates tables that one transaction writes, or that one query joins."""
     labels = [settings.AUTH_USER_MODEL, "token_blacklist.OutstandingToken"]
     models = [*apps.get_app_config("authmodes").get_models()]
     models += [apps.get_model(label) for label in labels if apps.is_installed(TOKEN_BLACKLIST)]
@@ -107,12 +107,12 @@ def check_tables_sit_together() -> Iterator[str]:
     apart = [model._meta.label for model in models if router.db_for_write(model) != here]
     if apart:
         named = ", ".join(sorted(apart))
-        yield f"Login sessions are written to the database {here!r}, but not so {named}."
+        yield f"These models are not in the database {here!r} of login sessions: {named}."
 
 
 @check("E011", hint='Set it to "database".')
 def check_tenants() -> Iterator[str]:
-    """Without a look at the row, a token of one tenant opens the others as well.
+    """If the row is not read, each tenant accepts the tokens of the others.
 
     The user of the same id in a different schema; and the snapshot reads one schema only.
     """
@@ -122,7 +122,7 @@ def check_tenants() -> Iterator[str]:
     named = [*settings.INSTALLED_APPS, *settings.MIDDLEWARE, *settings.DATABASE_ROUTERS, *engines]
     packages = {str(name).partition(".")[0] for name in named}
     if packages & TENANT_PACKAGES or hasattr(settings, "TENANT_MODEL"):
-        yield "AUTHMODES_ACCESS_TOKEN_CHECK reads no row, and tenants have schemas of their own."
+        yield "AUTHMODES_ACCESS_TOKEN_CHECK reads no row, and each tenant has its own schema."
 
 
 @check(
@@ -131,7 +131,7 @@ def check_tenants() -> Iterator[str]:
     'REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"]; DRF has others by default.',
 )
 def check_authentication_classes() -> Iterator[str]:
-    """Another class beside ours accepts credentials that ours refuses."""
+    """A second class accepts credentials that ours refuses."""
     for found in _authentication_classes():
         if issubclass(found, SessionAuthentication | JWTAuthentication):
             name = f"{found.__module__}.{found.__name__}"
@@ -153,7 +153,7 @@ def _authentication_classes() -> Any:
 
 @check("W008", hint='Set it to "authmodes.strategy.AuthModesTokenStrategy".')
 def check_headless_strategy() -> Iterator[str]:
-    """The tokens of another strategy do not end with the login."""
+    """The tokens of a different strategy do not end with the login."""
     if not apps.is_installed("allauth.headless"):
         return
     from allauth.headless import app_settings
@@ -162,7 +162,7 @@ def check_headless_strategy() -> Iterator[str]:
 
     is_ours = isinstance(app_settings.TOKEN_STRATEGY, AuthModesTokenStrategy)
     if "app" in app_settings.CLIENTS and not is_ours:
-        yield "HEADLESS_TOKEN_STRATEGY is not of authmodes, which cannot revoke its tokens."
+        yield "HEADLESS_TOKEN_STRATEGY is not ours, so its tokens cannot be revoked."
 
 
 # By Django's own `register`, because it is told which databases may be asked.
@@ -195,10 +195,10 @@ def check_subject_collation(
 
 @check("W012", hint='Set it to "Lax".')
 def check_session_cookie_samesite() -> Iterator[str]:
-    """The browser comes back from a provider without its session, and nothing matches."""
+    """The browser comes back from a provider without its session, so the state is unknown."""
     is_strict = str(settings.SESSION_COOKIE_SAMESITE).lower() == "strict"
     if is_strict and apps.is_installed("allauth.socialaccount"):
-        yield 'SESSION_COOKIE_SAMESITE is "Strict", so no sign-in at a provider can be finished.'
+        yield 'SESSION_COOKIE_SAMESITE is "Strict", so no sign-in at a provider can be completed.'
 
 
 @check(
@@ -211,7 +211,7 @@ def check_social_adapter() -> Iterator[str]:
     if not apps.is_installed("allauth.socialaccount"):
         return
     if not isinstance(get_social_adapter(), AuthModesSocialAccountAdapterMixin):
-        yield "SOCIALACCOUNT_ADAPTER is not of authmodes, so calls of a provider have no bounds."
+        yield "SOCIALACCOUNT_ADAPTER is not ours, so calls to a provider have no limits."
 
 
 @check(

@@ -83,7 +83,7 @@ def check_obtain_serializer() -> Iterator[str]:
     "the root of that host.",
 )
 def check_metadata() -> Iterator[str]:
-    """A client of OAuth's does not find the metadata, or refuses them (RFC 8414, 3)."""
+    """An OAuth client does not find the metadata, or refuses it (RFC 8414, 3)."""
     routed = map(_view_of, _callbacks())
     if metadata.MetadataView in routed and (problem := _metadata_problem(simple_jwt().ISSUER)):
         yield problem
@@ -191,14 +191,14 @@ def check_redirect_uris() -> Iterator[str]:
         yield "AUTHMODES_REDIRECT_URIS is empty, so no browser login can end in tokens."
 
 
-@check("W002", hint="This suits development over http; elsewhere set AUTHMODES_COOKIE_SECURE.")
+@check("W002", hint="Set AUTHMODES_COOKIE_SECURE, except for development over http.")
 def check_cookie_secure() -> Iterator[str]:
     """The token cookies are sent over plain http, and without the `__Host-` prefix."""
     if conf.TOKEN_TRANSPORT is Transport.COOKIE and not conf.COOKIE_SECURE:
         yield "The token cookies are not Secure."
 
 
-@check("W013", hint="Raise AUTHMODES_ABSOLUTE_LIFETIME, or lower the other one.")
+@check("W013", hint="Raise AUTHMODES_ABSOLUTE_LIFETIME, or lower the other setting.")
 def check_lifetimes() -> Iterator[str]:
     """A login ends earlier than a setting of Django or simplejwt says."""
     cookie_age = timedelta(seconds=settings.SESSION_COOKIE_AGE)

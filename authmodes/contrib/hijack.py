@@ -20,7 +20,7 @@ __all__ = ["impersonating"]
 def impersonating(request: HttpRequest) -> Iterator[None]:
     """Treat each `login()` in this block as an impersonation, or as the return from one.
 
-    For your own views. Those of the two packages, and subclasses of hijack's, need it not.
+    For your own views. The views of the two packages, and subclasses of hijack's, do not need it.
     """
     state = request_state(request)
     state.impersonates = True

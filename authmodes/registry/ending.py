@@ -46,7 +46,7 @@ DELIBERATE = {
 
 
 def revoke(login_session: LoginSession, reason: str = EndReason.REVOKED, *, by: Any = None) -> bool:
-    """End one login session: its cookie, access token and refresh token stop working.
+    """End one login session: its cookie, access token and refresh token are refused.
 
     `reason` is an `EndReason`; `by` is the user who acted, None for the system. Returns False
     if the login session had ended before. Sends `login_session_ended` after the commit.
@@ -62,9 +62,9 @@ def revoke(login_session: LoginSession, reason: str = EndReason.REVOKED, *, by: 
 
 
 def revoke_user(user: Any, reason: str = EndReason.REVOKED, *, by: Any = None) -> int:
-    """End all login sessions of a user, and the sign-ins that are not finished yet.
+    """End all login sessions of a user, and the sign-ins that are not complete.
 
-    Those in which the user acts in another user's name end as well, and are not counted.
+    Impersonations by this user end as well, and are not counted.
 
     Arguments as for `revoke`. Returns the number of login sessions that this call ended.
     """

@@ -48,9 +48,8 @@ def start(
     a "jwt" login, `tokens.mint()` makes the tokens. `authentication_context` is read from the
     request by default. `client_id` names the app that requested the login, if one did.
     `not_after` is an aware datetime that limits the lifetime. `replacing` are login sessions
-    that end with this one's start. `acting_user` is who acts in the user's name
-    (impersonation): such a login takes no place in the limit, and the user gets no mail. `sid`
-    is random by default.
+    that end when this one starts. `acting_user` is the administrator in an impersonation: such
+    a login does not count for the limit, and the user gets no mail. `sid` is random by default.
 
     Sends `login_session_started` after the commit. For a "jwt" login, sends Django's
     `user_logged_in`, as `login()` does for the other. Raises `LimitReached`, or `UserInactive`

@@ -18,9 +18,9 @@ BATCH = 1000
 
 class Command(ProgressCommand):
     help = (
-        "Give every signed-in Django session that has none its login session. Without it, each "
-        "gets one at its next request. Works in batches, in constant memory; safe to interrupt "
-        "and to run again."
+        "Create a login session for every signed-in Django session that has none. Without this "
+        "command, each gets one at its next request. Works in batches, in constant memory; it "
+        "can be interrupted and run again."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -18,8 +18,8 @@ NAMING_APPS = ("authmodes", "token_blacklist", "account", "socialaccount", "mfa"
 
 class Command(BaseCommand):
     help = (
-        "Remove a user's id, name, addresses and sids from the login events, and the name from "
-        "the admin's log. What happened, when and why remains."
+        "Remove a user's id, name, addresses and sids from the login events, and entries about "
+        "the user from the admin's log. The kind, the time and the code of each event remain."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

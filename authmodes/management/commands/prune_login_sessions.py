@@ -10,9 +10,9 @@ from ..progress import ProgressCommand
 
 class Command(ProgressCommand):
     help = (
-        "End login sessions that have expired and delete those that ended longer ago than "
-        "AUTHMODES_RETENTION. Works in batches, in constant memory; it can be interrupted and "
-        "run again."
+        "End login sessions that have expired, delete those that ended longer ago than "
+        "AUTHMODES_RETENTION, and delete events older than AUTHMODES_EVENT_RETENTION. Works in "
+        "batches, in constant memory; it can be interrupted and run again."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -17,15 +17,15 @@ from ..progress import ProgressCommand
 
 class Command(ProgressCommand):
     help = (
-        "End login sessions: their cookies, access tokens and refresh tokens stop working. "
-        "Several options narrow the selection. Works in batches, in constant memory; it can be "
-        "interrupted and run again."
+        "End login sessions: their cookies, access tokens and refresh tokens are refused. "
+        "Several options select the login sessions that match all of them. Works in batches, in "
+        "constant memory; it can be interrupted and run again."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--user", help="the name that the user signs in with")
         parser.add_argument("--provider", help="such as google")
-        parser.add_argument("--before", type=_moment, help="signed in before (ISO 8601)")
+        parser.add_argument("--before", type=_moment, help="signed in before this time (ISO 8601)")
         parser.add_argument("--all", action="store_true", help="every login session")
         parser.add_argument("--dry-run", action="store_true", help="only count them")
 
@@ -33,7 +33,7 @@ class Command(ProgressCommand):
         names = {"user": "user", "provider": "provider", "before": "created_at__lt"}
         lookups = {names[name]: options[name] for name in names if options[name] is not None}
         if bool(lookups) == options["all"]:
-            raise CommandError("Name --user, --provider or --before, or only --all.")
+            raise CommandError("Give --user, --provider or --before, or only --all.")
         if "user" in lookups:
             lookups["user"] = _user(options["user"])
         rows = LoginSession.objects.filter(ended_at=None, **lookups)
