@@ -311,6 +311,19 @@ def assert_signs_in_is_revoked_and_signs_out(folder: Path, work: Path, *command:
     assert program.returncode == 0
 
 
+def test_the_types_of_the_javascript_client_serve_a_project(tmp_path):
+    modules = tmp_path / "node_modules"
+    modules.mkdir()
+    (modules / "authmodes-client").symlink_to(ROOT / "authmodes/static/authmodes/client")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "consumer.ts").write_text((HERE / "consumer.ts").read_text())
+    tsc = [NODE / ".bin" / "tsc", "--noEmit", "--strict", "--exactOptionalPropertyTypes"]
+    target = ["--target", "es2022", "--lib", "es2022,dom"]
+    for module, resolution in (("nodenext", "nodenext"), ("esnext", "bundler")):
+        kind = ["--module", module, "--moduleResolution", resolution]
+        run(*tsc, *target, *kind, tmp_path / "consumer.ts", cwd=tmp_path)
+
+
 def test_a_client_of_openapi_typescript(site, document, folder):
     work = folder / "typescript"
     work.mkdir()

@@ -74,7 +74,7 @@ export class AuthClient extends EventTarget {
   restore(): Promise<{ sid: string; mode: string; user: User } | null>;
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
   refresh(): Promise<boolean>;
-  signOut(body?: { upstream?: boolean; post_logout_redirect_uri?: string }): Promise<{ upstream_logout_url?: string | null }>;
+  signOut(body?: { upstream?: boolean; post_logout_redirect_uri?: string; state?: string }): Promise<{ upstream_logout_url?: string | null }>;
   addEventListener<Name extends keyof AuthClientEventMap>(
     type: Name,
     listener: (event: AuthClientEventMap[Name]) => void,
