@@ -25,7 +25,14 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
 
 from authmodes import registry
-from authmodes.admin import LoginSessionAdmin, LoginSessionsPanelMixin, overview, revocation, search
+from authmodes.admin import (
+    LoginSessionAdmin,
+    LoginSessionsPanelMixin,
+    keyset,
+    overview,
+    revocation,
+    search,
+)
 from authmodes.models import EndReason, EventKind, LoginEvent, LoginSession
 from authmodes.registry import ending
 
@@ -927,7 +934,7 @@ def test_search_finds_the_sid_that_logs_name(root, alice):
 
 
 def test_a_search_for_many_users_finds_them_all(root, alice, bob, monkeypatch):
-    monkeypatch.setattr(search, "FEW_USERS", 1)
+    monkeypatch.setattr(search, "FEW", 1)
     rows_of(alice), rows_of(bob)
     assert len(shown(root.get(f"{LIST}?q=example"))) == 0
     type(alice).objects.update(username=Concat(Value("team-"), "username"))
@@ -1068,6 +1075,48 @@ def test_the_list_pages_from_the_last_page_back_to_the_first(root, alice, order)
     seen = [pk for page in pages for pk in page]
     assert seen == (expected if order == "&o=5" else expected[::-1])
     assert len(pages) == 6
+
+
+@pytest.mark.parametrize("query", ["status=idle", "q=user-", "q=198.51.", "status=idle&q=user-"])
+@pytest.mark.parametrize("begin", ["", "p=last"])
+@pytest.mark.parametrize("order", ["", "&o=5"])
+def test_what_no_index_finds_is_searched_part_by_part(
+    root, alice, bob, settings, monkeypatch, query, begin, order
+):
+    settings.AUTHMODES_IDLE_TIMEOUT = timedelta(hours=1)
+    monkeypatch.setattr(search, "FEW", 1)
+    monkeypatch.setattr(keyset, "WINDOW", 20)
+    type(alice).objects.filter(pk=alice.pk).update(username="user-a")
+    type(alice).objects.create_user("user-b")
+    long_ago = timezone.now() - timedelta(hours=2)
+    wanted: list[Any] = []
+    for number in (30, 3, 35):
+        wanted += rows_of(alice, 2, last_seen_at=long_ago, ip_address="198.51.100.7")
+        rows_of(bob, number)
+    rows_of(alice, 1, provider="elsewhere", ended_at=timezone.now(), end_reason="logout")
+    url, pages, seen = f"?{begin or 'x='}&{query}{order}&mode__exact=session&provider=-", 0, []
+    while url:
+        page = root.get(f"{LIST}{url}".replace("x=&", ""))
+        html = page.content.decode().replace("&amp;", "&")
+        further = re.search(r'href="([^"]+)">Search further', html)
+        assert ("20 entries were searched" in html) is bool(further)
+        link = re.search(f'rel="{"prev" if begin else "next"}" href="([^"]+)"', html)
+        assert further is None or link is None or further[1] == link[1]
+        seen += [row.pk for row in shown(page)]
+        url, pages = link[1] if link else "", pages + 1
+    assert sorted(seen) == sorted(row.pk for row in wanted)
+    assert pages == 4
+
+
+def test_a_search_part_by_part_can_be_revoked_whole(root, alice, bob, settings, monkeypatch):
+    settings.AUTHMODES_IDLE_TIMEOUT = timedelta(hours=1)
+    monkeypatch.setattr(keyset, "WINDOW", 2)
+    idle = rows_of(alice, 5, last_seen_at=timezone.now() - timedelta(hours=2))
+    rows_of(bob, 5)
+    url = f"{LIST}revoke/?status=idle"
+    finish(root, root.get(url), url)
+    ended = LoginSession.objects.ended().values_list("pk", flat=True)
+    assert sorted(ended) == sorted(row.pk for row in idle)
 
 
 def test_a_short_list_offers_no_pages_and_an_empty_one_says_so(root, alice):

@@ -26,6 +26,7 @@ from ..registry import ending, events
 from ..sessions import state as session_state
 from . import search
 from .base import ListAdmin
+from .keyset import scanned
 
 # How many rows a confirmation page lists, and how many it counts at most.
 LISTED = 20
@@ -132,7 +133,10 @@ class RevokingAdmin(ListAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         for word in search_term.split():
-            queryset = queryset.filter(self.search_for(request, word))
+            condition = self.search_for(request, word)
+            queryset = queryset.filter(condition)
+            if isinstance(condition, search.Scan):
+                queryset = scanned(queryset)
         return queryset, False
 
     def search_for(self, request: HttpRequest, word: str) -> Q:
@@ -143,7 +147,7 @@ class RevokingAdmin(ListAdmin):
         by_sid = search.by_sid(word)
         if by_sid is not None:
             return by_sid
-        by_address = search.by_address(word)
+        by_address = search.by_address(word, self.model._default_manager.all())
         if by_address is not None and self.has_address_permission(request):
             return by_address
         return search.by_user(word)

@@ -10,20 +10,24 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connections
 from django.db.models import OuterRef, Q, Subquery
+from django.db.models.lookups import IsNull
 
 from ..models import write_database
 from ..request_client import parse_ip
 
 # An IPv4 or IPv6 address, or its beginning.
 ADDRESS = re.compile(r"[0-9]{1,3}\.[0-9.]*|[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]*")
-# Rows of so few users are found by the index on the user. More users have so many rows that
-# some are found soon in the order of the list.
-FEW_USERS = 2000
+# Rows of so few users, or of addresses that begin alike, are found by an index.
+FEW = 2000
 # Up to this number of users, their e-mail addresses are searched without an index.
 SMALL_TABLE = 10_000
 
 
-def by_user(word: str) -> Q:
+class Scan(Q):
+    """A condition of so many rows that an index would find too many of them at once."""
+
+
+def by_user(word: str, path: str = "user") -> Q:
     """Rows whose user has this name or e-mail address, or one that begins so.
 
     Case matters as in the database; the lower case is tried as well, in which allauth stores
@@ -36,21 +40,23 @@ def by_user(word: str) -> Q:
     if email not in names and _is_searchable(users, email):
         names.append(email)
     owners = users._base_manager.filter(_begins(names, beginnings))
-    keys = set(owners.values_list("pk", flat=True)[: FEW_USERS + 1])
+    keys = set(owners.values_list("pk", flat=True)[: FEW + 1])
     mails = EmailAddress.objects.none()
     if apps.is_installed("allauth.account"):
         mails = EmailAddress.objects.filter(_begins(["email"], beginnings))
-        keys.update(mails.values_list("user", flat=True)[: FEW_USERS + 1])
-    if len(keys) <= FEW_USERS:
-        return Q(user__in=keys)
-    # For each row that is looked at; `EXISTS` and `IN` would read all these users at first.
-    owner = owners.filter(pk=OuterRef("user")).values("pk")[:1]
-    addressee = mails.filter(user=OuterRef("user")).values("user")[:1]
-    return Q(user=Subquery(owner)) | Q(user=Subquery(addressee))
+        keys.update(mails.values_list("user", flat=True)[: FEW + 1])
+    if len(keys) <= FEW:
+        return Q(**{f"{path}__in": keys})
+    # For each row that is looked at; `EXISTS` and `IN` would read all these users at first. Of
+    # "not null", PostgreSQL expects to be often true, so it stops when the page is full.
+    owner = owners.filter(pk=OuterRef(path)).values("pk")[:1]
+    addressee = mails.filter(user=OuterRef(path)).values("user")[:1]
+    found = (IsNull(Subquery(each), False) for each in (owner, addressee))
+    return Scan(*found, _connector=Q.OR)
 
 
-def by_address(word: str) -> Q | None:
-    """Rows with this address or its beginning; None if the word is neither."""
+def by_address(word: str, rows: Any) -> Q | None:
+    """Those of the rows with this address or its beginning; None if the word is neither."""
     if not ADDRESS.fullmatch(word):
         return None
     try:
@@ -65,9 +71,12 @@ def by_address(word: str) -> Q | None:
     if network is None:
         return Q(ip_address=exact) if exact else Q(pk__in=[])
     if connections[write_database()].vendor == "postgresql":
-        return Q(ip_address__range=(str(network[0]), str(network[-1])))
-    # Other databases store the text.
-    return Q(ip_address__startswith=separator.join([*groups, ""]))
+        within = Scan(ip_address__range=(str(network[0]), str(network[-1])))
+    else:
+        # Other databases store the text.
+        within = Scan(ip_address__startswith=separator.join([*groups, ""]))
+    keys = list(rows.filter(within).order_by().values_list("pk", flat=True)[: FEW + 1])
+    return Q(pk__in=keys) if len(keys) <= FEW else within
 
 
 def by_sid(word: str) -> Q | None:

@@ -21,6 +21,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import policy
 from ..models import LoginSession
+from . import search
 from .base import Column, relative_time, status_badge
 from .filters import TokenUserFilter, UserFilter
 from .revocation import RevokingAdmin, Scope
@@ -156,8 +157,7 @@ class BlacklistedTokenAdmin(TokenAdmin):
         return [*self.own_columns(request), "blacklisted_at", "reason", ended_by]
 
     def search_for(self, request: HttpRequest, word: str) -> Q:
-        by_user = super().search_for(request, word)
-        return Q(token__in=OutstandingToken.objects.filter(by_user).values("pk"))
+        return search.by_user(word, "token__user")
 
     @admin.display(description=_("reason"))
     def reason(self, row: BlacklistedToken) -> str | None:

@@ -512,7 +512,7 @@ class Migration(migrations.Migration):
                         fields=["provider", "created_at"], name="authmodes_event_provider"
                     ),
                     models.Index(fields=["sid"], name="authmodes_event_sid"),
-                    models.Index(fields=["ip_address"], name="authmodes_event_ip"),
+                    models.Index(fields=["ip_address", "created_at"], name="authmodes_event_ip"),
                 ],
             },
         ),
@@ -526,7 +526,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="loginsession",
-            index=models.Index(fields=["ip_address"], name="authmodes_ip"),
+            index=models.Index(fields=["ip_address", "-created_at"], name="authmodes_ip"),
         ),
         migrations.AddIndex(
             model_name="loginsession",

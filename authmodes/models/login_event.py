@@ -92,7 +92,7 @@ class LoginEvent(models.Model):
             models.Index(fields=["code", "created_at"], name="authmodes_event_code"),
             models.Index(fields=["provider", "created_at"], name="authmodes_event_provider"),
             models.Index(fields=["sid"], name="authmodes_event_sid"),
-            models.Index(fields=["ip_address"], name="authmodes_event_ip"),
+            models.Index(fields=["ip_address", "created_at"], name="authmodes_event_ip"),
         )
 
     def __str__(self) -> str:

@@ -221,7 +221,7 @@ class LoginSession(AuthenticationContextModel):
         indexes = (
             models.Index(fields=["user", "ended_at"], name="authmodes_user_ended"),
             models.Index(fields=["-created_at", "-id"], name="authmodes_created"),
-            models.Index(fields=["ip_address"], name="authmodes_ip"),
+            models.Index(fields=["ip_address", "-created_at"], name="authmodes_ip"),
             models.Index(
                 fields=["expires_at"],
                 name="authmodes_open_expires",
