@@ -74,6 +74,7 @@ def main(folder: Path) -> None:
     print("\n| |", " | ".join(answers), "|")
     rows = {
         "Two tabs refresh at once": lambda a: set(a["two tabs"]) == {"one family"},
+        "An exchanged refresh token is refused": lambda a: a["reuse"]["old is refused"],
         "Reuse ends the login": lambda a: a["reuse"]["ends"],
         "Access token after a password change": lambda a: not a["after password change"],
         "Access token of a deactivated user": lambda a: not a["after deactivation"],
