@@ -292,6 +292,104 @@ def test_a_user_model_without_a_user_name_signs_in_both_ways(allauth_project):
     )
 
 
+FROM_DJ_REST_AUTH = """
+from tests.support.mfa import SECRET, totp_code
+from tests.support.oidc_provider import OidcProvider, app_of
+from tests.support.oidc_server import serve
+
+APP = "https://app.example.com/signed-in"
+replaced = known
+
+def call(left, data=None, access=""):
+    method, path = replaced[left]
+    headers = {"authorization": f"Bearer {access}"} if access else {}
+    path = "/" + path.replace("<provider>", "example")
+    body = json.dumps(data) if data else ""
+    return Client().generic(method, path, body, "application/json", headers=headers)
+
+def said(answer, status=200):
+    assert answer.status_code == status, answer.content
+    return answer.json()
+
+def opens(access):
+    return orders(access).status_code == 200
+
+with serve(OidcProvider) as provider:
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app_of(provider.url)]}}
+    bob = {"username": "bob", "email": "bob@example.com", "password": "correct horse battery"}
+    signed_up = said(call("`POST registration/`", bob))
+    assert signed_up["data"]["user"]["username"] == "bob"
+    assert opens(signed_up["meta"]["access_token"])
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    eve = {**bob, "username": "eve", "email": "eve@example.com"}
+    flows = said(call("`POST registration/`", eve), 401)["data"]["flows"]
+    assert [flow["id"] for flow in flows if flow.get("is_pending")] == ["verify_email"]
+    settings.ACCOUNT_EMAIL_VERIFICATION = "none"
+
+    login = {"username": "bob", "password": bob["password"], "mode": "jwt"}
+    tokens = said(call("`POST login/`", login))
+    assert said(call("`GET user/`", access=tokens["access"]))["user"]["username"] == "bob"
+    said(call("`POST token/verify/`", {"token": tokens["access"]}))
+    newer = said(call("`POST token/refresh/`", {"refresh": tokens["refresh"]}))
+    assert newer["refresh"] != tokens["refresh"]
+    assert call("`POST logout/`", {"refresh": newer["refresh"]}).status_code == 204
+    assert not opens(newer["access"])
+    said(call("`POST token/verify/`", {"token": newer["access"]}), 401)
+    said(call("`POST token/refresh/`", {"refresh": newer["refresh"]}), 401)
+
+    social = "a `SocialLoginView` with `code`"
+    for credential in (
+        {"id_token": provider.id_token()},
+        {"id_token": provider.id_token(), "access_token": "of the provider"},
+        provider.code_credential(APP),
+    ):
+        signed_in = said(call(social, {"mode": "jwt", **credential}))
+        assert opens(signed_in["access"])
+    code = provider.code_credential(APP)
+    del code["code_verifier"]
+    assert "code_verifier" in said(call(social, {"mode": "jwt", **code}), 400)["errors"]
+    alone = {"mode": "jwt", "access_token": "of the provider"}
+    assert said(call(social, alone), 400)["code"] == "audience_unverifiable"
+
+    here, elsewhere = (said(call("`POST login/`", login))["access"] for _ in range(2))
+    connect = {"process": "connect", "id_token": provider.id_token(sub="bob")}
+    connected = said(call("a `SocialConnectView`", connect, here))
+    assert connected == {"provider": "example", "uid": "bob"}
+    assert (opens(here), opens(elsewhere)) == (True, False)
+    elsewhere = said(call("`POST login/`", login))["access"]
+    assert call("a `SocialAccountDisconnectView`", access=here).status_code < 300
+    assert (opens(here), opens(elsewhere)) == (True, False)
+
+    from allauth.mfa.models import Authenticator
+    from django.contrib.auth import get_user_model
+    owner = get_user_model().objects.get(username="bob")
+    Authenticator.objects.create(user=owner, type="totp", data={"secret": SECRET})
+    assert said(call("`POST login/`", login), 401)["code"] == "stage_pending"
+    assert opens(said(call("`mfa/verify/`", {**login, "mfa_code": totp_code()}))["access"])
+"""
+
+
+def test_the_calls_that_take_the_place_of_dj_rest_auths(allauth_project):
+    project = allauth_project
+    for block in blocks("existing-project", "python"):
+        project.add(block)
+    settings, urls = blocks("headless", "python")[:2]
+    apps = ("mfa", "socialaccount.providers.openid_connect")
+    settings += "".join(f'INSTALLED_APPS += ["allauth.{app}"]\n' for app in apps)
+    settings += 'EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"\n'
+    settings += 'ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*"]\n'
+    for name, lines in (("settings.py", settings), ("urls.py", urls)):
+        with (project.folder / "shop" / name).open("a") as file:
+            file.write(lines)
+    project.manage("migrate")
+    page = (ROOT / "docs" / "from-dj-rest-auth.md").read_text()
+    rows = re.findall(
+        r"^\| (.*?) \| `(GET|POST|DELETE) ((?:auth|_allauth)/\S*)`", page, re.MULTILINE
+    )
+    replaced = {left: (method, path) for left, method, path in rows}
+    project.script(FROM_DJ_REST_AUTH, replaced)
+
+
 def test_the_urls_that_a_guide_sends_clients_to_are_there():
     page = (ROOT / "docs" / "from-dj-rest-auth.md").read_text()
     named = set(re.findall(r"`(?:GET|POST|DELETE) ((?:auth|_allauth)/[^` ]*)`", page))
