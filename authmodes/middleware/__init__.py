@@ -8,13 +8,14 @@ may have sent the browser back with it. What validation needs is in the Django s
 is read once per touch interval.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.sessions.backends.base import UpdateError
-from django.http import HttpRequest, HttpResponseBadRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
@@ -149,7 +150,7 @@ def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
     """
     state = request_state(request)
     if state.vary:
-        patch_vary_headers(response, sorted(state.vary))
+        response["Vary"] = _patched_vary(response.get("Vary"), frozenset(state.vary))
     # Unless a login of this request has set them anew.
     if state.clears_token_cookies and conf.ACCESS_COOKIE_NAME not in response.cookies:
         token_cookies.clear_cookies(response)
@@ -159,3 +160,12 @@ def _add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
         response.setdefault("WWW-Authenticate", state.challenge)
         if InsufficientAuthentication.default_code in state.challenge:
             response.status_code = 401
+
+
+# Django's function takes an eighth of what a token request without a query costs, and few values
+# are in use.
+@functools.lru_cache(maxsize=64)
+def _patched_vary(present: str | None, names: frozenset[str]) -> str:
+    response = HttpResponse(headers={} if present is None else {"Vary": present})
+    patch_vary_headers(response, sorted(names))
+    return response["Vary"]

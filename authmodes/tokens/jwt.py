@@ -16,7 +16,7 @@ from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_pas
 from .. import policy
 from ..conf import conf, simple_jwt
 from ..models import LoginSession, write_database
-from . import keys
+from . import keys, verified
 
 # Of refresh tokens, where there is no issuer to name.
 AUDIENCE = "authmodes/token"
@@ -169,11 +169,18 @@ def read_token(kind: type[Kind], raw_token: Any) -> Kind:
     """
     if not isinstance(raw_token, str):
         raise TokenError("Token is not a string")
-    return kind(cast(Any, raw_token))
+    known = verified.find(raw_token) if kind.typ == keys.ACCESS else None
+    if isinstance(known, kind):
+        return known
+    token = kind(cast(Any, raw_token))
+    return verified.remember(token, raw_token) if kind.typ == keys.ACCESS else token
 
 
 def read_any(raw_token: Any, *kinds: type[Kind]) -> Kind | None:
     """Verify a token of one of several kinds; return None if it is none of them."""
+    known = verified.find(raw_token)
+    if isinstance(known, kinds):
+        return known
     for kind in kinds:
         try:
             return read_token(kind, raw_token)

@@ -1,4 +1,4 @@
-"""The key ring: it signs and verifies tokens, and remembers which access tokens it has verified.
+"""The key ring: it signs and verifies tokens.
 
 It does not interpret claims, except those of PyJWT: times, issuer and audience.
 """
@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -110,27 +109,11 @@ class RingBackend(TokenBackend):
         """
         try:
             text = token.decode("ascii") if isinstance(token, bytes) else str(token)
-            if verify and self.typ == ACCESS:
-                return self._decode_access_token(text)
             return self._decode(self._signed(text), verify)
         except jwt.ExpiredSignatureError as error:
             raise TokenBackendExpiredToken("Token is expired") from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise TokenBackendError("Token is invalid") from error
-
-    def _decode_access_token(self, text: str) -> dict[str, Any]:
-        """Verify an access token; it is decrypted and its signature verified once in a process."""
-        key = (self, hashlib.sha256(text.encode()).digest())
-        payload = _verified.get(key)
-        if payload is None:
-            signed = self._signed(text)
-            claims = self._decode(signed, verify=True)
-            _remember(key, _decode_base64url(signed.split(".")[1]))
-        else:
-            # Made anew each time, so that no caller changes the claims of another.
-            claims = json.loads(payload)
-            self._check_claims(claims, text)
-        return claims
 
     def _signed(self, text: str) -> str:
         """Return the signed token that a client's text is, or contains."""
@@ -169,7 +152,7 @@ class RingBackend(TokenBackend):
             validate(claims, options, **rules)
         else:
             rules["options"] = {**options, "verify_signature": False}
-            self.rules.decode(text if COMPACT_JWS.match(text) else self._signed(text), **rules)
+            self.rules.decode(text, **rules)
 
     def _candidates(self, header: dict[str, Any], verify: bool) -> list[Key]:
         if verify and self.typ not in (UNTYPED, header.get("typ")):
@@ -205,26 +188,9 @@ def backend(typ: str = UNTYPED, audience: str | None = None) -> RingBackend:
     )
 
 
-# The payload of each access token that was verified, by backend (and therefore by key ring,
-# encryption keys, issuer and audience) and by the digest of its text.
-_verified: dict[tuple[RingBackend, bytes], bytes] = {}
-
-
-def _remember(key: tuple[RingBackend, bytes], payload: bytes) -> None:
-    """Add a verified token; the ones that were verified first make room for it."""
-    size = conf.TOKEN_CACHE_SIZE
-    # Without a lock, which a fork might copy while it is held.
-    with suppress(StopIteration, RuntimeError):
-        while len(_verified) >= max(size, 1):
-            _verified.pop(next(iter(_verified)), None)
-    if size:
-        _verified[key] = payload
-
-
 @receiver(setting_changed)
 def _forget(**kwargs: Any) -> None:
     backend.cache_clear()
-    _verified.clear()
 
 
 def jwks() -> dict[str, list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from rest_framework import exceptions
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from ..conf import simple_jwt
-from ..models import is_accepted, unavailable_as_503, write_database
+from ..models import LoginSession, is_accepted, unavailable_as_503, write_database
 from ..state import request_state
 from .jwt import AccessToken
 
@@ -38,7 +38,9 @@ class TokenUser(SimpleLazyObject):  # type: ignore[type-arg]  # not generic at r
     @property
     def pk(self) -> Any:
         field, user_id = self.__dict__["_known"]
-        meta = get_user_model()._meta
+        # `get_user_model()` parses its setting each time.
+        model: Any = LoginSession._meta.get_field("user").related_model
+        meta = model._meta
         if field in ("pk", meta.pk.name):
             return meta.pk.to_python(user_id)
         self._setup()
