@@ -6,14 +6,22 @@ import pytest
 from allauth.account.auth_backends import AuthenticationBackend
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.middleware import get_user
 from django.contrib.auth.models import UserManager
+from django.db import models, transaction
+from django.http import HttpRequest
+from django.test.utils import CaptureQueriesContext
 
 from authmodes import registry
+from authmodes.middleware.validation import _user_of_session
 from authmodes.models import LoginSession
+from authmodes.sessions import store
 from authmodes.tokens import mint
 
 from .support.authorization_code import CodeFlow
 from .support.browser import Browser
+from .support.database import connection
 from .support.headless import App
 from .support.logins import API, UID, admin_login, only_row, post_json, refresh, social_login
 
@@ -68,6 +76,71 @@ def test_a_login_of_a_refused_user_opens_nothing(mode, delete_softly, login):
     delete_softly()
     assert used.get().status_code == 401
     assert only_row().end_reason == "user_disabled"
+
+
+class Choosy(models.QuerySet):
+    def get(self, *args, **kwargs):
+        return models.QuerySet.get(self.exclude(last_name="deleted"), *args, **kwargs)
+
+
+class ChoosyManager(UserManager):
+    def get(self, *args, **kwargs):
+        return self.exclude(last_name="deleted").get(*args, **kwargs)
+
+
+def with_manager(manager):
+    def change(monkeypatch, settings, alice):
+        manager.model = User
+        monkeypatch.setitem(User._meta.__dict__, "default_manager", manager)
+        User._base_manager.update(last_name="deleted")
+
+    return change
+
+
+def with_get_user(monkeypatch, settings, alice):
+    monkeypatch.setattr(ModelBackend, "get_user", lambda self, pk: None)
+
+
+def without_backend(monkeypatch, settings, alice):
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.KeptBackend"]
+
+
+CHANGES = {
+    "nothing": lambda *_: None,
+    "deleted": lambda monkeypatch, settings, alice: alice.delete(),
+    "inactive": lambda *_: User.objects.update(is_active=False),
+    "password": lambda *_: User.objects.update(password="a different one"),
+    "manager": with_manager(KeptManager()),
+    "manager's get": with_manager(ChoosyManager()),
+    "queryset's get": with_manager(UserManager.from_queryset(Choosy)()),
+    "backend removed": without_backend,
+    "get_user replaced": with_get_user,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_user_of_a_cookie_is_the_one_that_django_finds(
+    change, login, alice, monkeypatch, settings
+):
+    used = login("session")
+    key = used.browser.cookies["sessionid"].value
+    CHANGES[change](monkeypatch, settings, alice)
+    found = []
+    for find in (_user_of_session, get_user):
+        request = HttpRequest()
+        request.session = store.engine()(key)
+        with CaptureQueriesContext(connection) as queries, transaction.atomic():
+            found.append((find(request), len(queries) if change == "nothing" else None))
+            transaction.set_rollback(True)
+    assert found[0] == found[1]
+    assert (found[0][0] == alice) == (change == "nothing")
+
+
+def test_the_user_of_an_ordinary_cookie_is_found_by_a_compiled_query(login, monkeypatch):
+    used = login("session")
+    monkeypatch.setattr(User._default_manager.__class__, "get", None)
+    monkeypatch.setattr(models.Manager, "get", None)
+    assert used.get().status_code == 200
 
 
 def test_a_login_of_an_accepted_user_goes_on(mode, delete_softly, login):

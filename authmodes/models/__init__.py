@@ -9,7 +9,7 @@ from .login_event import EventKind, LoginEvent
 from .login_session import NAME_MAX_LENGTH, EndReason, LoginSession, LoginSessionQuerySet, Overview
 from .machine_client import MachineClient, MachineClientSecret, split_scopes
 from .user_agent import USER_AGENT_MAX_LENGTH, ClientFamily, client_label
-from .users import is_accepted
+from .users import find_by_backend, is_accepted
 
 __all__ = [
     "MODES",
@@ -29,6 +29,7 @@ __all__ = [
     "Overview",
     "ago",
     "client_label",
+    "find_by_backend",
     "is_accepted",
     "method_label",
     "split_scopes",

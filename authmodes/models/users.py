@@ -1,4 +1,4 @@
-"""Decides whether the project's own rules accept a user, whichever query found the row."""
+"""Decides whether the project's own rules accept a user, and finds one as its backend does."""
 
 import functools
 from typing import Any
@@ -10,7 +10,11 @@ from django.db import models
 from django.utils.module_loading import import_string
 
 from ..conf import simple_jwt
+from .compiled import CompiledQuery
 from .databases import write_database
+
+# As it is before a project, or a test, replaces it.
+MODEL_BACKEND_GET_USER = ModelBackend.get_user
 
 
 def is_accepted(user: Any) -> bool:
@@ -38,3 +42,27 @@ def _finders(backends: tuple[str, ...]) -> list[Any]:
     # Some backends only check permissions, and find no users.
     stub = BaseBackend.get_user
     return [each for each in classes if getattr(each, "get_user", stub) is not stub]
+
+
+def find_by_backend(backend: Any, pk: Any) -> Any:
+    """Return the user that a backend's `get_user` finds, by a compiled query; None without one.
+
+    None also for a backend, a manager or a queryset with a rule of its own, which only Django asks.
+    """
+    model: Any = get_user_model()
+    manager = model._default_manager
+    is_plain = (
+        type(backend).get_user is MODEL_BACKEND_GET_USER
+        and type(manager).get_queryset is models.Manager.get_queryset
+        and type(manager).get is models.Manager.get
+        and getattr(manager, "_queryset_class", None) is models.QuerySet
+    )
+    user = _by_pk(model).first(manager.db, pk=pk) if is_plain else None
+    return user if user is not None and backend.user_can_authenticate(user) else None
+
+
+@functools.lru_cache(maxsize=8)
+def _by_pk(model: Any) -> CompiledQuery[Any]:
+    return CompiledQuery(
+        model, lambda pk: model._default_manager.filter(pk=pk), pk=model._meta.pk.name
+    )
