@@ -185,7 +185,7 @@ class Site:
 
     def __init__(self, folder: Path, database: dict[str, str], stack: ExitStack) -> None:
         self.folder, self.database = folder, database
-        http_port, self.port, *ports = free_ports(4)
+        self.http_port, self.port, *ports = free_ports(4)
         self.url = f"https://localhost:{self.port}"
         self.environment = environment_of(folder) | {
             "SITE_URL": self.url,
@@ -209,19 +209,19 @@ class Site:
         for host in self.hosts:
             host.start()
             stack.callback(host.kill)
-        self.nginx = self.start_nginx(http_port)
+        self.nginx = self.start_nginx()
         stack.callback(self.nginx.wait, timeout=10)
         stack.callback(self.nginx.terminate)
         for host in self.hosts:
             host.wait_until_up()
 
-    def start_nginx(self, http_port: int) -> "subprocess.Popen[bytes]":
+    def start_nginx(self) -> "subprocess.Popen[bytes]":
         self.certificate = make_certificate(self.folder)
         values = {
             "SITE_HOST": "localhost",
             "WEB_1": self.hosts[0].address,
             "WEB_2": self.hosts[1].address,
-            "HTTP_PORT": f"127.0.0.1:{http_port}",
+            "HTTP_PORT": f"127.0.0.1:{self.http_port}",
             "HTTPS_PORT": f"127.0.0.1:{self.port}",
             "TLS_DIR": str(self.folder),
             "PAGES_DIR": str(DEPLOY / "nginx"),
@@ -464,6 +464,7 @@ def test_no_person_is_signed_out_when_a_host_dies_behind_nginx(site: Site) -> No
     assert_a_revocation_on_one_host_counts_on_the_other(people, first, other)
     assert_static_files_are_kept_for_ever(people[0])
     assert_only_the_hosts_themselves_answer_the_health_check(people[0], first)
+    assert_http_leads_to_this_host_alone(site)
     follow_links(site)
     first.kill()
     for _ in range(4):
@@ -545,6 +546,18 @@ def assert_nginx_answers_in_the_place_of_the_hosts(site: Site) -> None:
         assert (answer.status_code, answer.headers["Content-Type"]) == (502, content_type)
         assert answer.headers["Retry-After"] == "2"
     follow_links(site)
+
+
+def assert_http_leads_to_this_host_alone(site: Site) -> None:
+    """A cache in front of nginx may keep the answer to a request that an attacker has made."""
+    for host in ("localhost", "localhost:x@evil.example", "LOCALHOST"):
+        answer = requests.get(
+            f"http://127.0.0.1:{site.http_port}/accounts/",
+            headers={"Host": host},
+            allow_redirects=False,
+            timeout=ANSWER_TIMEOUT,
+        )
+        assert answer.headers["Location"] == "https://localhost/accounts/"
 
 
 def follow_links(site: Site) -> None:
