@@ -24,13 +24,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from . import policy, registry
 from .conf import Mode
-from .exceptions import (
-    INVALID_CODE,
-    InvalidMfaCode,
-    LimitReached,
-    NoActiveAccount,
-    UserInactive,
-)
+from .exceptions import INVALID_CODE, InvalidMfaCode, LimitReached, NoActiveAccount, UserInactive
 from .models import EndReason, EventKind, LoginSession, is_accepted
 from .registry import (
     authentication_context,

@@ -8,12 +8,7 @@ from typing import Any, cast
 from allauth.account.utils import user_display
 from django.utils import timezone
 from rest_framework import serializers
-from rest_framework.serializers import (
-    CharField,
-    ChoiceField,
-    IntegerField,
-    Serializer,
-)
+from rest_framework.serializers import CharField, ChoiceField, IntegerField, Serializer
 
 from ..conf import Mode, Transport, conf
 from ..models import NAME_MAX_LENGTH, LoginSession

@@ -4,11 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rest_framework import serializers
-from rest_framework.serializers import (
-    CharField,
-    ChoiceField,
-    Serializer,
-)
+from rest_framework.serializers import CharField, ChoiceField, Serializer
 
 from .. import exceptions as errors
 from ..conf import Mode

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rest_framework.exceptions import APIException
-from rest_framework.serializers import (
-    CharField,
-)
+from rest_framework.serializers import CharField
 from rest_framework_simplejwt import serializers as simplejwt
 from rest_framework_simplejwt.exceptions import InvalidToken
 

@@ -10,14 +10,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import Tags
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import (
-    NoReverseMatch,
-    Resolver404,
-    URLPattern,
-    URLResolver,
-    get_resolver,
-    resolve,
-)
+from django.urls import NoReverseMatch, Resolver404, URLPattern, URLResolver, get_resolver, resolve
 from django.utils.module_loading import import_string
 from rest_framework_simplejwt import serializers as simplejwt_serializers
 from rest_framework_simplejwt import views as simplejwt_views

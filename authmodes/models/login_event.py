@@ -49,12 +49,7 @@ class LoginEvent(models.Model):
         default="",
         help_text=_("Why a login ended or was refused: an end reason, or an error code."),
     )
-    mode = models.CharField(
-        _("mode"),
-        max_length=10,
-        choices=MODES,
-        default="",
-    )
+    mode = models.CharField(_("mode"), max_length=10, choices=MODES, default="")
     method = models.CharField(_("method"), max_length=40, default="")
     provider = models.CharField(_("provider"), max_length=200, default="")
     # Null: the user, or the system.

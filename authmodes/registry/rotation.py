@@ -15,13 +15,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from .. import policy, signals
 from ..conf import Mode, conf, simple_jwt
-from ..models import (
-    AuthenticationContext,
-    EndReason,
-    LoginSession,
-    is_accepted,
-    write_database,
-)
+from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted, write_database
 from ..models.compiled import CompiledUpdate
 from ..state import hide_variables
 from ..tokens.jwt import (

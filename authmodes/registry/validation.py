@@ -25,13 +25,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from .. import policy, request_client
 from ..conf import Mode, conf, simple_jwt
-from ..models import (
-    EndReason,
-    LoginSession,
-    LoginSessionQuerySet,
-    is_accepted,
-    write_database,
-)
+from ..models import EndReason, LoginSession, LoginSessionQuerySet, is_accepted, write_database
 from ..models.compiled import CompiledQuery
 from ..sessions import state as session_state
 from ..tokens import cookies as token_cookies
