@@ -3,10 +3,9 @@
 import functools
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from allauth.account.utils import user_display
-from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.serializers import CharField, ChoiceField, IntegerField, Serializer
 
@@ -14,7 +13,7 @@ from ..conf import Mode, Transport, conf
 from ..models import NAME_MAX_LENGTH, LoginSession
 from ..registry import starting
 from ..tokens import cookies as token_cookies
-from ..tokens.jwt import AccessToken, TokenPair
+from ..tokens.jwt import TokenPair
 from .fields import ModeField, declare
 
 ErrorSerializer = declare("Error", "Any error.", detail=CharField(), code=CharField())
@@ -137,35 +136,16 @@ def _serializer(kind: type[CookieAnswerSerializer], hides_tokens: bool) -> Cooki
     return kind()
 
 
-class GrantAnswer:
-    """A `TokenPair` in the words of RFC 6749, 5.1."""
-
-    token_type = "Bearer"
-
-    def __init__(self, pair: TokenPair) -> None:
-        self.access_token, self.refresh_token = pair.access, pair.refresh
-        self.expires_in = round((pair.access_expires_at - timezone.now()).total_seconds())
-        scope = AccessToken(cast(Any, pair.access), verify=False).get("scope")
-        self.scope = scope if isinstance(scope, str) else ""
-        self.sid = pair.login_session.sid
-
-
-class GrantAnswerSerializer(Serializer[Any]):
-    """RFC 6749, 5.1, and the `sid` of a user's login; cookies hold tokens that travel in them."""
-
-    access_token = CharField(required=False)
-    token_type = CharField()
-    expires_in = IntegerField()
-    refresh_token = CharField(required=False)
-    scope = CharField(required=False)
-    sid = serializers.UUIDField(required=False)
-
-    def to_representation(self, instance: GrantAnswer) -> dict[str, Any]:
-        answer = super().to_representation(instance)
-        hidden = ("access_token", "refresh_token") if token_cookies.are_enabled() else ()
-        return {name: answer[name] for name in answer if name not in hidden and answer[name]}
-
-
+GrantAnswerSerializer = declare(
+    "GrantAnswer",
+    "RFC 6749, 5.1, and the `sid` of a user's login; cookies hold tokens that travel in them.",
+    access_token=CharField(required=False),
+    token_type=CharField(),
+    expires_in=IntegerField(),
+    refresh_token=CharField(required=False),
+    scope=CharField(required=False),
+    sid=serializers.UUIDField(required=False),
+)
 ProviderSerializer = declare(
     "Provider",
     "A provider, and how a client may use it.",

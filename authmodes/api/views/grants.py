@@ -3,9 +3,10 @@
 import base64
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote_plus
 
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import get_authorization_header
 from rest_framework.exceptions import APIException
@@ -25,8 +26,8 @@ from ...request_client import ip_address
 from ...signin import authorization_code
 from ...state import request_state, to_django
 from ...tokens import cookies as token_cookies
-from ...tokens.jwt import RefreshToken, TokenPair, mint, read_any
-from .. import answers, inputs, serializers
+from ...tokens.jwt import AccessToken, RefreshToken, TokenPair, mint, read_any
+from .. import inputs, serializers
 from . import base
 
 BASIC = 'Basic realm="api"'
@@ -141,8 +142,16 @@ def _refresh(request: Request, fields: Mapping[str, Any]) -> Response:
     return base.respond_with_tokens(outcome, _answer(outcome), HEADERS)
 
 
-def _answer(pair: TokenPair) -> Any:
-    return answers.GrantAnswerSerializer(answers.GrantAnswer(pair)).data
+def _answer(pair: TokenPair) -> dict[str, Any]:
+    """Return a pair in the words of RFC 6749, 5.1; its `scope` is one of `AUTHMODES_CLAIMS`."""
+    seconds = round((pair.access_expires_at - timezone.now()).total_seconds())
+    answer = {"token_type": "Bearer", "expires_in": seconds, "sid": str(pair.login_session.sid)}
+    scope = AccessToken(cast(Any, pair.access), verify=False).get("scope")
+    if scope and isinstance(scope, str):
+        answer["scope"] = scope
+    if not token_cookies.are_enabled():
+        answer |= {"access_token": pair.access, "refresh_token": pair.refresh}
+    return answer
 
 
 def _client_credentials(request: Request, fields: Mapping[str, Any]) -> Response:
