@@ -31,7 +31,7 @@ from ...signin.authorization_request import AuthorizationRequest
 from ...state import to_django
 from ...tokens import cookies as token_cookies
 from .. import inputs, serializers
-from .base import HTML, PublicView, describe, never_framed, reverse_here
+from . import base
 
 # How long a sign-in counts as the one that `prompt=login` asks for.
 RECENT = timedelta(seconds=30)
@@ -60,8 +60,8 @@ class RefusalPageRenderer(TemplateHTMLRenderer):
         return {**data, "retry_url": renderer_context["request"].get_full_path() if again else ""}
 
 
-@method_decorator(never_framed, name="dispatch")
-class BrowserView(PublicView):
+@method_decorator(base.never_framed, name="dispatch")
+class BrowserView(base.PublicView):
     """A view that a browser opens: its errors are pages, too."""
 
     # Without OPTIONS, whose answer of DRF's has no page to be rendered on.
@@ -78,9 +78,9 @@ class SocialStartView(BrowserView):
     attacker can plant a link (unless allauth's `SOCIALACCOUNT_LOGIN_ON_GET` is set).
     """
 
-    @describe(
+    @base.describe(
         query=inputs.SocialStartQuerySerializer,
-        answers={200: HTML, 302: None},
+        answers={200: base.HTML, 302: None},
         errors=REDIRECT_ERRORS,
     )
     def get(self, request: Request, provider: str) -> HttpResponseBase:
@@ -91,7 +91,7 @@ class SocialStartView(BrowserView):
         _authorization_request(request)
         return render(to_django(request), "authmodes/social_start.html", {"provider": found})
 
-    @describe(
+    @base.describe(
         query=inputs.SocialStartQuerySerializer,
         answers={302: None},
         errors=(*REDIRECT_ERRORS, errors.CsrfFailed),
@@ -121,9 +121,9 @@ class SocialStartView(BrowserView):
 class AuthorizeView(BrowserView):
     """The authorization endpoint (RFC 6749, 4.1.1) of the apps in `AUTHMODES_REDIRECT_URIS`."""
 
-    @describe(
+    @base.describe(
         query=inputs.AuthorizeQuerySerializer,
-        answers={200: HTML, 302: None},
+        answers={200: base.HTML, 302: None},
         errors=AUTHORIZE_ERRORS,
     )
     def get(self, request: Request) -> HttpResponseBase:
@@ -147,7 +147,7 @@ class AuthorizeView(BrowserView):
         context = {"client": parts.netloc or parts.scheme}
         return render(to_django(request), "authmodes/authorize.html", context)
 
-    @describe(
+    @base.describe(
         query=inputs.AuthorizeQuerySerializer,
         answers={302: None},
         errors=(*AUTHORIZE_ERRORS, errors.CsrfFailed),
@@ -177,7 +177,7 @@ class AuthorizeView(BrowserView):
             "code_challenge_method": "S256",
             "state": requested.state,
         }
-        path = reverse_here(request, "social_start", provider=provider)
+        path = base.reverse_here(request, "social_start", provider=provider)
         return HttpResponseRedirect(f"{path}?{urlencode(start)}")
 
     def _lead_to_login(self, request: Request, requested: AuthorizationRequest) -> HttpResponseBase:

@@ -15,7 +15,7 @@ from ...state import to_django
 from ...tokens import cookies as token_cookies
 from ...tokens import keys
 from .. import answers
-from .base import describe
+from . import base
 from .tokens import CacheableView
 
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
@@ -59,7 +59,7 @@ class MetadataView(CacheableView):
     There are none without an issuer, of a different issuer, and where tokens are off.
     """
 
-    @describe(answers={200: answers.MetadataSerializer}, errors=(NotFound,))
+    @base.describe(answers={200: answers.MetadataSerializer}, errors=(NotFound,))
     def get(self, request: Request, issuer_path: str = "") -> Response:
         issuer = simple_jwt().ISSUER
         wanted = f"{WELL_KNOWN}/{issuer_path}".rstrip("/")

@@ -16,18 +16,7 @@ from ...signin import providers as site_providers
 from ...signin.provider_tokens import supported
 from ...state import to_django
 from .. import answers, inputs
-from .base import (
-    START_ERRORS,
-    USER_ERRORS,
-    LoginSessionView,
-    PublicView,
-    describe,
-    own_login,
-    read_sign_in,
-    respond_to_sign_in,
-    reverse_here,
-    validated,
-)
+from . import base
 
 CREDENTIAL_ERRORS = (
     *(errors.InvalidMode, errors.ModeDisabled, errors.InvalidRedirectURI),
@@ -49,23 +38,23 @@ def providers(request: Request) -> list[dict[str, Any]]:
             "redirect": provider.supports_redirect,
             # The credentials that `url` accepts of this provider.
             "token": supported(provider),
-            "url": reverse_here(request, "social_token", provider=provider.sub_id),
-            "start_url": reverse_here(request, "social_start", provider=provider.sub_id),
+            "url": base.reverse_here(request, "social_token", provider=provider.sub_id),
+            "start_url": base.reverse_here(request, "social_start", provider=provider.sub_id),
         }
         for provider in site_providers.all_of(to_django(request))
         if not site_providers.is_hidden(provider)
     ]
 
 
-class SocialView(PublicView):
+class SocialView(base.PublicView):
     """The providers of this site."""
 
-    @describe(answers={200: answers.ProviderSerializer(many=True)})
+    @base.describe(answers={200: answers.ProviderSerializer(many=True)})
     def get(self, request: Request) -> Response:
         return Response(providers(request))
 
 
-class SocialTokenView(LoginSessionView):
+class SocialTokenView(base.LoginSessionView):
     """POST signs in, or connects with `"process": "connect"`; DELETE disconnects.
 
     Connecting and disconnecting need a recent login. Signing in needs none, and a stale
@@ -88,7 +77,7 @@ class SocialTokenView(LoginSessionView):
             return [IsAuthenticated(), RecentLogin()]
         return []
 
-    @describe(
+    @base.describe(
         body=inputs.SocialTokenSerializer,
         query=inputs.ModeQuerySerializer,
         answers={
@@ -98,30 +87,30 @@ class SocialTokenView(LoginSessionView):
                 answers.ConnectedSerializer,
             )
         },
-        errors=(*CREDENTIAL_ERRORS, *USER_ERRORS, *START_ERRORS),
+        errors=(*CREDENTIAL_ERRORS, *base.USER_ERRORS, *base.START_ERRORS),
         has_optional_login=True,
     )
     def post(self, request: Request, provider: str) -> Response:
         """Sign in by what a client got from a provider, or connect that account."""
         if _is_about_account(request):
             return self._connect(request, provider)
-        serializer, mode = read_sign_in(request, inputs.SocialTokenSerializer)
+        serializer, mode = base.read_sign_in(request, inputs.SocialTokenSerializer)
         found = _find(request, provider, serializer)
         started = provider_signin.sign_in(
             to_django(request), found, serializer.credential(), mode, serializer.answers()
         )
-        return respond_to_sign_in(request, started)
+        return base.respond_to_sign_in(request, started)
 
     def _connect(self, request: Request, provider: str) -> Response:
         self.signs_in = False
-        serializer = validated(inputs.SocialTokenSerializer, request.data)
+        serializer = base.validated(inputs.SocialTokenSerializer, request.data)
         found = _find(request, provider, serializer)
         # The row's own user, because the user of a token may have no more than an id.
-        user = own_login(request).user
+        user = base.own_login(request).user
         account = connect.connect(to_django(request), user, found, serializer.credential())
         return Response({"provider": account.provider, "uid": account.uid})
 
-    @describe(
+    @base.describe(
         query=inputs.UidQuerySerializer,
         answers={204: None},
         errors=(
@@ -135,7 +124,7 @@ class SocialTokenView(LoginSessionView):
         """Disconnect an account of a provider."""
         body = request.data if isinstance(request.data, dict) else {}
         uid = request.query_params.get("uid") or body.get("uid") or ""
-        user = own_login(request).user
+        user = base.own_login(request).user
         found = site_providers.find(to_django(request), provider)
         connect.disconnect(to_django(request), user, found, str(uid))
         return Response(status=204)
