@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
@@ -16,7 +17,7 @@ from authmodes.registry import events
 
 from .support.browser import Browser
 from .support.logins import html_login
-from .support.staff import sign_in_to_admin
+from .support.staff import finish, sign_in_to_admin
 
 HOME, AWAY = "192.0.2.10", "198.51.100.7"
 
@@ -118,6 +119,42 @@ def test_one_person_is_erased_and_what_happened_stays(used, alice, bob, admin_us
         each.refresh_from_db()
         assert each.object_repr == text
     assert erase("alice") == "Erased 0 login events, 0 log entries."
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("user={0}&provider=x", True),
+        ("user__id__exact={0}&mode__exact=jwt", True),
+        ("mode__exact=jwt&user__id__exact={0}", True),
+        ("user=0,{0},9", True),
+        ("user={0} before=2026-01-01", True),
+        ("user={0}1", False),
+        ("user=1{0}", False),
+    ],
+)
+def test_no_filter_of_a_bulk_revocation_keeps_the_id(db, alice, query, names):
+    event = events.new_bulk(query.format(alice.pk), by=None)
+    event.save()
+    erase("alice")
+    event.refresh_from_db()
+    assert (event.filter == "") is names
+
+
+def test_the_log_of_the_admin_keeps_no_address_of_a_person(used, alice, admin_user):
+    EmailAddress.objects.create(user=alice, email="second@example.com")
+    named = [
+        entry(admin_user, LoginSession, "All that match q=Alice@Example.com"),
+        entry(admin_user, EmailAddress, "second@example.com"),
+    ]
+    staff = sign_in_to_admin(admin_user)
+    url = f"/admin/authmodes/loginsession/revoke/?q={HOME}"
+    finish(staff, staff.get(url), url)
+    assert used.row.ended_by == admin_user
+    erase("alice")
+    assert not LogEntry.objects.filter(pk__in=[each.pk for each in named]).exclude(object_repr="-")
+    assert not LogEntry.objects.filter(object_repr__contains=HOME).exists()
+    assert LogEntry.objects.latest("pk").object_repr == "All that match q=…"
 
 
 def test_a_user_who_was_deleted_is_erased_by_the_id(used, alice):

@@ -291,8 +291,9 @@ class LoginSessionAdmin(RevokingAdmin):
             scope = self._everywhere(request, user)
         elif asked:
             shown = "&".join(f"{name}={value}" for name, value in asked.items())
-            # The event must not have what was typed.
+            # Neither the event nor the admin's log must have what was typed.
             recorded = {**asked, **({SEARCH_VAR: "…"} if SEARCH_VAR in asked else {})}
+            recorded_as = "&".join(f"{name}={value}" for name, value in recorded.items())
             scope = Scope(
                 rows=rows,
                 question=gettext(
@@ -300,8 +301,8 @@ class LoginSessionAdmin(RevokingAdmin):
                     " the filters and the search of the list (%(filters)s)?"
                 )
                 % {"filters": shown},
-                name=gettext("All that match %(filters)s") % {"filters": shown},
-                filter="&".join(f"{name}={value}" for name, value in recorded.items()),
+                name=gettext("All that match %(filters)s") % {"filters": recorded_as},
+                filter=recorded_as,
             )
         return self.revoke_many(request, scope) or HttpResponseRedirect(
             f"{self.page_url('changelist')}?{request.GET.urlencode()}"

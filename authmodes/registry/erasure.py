@@ -1,5 +1,6 @@
 """Removes what identifies a user from the login events; the events themselves stay."""
 
+import re
 from typing import Any
 
 from django.db import transaction
@@ -45,6 +46,6 @@ def events_of(user_id: Any) -> Any:
 
 
 def _names(user_id: Any) -> Q:
-    # A bulk revocation of one user, by `revoke_login_sessions`.
-    named = f"user={user_id}"
-    return Q(filter=named) | Q(filter__startswith=f"{named} ")
+    # A bulk revocation of one user, of several, or of those of a user that match more.
+    parameter = rf"(^|[& ])user(__id__exact)?=([^& ]*,)?{re.escape(str(user_id))}([,& ]|$)"
+    return Q(filter__regex=parameter)

@@ -51,8 +51,13 @@ def _find(text: str) -> tuple[Any, set[str]]:
     except ValidationError:
         raise CommandError("There is no such user.") from None
     user = user or model._base_manager.filter(pk=user_id).first()
-    email = getattr(user, model.get_email_field_name(), "") if user is not None else ""
-    return user_id, {user.get_username(), email} - {"", None} if user is not None else set()
+    if user is None:
+        return user_id, set()
+    names = {user.get_username(), getattr(user, model.get_email_field_name(), "")}
+    if apps.is_installed("allauth.account"):
+        addresses = apps.get_model("account", "EmailAddress").objects.filter(user=user_id)
+        names.update(addresses.values_list("email", flat=True))
+    return user_id, names - {"", None}
 
 
 def _log_entries(user_id: Any, names: set[str]) -> list[Any]:
@@ -66,9 +71,9 @@ def _log_entries(user_id: Any, names: set[str]) -> list[Any]:
     found = {entry.pk: entry for entry in LogEntry.objects.filter(is_user, object_id=str(user_id))}
     for name in names:
         # Not "bob" in "bobby".
-        whole = re.compile(rf"(?<![\w@.+-]){re.escape(name)}(?![\w@.+-])")
+        whole = re.compile(rf"(?<![\w@.+-]){re.escape(name)}(?![\w@.+-])", re.IGNORECASE)
         naming = LogEntry.objects.filter(
-            content_type__app_label__in=NAMING_APPS, object_repr__contains=name
+            content_type__app_label__in=NAMING_APPS, object_repr__icontains=name
         )
         found |= {entry.pk: entry for entry in naming if whole.search(entry.object_repr)}
     return list(found.values())
