@@ -10,7 +10,7 @@ import pytest
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
-from django.db import connections
+from django.db import OperationalError, connections
 from django.test import Client
 from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
@@ -22,6 +22,7 @@ from authmodes.signin import authorization_code
 
 from .support.authorization_code import NEXT, CodeFlow, challenge_of, code_grant, redirect_query
 from .support.browser import Browser
+from .support.database import connection
 from .support.logins import API, PASSWORD, UID, call_with, post_json, refresh
 from .support.tokens import claims_of
 
@@ -57,6 +58,20 @@ def test_the_redirect_carries_the_code_and_the_state_and_nothing_else(code_flow)
 def test_the_state_comes_back_as_it_was(code_flow, state):
     code_flow.state = state
     assert redirect_query(code_flow.run())["state"] == state
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_goes_away_at_the_end_of_the_exchange_is_a_503(code_flow):
+    def away(execute, sql, *args):
+        if sql.startswith("UPDATE") and "last_login" in sql:
+            raise OperationalError("gone")
+        return execute(sql, *args)
+
+    code_flow.run()
+    with connection.execute_wrapper(away):
+        assert code_flow.exchange().status_code == 503
+    # The code was not used up.
+    assert code_flow.exchange().status_code == 200
 
 
 def test_without_a_state_there_is_none(code_flow):

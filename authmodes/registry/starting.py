@@ -74,8 +74,10 @@ def start(
         try:
             _tell_django(request, user)
         except Exception:
-            # A receiver has refused the login, and no client will ever hold its tokens.
-            revoke(login_session, EndReason.LOGOUT)
+            # A receiver has refused the login, and no client will ever hold its tokens. A
+            # transaction that an error of the database has broken removes the row itself.
+            if not connections[write_database()].needs_rollback:
+                revoke(login_session, EndReason.LOGOUT)
             raise
     return login_session
 
