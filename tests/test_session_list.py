@@ -74,6 +74,21 @@ def test_a_login_is_named(mode, login):
     assert other.get().status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        (" a\r\nb\x1b[2J\x9f ", "a  b [2J"),
+        # It would reverse what an administrator reads behind it.
+        ("\u202ephone\u2066", "phone"),
+        ("\u200fN \U0001f468\u200d\U0001f467 <b>", "\u200fN \U0001f468\u200d\U0001f467 <b>"),
+    ],
+)
+def test_a_name_is_one_line_without_control_characters(name, kept, login):
+    here = login("jwt")
+    assert here.patch(f"{URL}{here.sid}/", {"name": name}).json()["name"] == kept
+    assert here.row.name == kept
+
+
 @pytest.mark.parametrize("name", ["x" * 61, None, ["x"], "\x00", ...])
 def test_a_name_that_cannot_be_is_400(name, login):
     here = login("jwt")

@@ -88,7 +88,9 @@ class LoginSerializer(Serializer[Any]):
     )
     mode = ModeField(**OPTIONAL)
     remember = serializers.BooleanField(
-        required=False, allow_null=True, help_text="`false`: the cookie ends with the browser."
+        required=False,
+        allow_null=True,
+        help_text="`false`: the session cookie ends with the browser.",
     )
     schema: dict[str, Any] = {"anyOf": [{"required": ["username"]}, {"required": ["email"]}]}
 

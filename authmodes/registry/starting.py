@@ -1,5 +1,6 @@
 """Starts login sessions: the row, its credential, the limit, and the announcement."""
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,9 @@ from . import django_sessions, events, notifications
 from .authentication_context import read_authentication_context
 from .ending import end_without_django_session, revoke, revoke_all
 from .validation import logins_of_token_cookies
+
+# Those of C0 and C1, and what changes the direction of the text that follows.
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def start(
@@ -301,8 +305,8 @@ def _surplus(login_session: LoginSession, limit: int) -> list[Any]:
 
 
 def rename(login_session: LoginSession, name: str) -> None:
-    """Set what the user calls the login session."""
-    login_session.name = name
+    """Set what the user calls the login session, as one line without control characters."""
+    login_session.name = CONTROLS.sub(" ", name).strip()
     login_session.save(update_fields=["name"])
 
 

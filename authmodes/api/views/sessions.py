@@ -145,7 +145,7 @@ class SessionManageView(View):
             if row is None:
                 raise Http404
             if "name" in request.POST:
-                starting.rename(row, request.POST["name"].replace("\x00", "")[:NAME_MAX_LENGTH])
+                starting.rename(row, request.POST["name"][:NAME_MAX_LENGTH])
                 return redirect(request.path)
             registry.revoke(row, EndReason.REVOKED_BY_USER, by=request.user)
         messages.success(request, _("The selected login sessions were ended."))
