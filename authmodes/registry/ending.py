@@ -227,8 +227,10 @@ def _mark(rows: LoginSessionQuerySet, mark: dict[str, Any]) -> list[Any]:
     going = rows.filter(ended_at__isnull=True)
     found: Any = update_returning(going, mark, Ended._fields)
     if found is None:
-        # The timestamp distinguishes our rows from those that another process ended.
-        found = rows.filter(**mark).values_list(*Ended._fields) if going.update(**mark) else ()
+        # The timestamp distinguishes our rows from those that another process ended. It alone:
+        # MariaDB would also read the index of `ended_by`, which has a NULL for nearly every row.
+        is_ours = {"ended_at": mark["ended_at"]}
+        found = rows.filter(**is_ours).values_list(*Ended._fields) if going.update(**mark) else ()
     return [Ended(*row) for row in found]
 
 
