@@ -1,4 +1,4 @@
-"""The settings of one stack: BENCH_STACK; on BENCH_DATABASE (sqlite or postgres), BENCH_NAME."""
+"""The settings of one stack: BENCH_STACK; on BENCH_DATABASE and BENCH_NAME."""
 
 import os
 from datetime import timedelta
@@ -76,6 +76,19 @@ DATABASES: dict[str, dict[str, Any]] = {
         },
     }
 }
+if os.environ.get("BENCH_DATABASE") == "mariadb":
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+    DATABASES["default"] = {
+        "ENGINE": "django.db.backends.mysql",
+        "HOST": os.environ.get("TEST_MARIADB_HOST", "127.0.0.1"),
+        "USER": os.environ.get("TEST_MARIADB_USER", "root"),
+        "PASSWORD": os.environ.get("TEST_MARIADB_PASSWORD", ""),
+        "NAME": os.environ["BENCH_NAME"],
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {"charset": "utf8mb4"},
+    }
 if STACK and STACK.is_prepared:
     DATABASES["default"]["OPTIONS"] = {"server_side_binding": True, "prepare_threshold": 1}
 CACHES = {
