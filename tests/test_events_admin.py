@@ -135,6 +135,23 @@ def test_without_the_view_permission_nothing_is_shown_or_exported(used, codename
     assert Browser().get(EXPORT).status_code == 302
 
 
+def test_a_project_can_hide_addresses_of_events_from_staff(viewer, used, monkeypatch):
+    event = LoginEvent.objects.get(kind="started", user=used.row.user)
+    place = "authmodes.admin.LoginSessionAdmin.has_address_permission"
+    pages = (LIST, f"{LIST}{event.pk}/change/")
+    assert all(HOME in viewer.get(url).content.decode() for url in pages)
+    monkeypatch.setattr(place, lambda page, request: False)
+    for url in pages:
+        assert HOME not in viewer.get(url).content.decode()
+    rows = exported(viewer)
+    assert len(rows) > 1
+    assert all("ip_address" not in row and HOME not in row.values() for row in rows)
+    # A search would tell as well.
+    for word in (HOME, "192.0."):
+        assert listed(viewer, f"?q={word}") == []
+        assert exported(viewer, f"?q={word}") == []
+
+
 def test_nothing_is_added_changed_or_deleted(admin_user, used):
     root, before = sign_in_to_admin(admin_user), list(LoginEvent.objects.values())
     pk = before[0]["id"]

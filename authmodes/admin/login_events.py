@@ -70,6 +70,13 @@ class LoginEventAdmin(RevokingAdmin):
     list_display_links = ("created_at",)
     search_help_text = _("Name or e-mail address of the user, an IP address, or a sid.")
 
+    def has_address_permission(self, request: HttpRequest) -> bool:
+        """What the page of login sessions says, which a project may have replaced."""
+        if not self.admin_site.is_registered(LoginSession):
+            return True
+        page: Any = self.admin_site.get_model_admin(LoginSession)
+        return bool(page.has_address_permission(request))
+
     # -- the list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
