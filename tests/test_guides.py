@@ -97,17 +97,19 @@ class Project:
         self.folder = folder
         shutil.copytree(EXISTING, folder, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def python(self, *command: str) -> Any:
-        environment = {
+    def environment(self) -> dict[str, str]:
+        return {
             **{name: value for name, value in os.environ.items() if "DJANGO" not in name},
             "PYTHONPATH": str(ROOT),
             "DJANGO_SETTINGS_MODULE": "shop.settings",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+
+    def python(self, *command: str) -> Any:
         return subprocess.run(
             [sys.executable, "-W", "ignore", *command],
             cwd=self.folder,
-            env=environment,
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -127,6 +129,17 @@ class Project:
         done = self.python("manage.py", "test", "--verbosity", "0")
         assert re.search(r"Ran \d+ tests?", done.stderr), done.stderr
         return sorted(re.findall(r"^(?:FAIL|ERROR): (\w+)", done.stderr, re.MULTILINE))
+
+    def remove_simplejwt(self) -> None:
+        """Be the project before simplejwt came to it."""
+        for name, lines in WITHOUT_SIMPLEJWT.items():
+            path = self.folder / "shop" / name
+            text = path.read_text()
+            for line in lines:
+                assert text.count(line) == 1
+                text = text.replace(line, "")
+            path.write_text(text)
+        (self.folder / "shop" / "tests.py").unlink()
 
     def add(self, block: str) -> None:
         """Add a Python block to the file that it names."""
@@ -161,16 +174,8 @@ def simplejwt_project(tmp_path) -> Project:
 
 @pytest.fixture
 def allauth_project(simplejwt_project) -> Project:
-    project = simplejwt_project
-    for name, lines in WITHOUT_SIMPLEJWT.items():
-        path = project.folder / "shop" / name
-        text = path.read_text()
-        for line in lines:
-            assert text.count(line) == 1
-            text = text.replace(line, "")
-        path.write_text(text)
-    (project.folder / "shop" / "tests.py").unlink()
-    return project
+    simplejwt_project.remove_simplejwt()
+    return simplejwt_project
 
 
 def test_an_allauth_project_gets_both_modes_and_signs_no_user_out(allauth_project):
