@@ -94,8 +94,9 @@ def test_the_selection_must_be_said(options, logins):
 def test_a_user_or_a_date_that_is_none_revokes_nothing(logins):
     with pytest.raises(CommandError, match="no such user"):
         run("revoke_login_sessions", "--user", "mallory")
-    with pytest.raises(CommandError, match="before"):
-        run("revoke_login_sessions", "--before", "yesterday")
+    for text in ("yesterday", "2026-02-30", "9999-12-31T23:59:59-12:00"):
+        with pytest.raises(CommandError, match="--before: give a date or a time such as 2026"):
+            run("revoke_login_sessions", "--before", text)
     assert len(open_sids()) == 3
 
 

@@ -1,7 +1,7 @@
 """`manage.py revoke_login_sessions`: the command line of `registry.revoke_in_batches`."""
 
-from argparse import ArgumentParser
-from datetime import datetime
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -64,8 +64,12 @@ def _user(name: str) -> Any:
 
 
 def _moment(text: str) -> datetime:
-    day = parse_date(text) if len(text) <= len("2000-01-01") else None
-    moment = datetime.combine(day, datetime.min.time()) if day else parse_datetime(text)
-    if moment is None:
-        raise ValueError
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    try:
+        day = parse_date(text) if len(text) <= len("2000-01-01") else None
+        moment = datetime.combine(day, datetime.min.time()) if day else parse_datetime(text)
+        if moment is not None:
+            aware = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+            return aware.astimezone(UTC)
+    except (OverflowError, ValueError):
+        pass
+    raise ArgumentTypeError("give a date or a time such as 2026-01-31T12:00+00:00")
