@@ -18,7 +18,7 @@ def test_every_comparison_names_stacks_that_make_the_call():
 def test_the_page_shows_the_median_of_the_ratios_above_the_view(monkeypatch):
     monkeypatch.setattr(report, "version", lambda package: "1.0")
     page = report.page(measured())
-    rows = [line for line in page.splitlines() if line.startswith("| request: token, database")]
+    rows = [line for line in page.splitlines() if line.startswith("| request: token, database | s")]
     # 3, 2 and 1 milliseconds above the view, where the peer needs 2.
     assert rows == ["| request: token, database | simplejwt | 0.5 | 1.00 (0.50-1.50) |"]
     assert "| token, database | 2000 (1) | 2000 (1) | 2000 (1) |" in page
