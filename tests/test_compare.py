@@ -222,6 +222,18 @@ def test_each_login_ends_on_the_next_request_and_at_the_service_when_its_token_e
 
 
 @pytest.mark.browser
+def test_without_javascript_the_page_says_what_is_missing_and_recommends(chromium, demo, page):
+    context = chromium.new_context(java_script_enabled=False, base_url=demo.url)
+    context.add_cookies(page.context.cookies())
+    plain = context.new_page()
+    plain.goto("/compare/")
+    expect(plain.locator("noscript p")).to_contain_text("need JavaScript", use_inner_text=True)
+    expect(plain.get_by_role("row", name="A mobile app or a program")).to_be_visible()
+    expect(plain.get_by_role("button", name="Try")).to_have_count(0)
+    context.close()
+
+
+@pytest.mark.browser
 def test_logins_outlive_the_server_process_and_a_token_its_lifetime_never(demo, page_of_its_own):
     page = page_of_its_own
     cookie, token = credentials(page)
