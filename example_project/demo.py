@@ -53,6 +53,13 @@ SITE = Server(
     "example_project.settings",
     "example_project.seed",
 )
+SECOND = Server(
+    "second server of the site",
+    ("django", "runserver", "--noreload", "--insecure", f"127.0.0.1:{env.SECOND_PORT}"),
+    env.SECOND_PORT,
+    "SECOND_PORT",
+    "example_project.hosts.second",
+)
 SPA = Server(
     "token app on its own origin", ("example_project.hosts.spa",), env.SPA_PORT, "SPA_PORT"
 )
@@ -67,7 +74,7 @@ SERVICE = Server(
     env.SERVICE_PORT,
     "SERVICE_PORT",
 )
-SERVERS = (PROVIDER, SITE, SPA, SERVICE)
+SERVERS = (PROVIDER, SITE, SECOND, SPA, SERVICE)
 
 Running = dict[Server, "subprocess.Popen[bytes]"]
 
@@ -258,6 +265,7 @@ def welcome() -> str:
             f"  Demo ID (provider)   {env.IDP_URL}/",
             f"  Token app elsewhere  {env.SPA_URL}/",
             f"  Service              {env.SERVICE_URL}/",
+            f"  Second server        {env.SECOND_URL}/",
             "  Program              Run in a second terminal:",
             f"    {env.NATIVE_COMMAND}",
             "",

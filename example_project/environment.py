@@ -13,12 +13,14 @@ SITE_PORT = int(os.environ.get("SITE_PORT") or 8000)
 IDP_PORT = int(os.environ.get("IDP_PORT") or 8001)
 SPA_PORT = int(os.environ.get("SPA_PORT") or 8002)
 SERVICE_PORT = int(os.environ.get("SERVICE_PORT") or 8003)
+SECOND_PORT = int(os.environ.get("SECOND_PORT") or 8004)
 SITE_URL = (os.environ.get("SITE_URL") or f"http://localhost:{SITE_PORT}").rstrip("/")
 IDP_URL = (os.environ.get("IDP_URL") or f"http://localhost:{IDP_PORT}").rstrip("/")
 SPA_URL = (os.environ.get("SPA_URL") or f"http://localhost:{SPA_PORT}").rstrip("/")
 # The host of the token app once more, under a name that makes it a different site.
 OTHER_SITE_URL = (os.environ.get("OTHER_SITE_URL") or f"http://127.0.0.1:{SPA_PORT}").rstrip("/")
 SERVICE_URL = (os.environ.get("SERVICE_URL") or f"http://localhost:{SERVICE_PORT}").rstrip("/")
+SECOND_URL = (os.environ.get("SECOND_URL") or f"http://localhost:{SECOND_PORT}").rstrip("/")
 
 # It needs no package, so any Python will do.
 NATIVE_COMMAND = f"python3 example_project/hosts/native.py {SITE_URL} {SERVICE_URL}"

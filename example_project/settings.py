@@ -45,6 +45,7 @@ SITE_URL = env.SITE_URL
 IDP_URL = env.IDP_URL
 SPA_URL = env.SPA_URL
 SERVICE_URL = env.SERVICE_URL
+SECOND_URL = env.SECOND_URL
 OTHER_SITE_URL = env.OTHER_SITE_URL
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", "testserver"]
 # First, so that it sees what arrives.

@@ -50,6 +50,7 @@ def compare(request: HttpRequest) -> HttpResponse:
         "nonce": measure.announce(),
         "cookie": settings.SESSION_COOKIE_NAME,
         "service": settings.SERVICE_URL,
+        "second": settings.SECOND_URL,
         "elsewhere": settings.OTHER_SITE_URL,
         "texts": {
             "yes": _("yes"),
@@ -65,8 +66,8 @@ def compare(request: HttpRequest) -> HttpResponse:
     }
     context = {"can_measure": can_measure, "data": data, "other_site_url": settings.OTHER_SITE_URL}
     response = render(request, "site/compare.html", context)
-    # The page asks the service as well, which no other page of the site does.
-    sources = f"connect-src 'self' {settings.SERVICE_URL}"
+    # The page asks two other servers, which no other page of the site does.
+    sources = f"connect-src 'self' {settings.SERVICE_URL} {settings.SECOND_URL}"
     response["Content-Security-Policy"] = f"{headers.policy()}; {sources}"
     return response
 

@@ -28,8 +28,8 @@ class Demo:
     """The demo, which can be restarted in the same place."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        ports = map(str, free_ports(4))
-        names = ("SITE_PORT", "IDP_PORT", "SPA_PORT", "SERVICE_PORT")
+        ports = map(str, free_ports(5))
+        names = ("SITE_PORT", "IDP_PORT", "SPA_PORT", "SERVICE_PORT", "SECOND_PORT")
         self.environment = dict(zip(names, ports, strict=True))
         self.folder, self.stack = folder, stack
         self.start()
@@ -39,9 +39,9 @@ class Demo:
         demo = run_demo(self.folder, **self.environment, **environment)
         self.url = self.stack.enter_context(demo)
 
-    def hello(self, **headers: str) -> tuple[int, str]:
-        """What the server says of a credential, without the page."""
-        answer = requests.get(f"{self.url}{HELLO}", headers=headers, timeout=15)
+    def hello(self, url: str = "", **headers: str) -> tuple[int, str]:
+        """What a server says of a credential, without the page."""
+        answer = requests.get(f"{url or self.url}{HELLO}", headers=headers, timeout=15)
         return answer.status_code, answer.json().get("code", "")
 
 
@@ -219,6 +219,29 @@ def test_each_login_ends_on_the_next_request_and_at_the_service_when_its_token_e
     expect(page.get_by_role("link", name="Sign in again")).to_be_visible()
     assert demo.hello(**cookie)[0] == 401
     assert demo.hello(**token) == (200, "")
+
+
+@pytest.mark.browser
+def test_a_second_server_refuses_the_login_that_ended_at_the_first(demo, page_of_its_own):
+    page = page_of_its_own
+    second = f"http://localhost:{demo.environment['SECOND_PORT']}"
+    cookie, token = credentials(page)
+    measured = requests.get(f"{second}{HELLO}", headers={**token, "X-Measure": "1"}, timeout=15)
+    pid = json.loads(measured.headers["X-Measured"])["process"]["pid"]
+    assert str(pid) not in "".join(cells(page, "process"))
+    for way in ("cookie", "token"):
+        expect(cell(page, f"second-{way}")).to_have_text(f"200 · {pid}")
+
+    page.locator("#try-revoke-token").click()
+    ended = f"200 · {pid} → 401 · login_session_ended · {pid}"
+    expect(cell(page, "second-token")).to_have_text(ended)
+    assert demo.hello(second, **token) == (401, "login_session_ended")
+    assert demo.hello(second, **cookie) == (200, "")
+    sign_in_for_tokens(page)
+    page.locator("#try-revoke-cookie").click()
+    expect(cell(page, "second-cookie")).to_have_text(f"200 · {pid} → 401 · {pid}")
+    assert demo.hello(second, **cookie)[0] == 401
+    expect(cell(page, "second-token")).to_have_text(f"200 · {pid}")
 
 
 @pytest.mark.browser

@@ -18,13 +18,14 @@ START_TIMEOUT = 90
 @contextmanager
 def run_demo(folder: Path, **environment: str) -> Iterator[str]:
     """Run the demo on free ports and in a folder of its own; give the URL of the site."""
-    site_port, idp_port, spa_port, service_port = free_ports(4)
+    site_port, idp_port, spa_port, service_port, second_port = free_ports(5)
     environment = {
         **{name: value for name, value in os.environ.items() if "DJANGO" not in name},
         "SITE_PORT": str(site_port),
         "IDP_PORT": str(idp_port),
         "SPA_PORT": str(spa_port),
         "SERVICE_PORT": str(service_port),
+        "SECOND_PORT": str(second_port),
         "DEMO_VAR_DIR": str(folder),
         "AUTHMODES_MODE": "both",
         **environment,

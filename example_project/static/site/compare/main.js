@@ -6,7 +6,7 @@ import { changed, decode, verify } from "./token.js";
 const HELLO = "/api/hello/";
 const ROUNDS = 20;
 const KEPT = "compare.ends";
-const { nonce, cookie: COOKIE, service, elsewhere, texts } = JSON.parse(
+const { nonce, cookie: COOKIE, service, second, elsewhere, texts } = JSON.parse(
   document.getElementById("compare-data").textContent,
 );
 const one = (selector) => document.querySelector(selector);
@@ -53,7 +53,7 @@ async function measured(way) {
 // Without the work of the page, and without the pauses of a development server within an answer.
 async function firstByte() {
   for (;;) {
-    const entry = performance.getEntriesByType("resource").find(({ name }) => name.endsWith(HELLO));
+    const [entry] = performance.getEntriesByName(location.origin + HELLO);
     if (entry) return entry.responseStart - entry.requestStart;
     await sleep(1);
   }
@@ -72,7 +72,24 @@ async function outcome(response) {
 
 const atService = (access) => bare(access, `${service}/reports/`);
 
+// With the same credential, before the login ends and after it.
+async function showSecond(way, access) {
+  if (way === "token" && !access) return;
+  const headers = { "X-Measure": "1", ...(way === "token" && { Authorization: `Bearer ${access}` }) };
+  const credentials = way === "token" ? "omit" : "include";
+  const response = await fetch(second + HELLO, { headers, credentials, cache: "no-store" });
+  const { session_key: key, authorization, process } = JSON.parse(response.headers.get("X-Measured"));
+  const answer = `${await outcome(response)} · ${process.pid}`;
+  const before = one(`[data-cell="second-${way}"]`).textContent;
+  if (response.ok) put(`second-${way}`, answer);
+  // Only the first answer after the end: the browser forgets a cookie that was refused.
+  else if (!before.includes("→")) {
+    put(`second-${way}`, `${before} → ${key || authorization ? answer : `${texts.no_cookie} · ${answer}`}`);
+  }
+}
+
 async function check(way) {
+  const { access } = storage.read() ?? {};
   const answer = await measured(way);
   signedIn[way] = answer.status === 200;
   put(`now-${way}`, answer.status);
@@ -81,6 +98,7 @@ async function check(way) {
   const first = firstProcess[way];
   const process = first.started === started ? pid : `${first.pid} → ${pid}`;
   put(`process-${way}`, `${answer.status} · ${process}`);
+  await guarded(() => showSecond(way, storage.read()?.access ?? access))();
   showState();
   return answer;
 }
@@ -233,12 +251,15 @@ async function endToken(name, end) {
   const { access, sid } = storage.read();
   await end(sid);
   keep(name, await bare(access));
+  await showSecond("token", access);
   keep("late-token", await atService(access));
 }
 
 async function endCookie(name, end) {
   await end(one('[data-cell="sid-cookie"]').textContent);
-  keep(name, await outcome(await fetch(HELLO)));
+  // At the same time: either answer makes the browser forget the cookie.
+  const [answer] = await Promise.all([fetch(HELLO), showSecond("cookie")]);
+  keep(name, await outcome(answer));
 }
 
 const ENDS = {
