@@ -369,6 +369,15 @@ def test_a_legacy_token_that_would_not_be_valid_is_refused(why, legacy, alice, c
 
 
 @legacy_accepted()
+def test_a_legacy_token_that_was_exchanged_is_not_reported_as_simplejwts(legacy):
+    assert refresh(str(legacy)).status_code == 200
+    response = refresh(str(legacy))
+    assert response.status_code == 401
+    assert "From simplejwt" not in response.json()["detail"]
+    assert LoginSession.objects.active().count() == 1
+
+
+@legacy_accepted()
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_legacy_token_that_is_tied_to_the_password_dies_with_it(changed, alice):
     """simplejwt's CHECK_REVOKE_TOKEN; what it makes of such a token is refused."""

@@ -95,7 +95,8 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
         outcome = rotation.rotate(attrs["refresh"], request and to_django(request))
         if isinstance(outcome, rotation.Refusal):
             is_invalid = outcome is rotation.Refusal.TOKEN_NOT_VALID
-            if is_invalid and is_issued_by_simplejwt(attrs["refresh"]):
+            is_accepted = conf.ACCEPT_LEGACY_REFRESH
+            if is_invalid and not is_accepted and is_issued_by_simplejwt(attrs["refresh"]):
                 raise InvalidToken(ISSUED_BY_SIMPLEJWT)
             raise refresh_error(outcome)
         self.pair = outcome
