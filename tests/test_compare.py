@@ -245,6 +245,16 @@ def test_a_second_server_refuses_the_login_that_ended_at_the_first(demo, page_of
 
 
 @pytest.mark.browser
+def test_arrows_follow_the_direction_of_the_language(demo, page_of_its_own):
+    page = page_of_its_own
+    page.context.add_cookies([{"name": "django_language", "value": "ar", "url": demo.url}])
+    page.reload()
+    ready(page)
+    page.locator("#try-signout-cookie").click()
+    expect(cell(page, "second-cookie")).to_have_text(re.compile(r"200 · (\d+) ← .+ · 401 · \1"))
+
+
+@pytest.mark.browser
 def test_without_javascript_the_page_says_what_is_missing_and_recommends(chromium, demo, page):
     context = chromium.new_context(java_script_enabled=False, base_url=demo.url)
     context.add_cookies(page.context.cookies())

@@ -12,6 +12,8 @@ const { nonce, cookie: COOKIE, service, second, elsewhere, texts } = JSON.parse(
 const one = (selector) => document.querySelector(selector);
 const all = (selector) => document.querySelectorAll(selector);
 const isRightToLeft = document.documentElement.dir === "rtl";
+// Browsers do not mirror it.
+const arrow = isRightToLeft ? "←" : "→";
 // The digits of the server, which the codes have in every language.
 const locale = `${document.documentElement.lang}-u-nu-latn`;
 const number = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
@@ -83,8 +85,8 @@ async function showSecond(way, access) {
   const before = one(`[data-cell="second-${way}"]`).textContent;
   if (response.ok) put(`second-${way}`, answer);
   // Only the first answer after the end: the browser forgets a cookie that was refused.
-  else if (!before.includes("→")) {
-    put(`second-${way}`, `${before} → ${key || authorization ? answer : `${texts.no_cookie} · ${answer}`}`);
+  else if (!before.includes(arrow)) {
+    put(`second-${way}`, `${before} ${arrow} ${key || authorization ? answer : `${texts.no_cookie} · ${answer}`}`);
   }
 }
 
@@ -96,7 +98,7 @@ async function check(way) {
   const { pid, started_at: started } = answer.seen.process;
   firstProcess[way] ??= { pid, started };
   const first = firstProcess[way];
-  const process = first.started === started ? pid : `${first.pid} → ${pid}`;
+  const process = first.started === started ? pid : `${first.pid} ${arrow} ${pid}`;
   put(`process-${way}`, `${answer.status} · ${process}`);
   await guarded(() => showSecond(way, storage.read()?.access ?? access))();
   showState();
