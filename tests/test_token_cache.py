@@ -4,6 +4,7 @@ Each forgery is read before and after the genuine token, with the cache and with
 """
 
 import copy
+import hashlib
 import json
 import threading
 import uuid
@@ -228,7 +229,7 @@ def test_a_known_token_counts_for_its_own_ring_issuer_and_audience_only(genuine)
     assert known.decode(genuine) == claims_of(genuine)
 
 
-@pytest.mark.parametrize("leeway", [0, 5])
+@pytest.mark.parametrize("leeway", [-1, 0, 5])
 @pytest.mark.parametrize(
     "times", [{"exp": 10}, {"exp": 9.5}, {"exp": 10, "nbf": 2}, {"exp": 10, "nbf": 2.5}]
 )
@@ -286,7 +287,7 @@ def test_only_a_digest_of_the_text_is_kept(genuine):
     read_token(AccessToken, genuine)
     _header, _payload, signature = genuine.split(".")
     for (_backend, digest), known in verified._known.items():
-        assert len(digest) == 32
+        assert digest == hashlib.sha256(genuine.encode()).hexdigest()
         assert signature not in repr(known)
 
 

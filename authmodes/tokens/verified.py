@@ -5,10 +5,10 @@ rules and simplejwt's, two UUIDs. None of these depends on anything but the text
 and time; what depends on a row or on the snapshot is not remembered.
 """
 
-import hashlib
 import json
 import time
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.signals import setting_changed
@@ -17,6 +17,7 @@ from rest_framework_simplejwt.tokens import Token
 from rest_framework_simplejwt.utils import aware_utcnow
 
 from ..conf import conf
+from ..models.digests import digest_of
 from . import keys
 
 Kind = TypeVar("Kind", bound=Token)
@@ -34,7 +35,7 @@ class Known(NamedTuple):
 
 # By backend (and therefore by key ring, encryption keys, issuer and audience) and by the digest of
 # the text, which is a credential.
-_known: dict[tuple[keys.RingBackend, bytes], Known] = {}
+_known: dict[tuple[keys.RingBackend, str], Known] = {}
 
 
 def find(raw_token: Any) -> Token | None:
@@ -61,8 +62,10 @@ def remember(token: Kind, raw_token: str) -> Kind:
     with suppress(StopIteration, RuntimeError):
         while len(_known) >= max(size, 1):
             _known.pop(next(iter(_known)), None)
+    # Between its times, a leeway below zero would refuse a token that is remembered.
+    is_lenient = keys.backend(keys.ACCESS).get_leeway() >= timedelta(0)
     # PyJWT also takes text for a number, and cuts fractions off.
-    if size and {type(begins), type(ends)} <= {int, float}:
+    if size and is_lenient and {type(begins), type(ends)} <= {int, float}:
         made_anew = ("token", "current_time", "payload")
         attributes = {name: vars(token)[name] for name in vars(token) if name not in made_anew}
         known = Known(type(token), attributes, json.dumps(token.payload), begins, int(ends))
@@ -70,10 +73,8 @@ def remember(token: Kind, raw_token: str) -> Kind:
     return token
 
 
-def _key(raw_token: str) -> tuple[keys.RingBackend, bytes]:
-    # Half of a surrogate pair is no text of a token, and has to be told from every other one.
-    digest = hashlib.sha256(raw_token.encode(errors="surrogatepass")).digest()
-    return keys.backend(keys.ACCESS), digest
+def _key(raw_token: str) -> tuple[keys.RingBackend, str]:
+    return keys.backend(keys.ACCESS), digest_of(raw_token)
 
 
 @receiver(setting_changed)
