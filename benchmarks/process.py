@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,15 @@ class Worker:
     """The process of one stack."""
 
     def __init__(
-        self, stack: str, environment: dict[str, str], module: str = "benchmarks.worker"
+        self,
+        stack: str,
+        environment: dict[str, str],
+        module: str = "benchmarks.worker",
+        prefix: Sequence[str] = (),
     ) -> None:
         self.stack, self.environment = stack, {**environment, "BENCH_STACK": stack}
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", module],
+            [*prefix, sys.executable, "-W", "ignore", "-m", module],
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.PIPE,
