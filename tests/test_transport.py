@@ -6,6 +6,7 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
+from allauth.mfa.totp.internal.auth import TOTP
 from django.test import Client, RequestFactory
 from django.test.utils import override_settings
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
@@ -14,11 +15,12 @@ from authmodes import registry
 from authmodes.exceptions import TokenTooLarge
 from authmodes.models import AuthorizationCode, LoginSession
 from authmodes.registry import validation
-from authmodes.tokens import cookies, mint
+from authmodes.tokens import RefreshToken, cookies, mint
 
-from .support.authorization_code import code_grant
+from .support.authorization_code import CodeFlow, code_grant, redirect_query
 from .support.browser import Browser
 from .support.logins import API, PASSWORD, Login, html_login, post_json, sign_in, social_login
+from .support.mfa import SECRET, totp_code
 
 ACCESS, REFRESH = "__Host-authmodes_access", "__Host-authmodes_refresh"
 COOKIES = (ACCESS, REFRESH)
@@ -66,7 +68,7 @@ def by_refresh(browser, alice):
 
 
 def by_allauths_page(browser, alice):
-    with override_settings(AUTHMODES_MODE="jwt"):
+    with override_settings(AUTHMODES_MODE="jwt", ACCOUNT_SESSION_REMEMBER=True):
         return html_login(browser, "alice")
 
 
@@ -174,6 +176,119 @@ def test_a_retry_within_the_grace_does_not_stretch_the_cookie(alice, clock):
     plant(browser, refresh=before[REFRESH])
     second = browser.send_json("/auth/token/refresh/").cookies[REFRESH]
     assert (second.value, second["max-age"]) == (value, max_age - 7)
+
+
+# -- "remember me" -------------------------------------------------------------------------
+
+
+def lifetimes_of(response):
+    """`Max-Age` and `Expires` of both token cookies."""
+    return {response.cookies[name][each] for name in COOKIES for each in ("max-age", "expires")}
+
+
+def on_a_page(browser, url, remember):
+    """Fill in allauth's login form, whose box is not sent if it is not ticked."""
+    ticked = {"remember": "on"} if remember else {}
+    browser.get(url)
+    return browser.submit(url, {"login": "alice", "password": PASSWORD, **ticked})
+
+
+def redeem(flow, redirect):
+    body = code_grant(redirect_query(redirect)["code"], flow.verifier)
+    return flow.browser.send_json("/auth/token/", body)
+
+
+def authorize_url(flow):
+    asked = {**flow.parameters(), "client_id": "app", "redirect_uri": flow.next}
+    return f"/auth/authorize/?{urlencode({**asked, 'response_type': 'code'})}"
+
+
+def remember_by_login(browser, alice, remember):
+    return sign_in("jwt", browser, remember=remember)
+
+
+def remember_by_allauths_page(browser, alice, remember):
+    with override_settings(AUTHMODES_MODE="jwt"):
+        return on_a_page(browser, "/accounts/login/", remember)
+
+
+def remember_through_a_second_factor(browser, alice, remember):
+    TOTP.activate(alice, SECRET)
+    with override_settings(AUTHMODES_MODE="jwt"):
+        stage = on_a_page(browser, "/accounts/login/", remember)
+        return browser.submit(stage.url, {"code": totp_code()})
+
+
+def remember_by_a_code(browser, alice, remember):
+    flow = CodeFlow(browser)
+    page = browser.get(authorize_url(flow)).url
+    return redeem(flow, on_a_page(browser, page, remember))
+
+
+def remember_by_a_code_of_a_signed_in_user(browser, alice, remember):
+    flow = CodeFlow(browser)
+    sign_in("session", browser, remember=remember)
+    return redeem(flow, browser.get(authorize_url(flow)))
+
+
+def remember_by_setting(browser, alice, remember):
+    """What Django's setting says of the session cookies of social logins."""
+    with override_settings(SESSION_EXPIRE_AT_BROWSER_CLOSE=not remember):
+        return by_social_login(browser, alice)
+
+
+REMEMBERING = [
+    remember_by_login,
+    remember_by_allauths_page,
+    remember_through_a_second_factor,
+    remember_by_a_code,
+    remember_by_a_code_of_a_signed_in_user,
+    remember_by_setting,
+]
+
+
+@pytest.mark.parametrize("way", REMEMBERING)
+def test_token_cookies_end_with_the_browser_for_a_user_who_is_not_remembered(way, alice, clock):
+    browser = Browser()
+    first = way(browser, alice, remember=False)
+    assert lifetimes_of(first) == {""}
+    assert first.cookies["csrftoken"]["max-age"] > 0
+    before = values_of(browser)
+    assert lifetimes_of(browser.send_json("/auth/token/refresh/")) == {""}
+    successor = values_of(browser)[REFRESH]
+    plant(browser, refresh=before[REFRESH])
+    assert lifetimes_of(browser.send_json("/auth/token/refresh/")) == {""}
+    assert values_of(browser)[REFRESH] == successor
+    assert lifetimes_of(browser.send_json("/auth/token/refresh/")) == {""}
+
+
+@pytest.mark.parametrize("way", REMEMBERING)
+def test_token_cookies_outlast_the_browser_for_a_user_who_is_remembered(way, alice):
+    browser = Browser()
+    assert "" not in lifetimes_of(way(browser, alice, remember=True))
+    assert "" not in lifetimes_of(browser.send_json("/auth/token/refresh/"))
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_the_latest_sign_in_decides_whether_the_user_is_remembered(remember, alice):
+    browser = Browser()
+    sign_in("jwt", browser, remember=not remember)
+    response = sign_in("jwt", browser, remember=remember)
+    assert ("" in lifetimes_of(response)) is not remember
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_allauths_setting_decides_for_all_users(remember, alice, settings):
+    settings.ACCOUNT_SESSION_REMEMBER = remember
+    page = remember_by_allauths_page(Browser(), alice, remember=not remember)
+    assert ("" in lifetimes_of(page)) is not remember
+    assert ("" in lifetimes_of(sign_in("jwt", remember=not remember))) is not remember
+
+
+def test_a_token_in_a_body_does_not_say_whether_the_user_is_remembered(alice):
+    with override_settings(AUTHMODES_TOKEN_TRANSPORT="body"):
+        answer = sign_in("jwt", remember=False).json()
+    assert "persistent" not in RefreshToken(answer["refresh"]).payload
 
 
 # -- CSRF ----------------------------------------------------------------------------------

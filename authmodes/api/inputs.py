@@ -90,7 +90,7 @@ class LoginSerializer(Serializer[Any]):
     remember = serializers.BooleanField(
         required=False,
         allow_null=True,
-        help_text="`false`: the session cookie ends with the browser.",
+        help_text="`false`: the cookies end with the browser.",
     )
     schema: dict[str, Any] = {"anyOf": [{"required": ["username"]}, {"required": ["email"]}]}
 

@@ -116,6 +116,8 @@ class LoginSession(AuthenticationContextModel):
     blacklist_entry: Any
     # Set by `with_is_idle()` alone.
     is_idle: bool
+    # Not stored: whether the token cookies outlast the browser. The refresh token says so.
+    is_persistent = True
 
     sid = models.UUIDField(
         _("sid"),

@@ -100,6 +100,7 @@ def _try_rotation(
         return Refusal.TOKEN_NOT_VALID
     if not validate_or_end(login_session, request):
         return Refusal.LOGIN_SESSION_ENDED
+    login_session.is_persistent = presented.is_persistent
     jti, now = presented[simple_jwt().JTI_CLAIM], timezone.now()
     if jti == login_session.refresh_token.jti:
         if policy.is_over(refresh_deadline(login_session), now):

@@ -101,6 +101,8 @@ def start_tokens(
     """
     replacing: list[LoginSession] = []
     session = remains = None
+    # Before the session is reduced to what remains of it.
+    is_persistent = token_cookies.are_persistent(request.session)
     if token_cookies.are_enabled():
         replacing += logins_of_token_cookies(request)
         session = _session_to_leave(request, user)
@@ -116,6 +118,7 @@ def start_tokens(
         replacing=replacing,
         sid=sid,
     )
+    login_session.is_persistent = is_persistent
     if session is not None and remains is not None:
         session_store.reduce_to(session, remains)
     if token_cookies.are_enabled():

@@ -6,6 +6,7 @@ they are needed.
 
 from typing import Any
 
+from allauth.account import app_settings
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from allauth.account.internal.stagekit import LOGIN_SESSION_KEY as LOGIN_KEY
@@ -13,6 +14,7 @@ from allauth.account.internal.stagekit import clear_login, get_pending_stage, un
 from allauth.core.internal.ratelimit import parse_rates
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
+from django.forms import CheckboxInput
 from django.http import HttpRequest, HttpResponse
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "get_pending_stage",
     "get_reauthentication_flows",
     "headless_error",
+    "is_remembered",
     "jti_cache_key",
     "parse_rates",
     "record_authentication",
@@ -46,6 +49,18 @@ def social_flows() -> Any:
 def email_that_matched(sociallogin: Any) -> str | None:
     """Return the e-mail address by which allauth found the user of a social login."""
     return getattr(sociallogin, "_did_authenticate_by_email", None)
+
+
+def is_remembered(request: HttpRequest) -> bool | None:
+    """Return what allauth's login form was told about "Remember me"; None for other requests.
+
+    The form says so to the session after the login, when the token cookies are made.
+    """
+    if not {"login", "password"} <= request.POST.keys():
+        return None
+    for_all: bool | None = app_settings.SESSION_REMEMBER
+    checkbox = CheckboxInput().value_from_datadict(request.POST, request.FILES, "remember")
+    return bool(checkbox) if for_all is None else for_all
 
 
 def jti_cache_key(claims: dict[str, Any]) -> str:

@@ -29,11 +29,14 @@ from ..registry.authentication_context import last_authenticated_at, read_authen
 from ..registry.starting import start_tokens
 from ..registry.transactions import retry_on_conflict
 from ..registry.validation import matches_password
+from ..tokens import cookies as token_cookies
 
 if TYPE_CHECKING:
     from .authorization_request import AuthorizationRequest
 
 LIFETIME = timedelta(seconds=60)
+# Ends the code of a sign-in that is not to outlast the browser. The digest of a code covers it.
+UNTIL_BROWSER_CLOSE = "."
 # The base64url text of a SHA-256 digest, and RFC 7636, 4.1.
 CODE_CHALLENGE = re.compile(r"\A[A-Za-z0-9_-]{43}\Z")
 CODE_VERIFIER = re.compile(r"\A[A-Za-z0-9._~-]{43,128}\Z")
@@ -84,7 +87,8 @@ def issue(
     For a user who is signed in already, `login_session` says when that was, and the code ends
     with it.
     """
-    code = secrets.token_urlsafe(32)
+    is_persistent = token_cookies.are_persistent(request.session)
+    code = secrets.token_urlsafe(32) + ("" if is_persistent else UNTIL_BROWSER_CLOSE)
     context = read_authentication_context(request, user)
     if login_session is not None:
         moments = (login_session.authenticated_at, last_authenticated_at(request, user))
@@ -126,7 +130,9 @@ def redeem(
     asked = (code_challenge_of(code_verifier), client_id, redirect_uri)
     sid = _sid(code, code_verifier)
     login_session = _start(request, entry, asked, sid) if entry is not None else None
-    if login_session is None and (started := find_started(code, code_verifier)):
+    if login_session is not None:
+        login_session.is_persistent = not code.endswith(UNTIL_BROWSER_CLOSE)
+    elif started := find_started(code, code_verifier):
         events.log_reuse(started, request)
         revoke(started, EndReason.REUSE)
     return login_session

@@ -18,6 +18,7 @@ from rest_framework.exceptions import ValidationError
 
 from ..exceptions import NoActiveAccount, PasswordLoginDisabled
 from ..models import LoginSession
+from ..tokens import cookies as token_cookies
 from . import stages
 from .flow import clear_earlier_login, run, throttled
 from .stages import Answers
@@ -46,7 +47,10 @@ def sign_in(
         form = _valid_form(request, {**(further or {}), "login": login, "password": password})
         clear_earlier_login(request)
         form.login(request)
-        return stages.conclude(request, form.user, Answers(mfa_code))
+        started = stages.conclude(request, form.user, Answers(mfa_code))
+        # The form says so after the login.
+        started.is_persistent = token_cookies.are_persistent(request.session)
+        return started
 
 
 def form_fields() -> list[str]:

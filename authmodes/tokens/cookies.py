@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -19,6 +20,11 @@ def are_enabled() -> bool:
     return conf.TOKEN_TRANSPORT is Transport.COOKIE
 
 
+def are_persistent(session: SessionBase) -> bool:
+    """Whether the token cookies of a sign-in in this Django session outlast the browser."""
+    return not (are_enabled() and session.get_expire_at_browser_close())
+
+
 def check_size(pair: TokenPair) -> None:
     """Raise `TokenTooLarge` for a cookie that a browser would ignore."""
     access_size = len(conf.ACCESS_COOKIE_NAME) + len(pair.access)
@@ -29,9 +35,12 @@ def check_size(pair: TokenPair) -> None:
 
 def set_cookies(response: HttpResponseBase, pair: TokenPair) -> None:
     """Put both tokens into cookies that scripts cannot read (ASVS V3.3.4)."""
-    now = timezone.now()
-    _set_cookie(response, conf.ACCESS_COOKIE_NAME, pair.access, pair.access_expires_at - now)
-    _set_cookie(response, conf.REFRESH_COOKIE_NAME, pair.refresh, pair.refresh_expires_at - now)
+    for name, value, expires_at in (
+        (conf.ACCESS_COOKIE_NAME, pair.access, pair.access_expires_at),
+        (conf.REFRESH_COOKIE_NAME, pair.refresh, pair.refresh_expires_at),
+    ):
+        age = expires_at - timezone.now() if pair.login_session.is_persistent else None
+        _set_cookie(response, name, value, age)
 
 
 def clear_cookies(response: HttpResponseBase) -> None:
@@ -40,12 +49,12 @@ def clear_cookies(response: HttpResponseBase) -> None:
         _set_cookie(response, name, "", timedelta(0))
 
 
-def _set_cookie(response: HttpResponseBase, name: str, value: str, age: timedelta) -> None:
+def _set_cookie(response: HttpResponseBase, name: str, value: str, age: timedelta | None) -> None:
     same_site: Any = conf.COOKIE_SAMESITE
     response.set_cookie(
         name,
         value,
-        max_age=max(0, int(age.total_seconds())),
+        max_age=None if age is None else max(0, int(age.total_seconds())),
         # The prefix `__Host-` requires this path and no domain.
         path="/",
         secure=conf.COOKIE_SECURE,

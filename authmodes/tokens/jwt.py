@@ -20,6 +20,8 @@ from . import keys, verified
 
 # Of refresh tokens, where there is no issuer to name.
 AUDIENCE = "authmodes/token"
+# The claim of a refresh token whose cookie ends with the browser, which is false.
+PERSISTENT = "persistent"
 # For a developer, so it is not translated.
 ISSUED_BY_SIMPLEJWT = (
     "This token was issued by simplejwt, not by authmodes, so it has no login session. "
@@ -112,6 +114,10 @@ class RefreshToken(LoginToken, simplejwt.RefreshToken):
     def get_token_backend(self) -> keys.RingBackend:
         issuer = simple_jwt().ISSUER
         return keys.backend(self.typ, f"{issuer.rstrip('/')}/token" if issuer else AUDIENCE)
+
+    @property
+    def is_persistent(self) -> bool:
+        return self.payload.get(PERSISTENT) is not False
 
     def check_blacklist(self) -> None:
         # Rotation reads the blacklist in the query that loads the login session, and
@@ -226,8 +232,9 @@ def new_jti() -> str:
 def mint(login_session: LoginSession) -> TokenPair:
     """Make both tokens of a login session that was started with mode "jwt".
 
-    The refresh token is a function of the row. A client that lost the answer of a rotation
-    is therefore given the same successor again, although no token is stored.
+    The refresh token is a function of the row, and of `is_persistent`, which its predecessor
+    had. A client that lost the answer of a rotation is therefore given the same successor again,
+    although no token is stored.
     """
     now = timezone.now()
     access_expires_at = min(now + simple_jwt().ACCESS_TOKEN_LIFETIME, login_session.expires_at)
@@ -259,6 +266,8 @@ def _mint_refresh(login_session: LoginSession) -> str:
     token.payload.update(
         _shared_claims(login_session, login_session.refreshed_at, login_session.expires_at)
     )
+    if not login_session.is_persistent:
+        token.payload[PERSISTENT] = False
     return str(token)
 
 
