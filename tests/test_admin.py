@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from typing import Any
 from unittest import mock
 
@@ -504,6 +505,51 @@ def test_a_revocation_of_many_is_one_event_without_what_was_typed(root, admin_us
     assert LoginEvent.objects.filter(kind=EventKind.ENDED, sid=row.sid).count() == 1
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("mode__exact=jwt&status=active", ["Status: Active", "Mode: token"]),
+        ("mode__exact=jwt&mode__exact=session", ["Mode: cookie, token"]),
+        ("provider=-&q=+Alice+", ["Provider: Without a provider", "Search: Alice"]),
+        ("provider=", ["Provider: All"]),
+        ("user__id__exact={alice}&status=active&o=5", ["Status: Active", "User: alice"]),
+        ("created_at__gte={today}&created_at__lt={tomorrow}", ["Signed in at: Today"]),
+        ("created_at__gte=2026-01-01T00:00Z", ["Signed in at: ≥ 2026-01-01T00:00Z"]),
+        # Either counts, so neither choice of the sidebar says it.
+        (
+            "created_at__gte={today}&created_at__lt={tomorrow}&created_at__gte=2026-01-01T00:00Z",
+            ["Signed in at: ≥ {today}, ≥ 2026-01-01T00:00Z, < {tomorrow}"],
+        ),
+        ("", []),
+        ("o=5&q=+", []),
+    ],
+)
+def test_what_is_revoked_is_said_in_the_words_of_the_sidebar(root, alice, query, words):
+    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    known = {"alice": alice.pk, "today": today, "tomorrow": today + timedelta(days=1)}
+    for mode in ("session", "jwt"):
+        rows_of(alice, mode=mode)
+    url = f"{LIST}revoke/?{query.format(**known).replace('+00:00', '%2B00:00')}"
+    page = root.get(url)
+    html = unescape(page.content.decode())
+    expected = [each.format(**known) for each in words]
+    shown_words = re.findall("<dt>(.+?)</dt><dd><bdi>(.+?)</bdi>", html)
+    assert [": ".join(each) for each in shown_words] == expected
+    assert ("every active login session of the site" in html) == (not words)
+    finish(root, page, url)
+    recorded = " · ".join(re.sub("Search: .*", "Search: …", each) for each in expected)
+    described = f"All that match {recorded}" if words else "All login sessions"
+    assert LogEntry.objects.get().object_repr == described
+
+
+def test_a_status_that_does_not_exist_selects_nothing(root, alice):
+    rows_of(alice)
+    assert shown(root.get(f"{LIST}?status=expire")) == []
+    assert said(root.get(f"{LIST}revoke/?status=expire")) == [
+        "Nothing was revoked: no login session among these is active."
+    ]
+
+
 def test_revoking_all_of_one_user_has_an_entry_in_the_history_of_the_user(root, alice, victim):
     run(root, "revoke_all_of_users", [each.row.pk for each in victim])
     assert LogEntry.objects.get().get_edited_object() == alice
@@ -544,8 +590,8 @@ def test_a_large_revocation_goes_on_batch_after_batch_with_one_entry(
     assert other.ended_at is None
     entries = LogEntry.objects.order_by("pk").values_list("object_repr", "change_message")
     assert list(entries) == [
-        ("All that match provider=example", "Revoked 4 login sessions."),
-        ("All that match provider=example", "Revoked 1 login session."),
+        ("All that match Provider: Example ID", "Revoked 4 login sessions."),
+        ("All that match Provider: Example ID", "Revoked 1 login session."),
     ]
     ended = LoginSession.objects.filter(provider="example")
     assert {(row.end_reason, row.ended_by) for row in ended} == {("revoked", admin_user)}

@@ -144,7 +144,7 @@ def test_no_filter_of_a_bulk_revocation_keeps_the_id(db, alice, query, names):
 def test_the_log_of_the_admin_keeps_no_address_of_a_person(used, alice, admin_user):
     EmailAddress.objects.create(user=alice, email="second@example.com")
     named = [
-        entry(admin_user, LoginSession, "All that match q=Alice@Example.com"),
+        entry(admin_user, LoginSession, "All that match User: Alice@Example.com · Mode: token"),
         entry(admin_user, EmailAddress, "second@example.com"),
     ]
     staff = sign_in_to_admin(admin_user)
@@ -154,7 +154,7 @@ def test_the_log_of_the_admin_keeps_no_address_of_a_person(used, alice, admin_us
     erase("alice")
     assert not LogEntry.objects.filter(pk__in=[each.pk for each in named]).exclude(object_repr="-")
     assert not LogEntry.objects.filter(object_repr__contains=HOME).exists()
-    assert LogEntry.objects.latest("pk").object_repr == "All that match q=…"
+    assert LogEntry.objects.latest("pk").object_repr == "All that match Search: …"
 
 
 def test_a_user_who_was_deleted_is_erased_by_the_id(used, alice):

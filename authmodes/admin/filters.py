@@ -7,6 +7,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from ..models import ClientFamily, EndReason
@@ -24,6 +25,37 @@ STATUSES = {
 OPEN = ("active", "idle", "expired")
 # Stands for an empty value in a query string.
 NONE = "-"
+# For what a query string asks for and no choice offers.
+SIGNS = {"gte": "≥ ", "lt": "< "}
+
+
+def in_words(changelist: Any) -> list[tuple[str, str]]:
+    """What the filters of a list select, by the titles and choices that its sidebar shows."""
+    asked = changelist.get_filters_params()
+    words = []
+    for spec in changelist.filter_specs:
+        used = {
+            name: values if isinstance(values, list) else [values]
+            for name, values in spec.used_parameters.items()
+            if asked.pop(name, None)
+        }
+        if not used:
+            continue
+        chosen = [each["display"] for each in spec.choices(changelist) if each.get("selected")]
+        # One choice is marked where a date is given twice, and none for the "today" of yesterday.
+        if len(chosen) != max(map(len, used.values())):
+            chosen = _as_asked(used)
+        words.append((capfirst(spec.title), ", ".join(map(str, chosen))))
+    # A lookup that is allowed needs no filter.
+    return [*words, *((name, ", ".join(values)) for name, values in asked.items())]
+
+
+def _as_asked(used: dict[str, list[Any]]) -> list[str]:
+    return [
+        f"{SIGNS.get(name.rpartition('__')[2], '')}{value}"
+        for name, values in used.items()
+        for value in values
+    ]
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -38,7 +70,10 @@ class StatusFilter(admin.SimpleListFilter):
         if status == "idle":
             # An index on the time of the last use would make every touch of a row dearer.
             return scanned(queryset.idle())
-        return getattr(queryset, status)() if status in STATUSES else queryset
+        if status is None:
+            return queryset
+        # Not every row for a status that there is not: what is listed can be revoked.
+        return getattr(queryset, status)() if status in STATUSES else queryset.none()
 
     def indexed(self, request: HttpRequest, queryset: Any) -> Any:
         """The rows among which an index finds these."""
@@ -50,6 +85,9 @@ class ValueFilter(admin.SimpleListFilter):
 
     def known(self, request: HttpRequest, model_admin: Any) -> dict[str, Any]:
         raise NotImplementedError
+
+    def value(self) -> str | None:
+        return super().value() or None
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         known = {value or NONE: label for value, label in self.known(request, model_admin).items()}

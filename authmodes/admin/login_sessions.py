@@ -13,7 +13,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import LoginSession
@@ -276,33 +276,37 @@ class LoginSessionAdmin(RevokingAdmin):
             raise PermissionDenied
         self.refuse_nul(request)
         try:
-            rows: Any = self.get_changelist_instance(request).get_queryset(request)
+            changelist = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
             return HttpResponseRedirect(self.page_url("changelist"))
-        asked = {name: value for name, value in request.GET.items() if name != PAGE_VAR}
+        asked, searched = changelist.get_filters_params(), changelist.query.strip()
+        pks = asked.get(filters.UserFilter.parameter_name) if len(asked) == 1 else None
+        user = pks and get_user_model()._base_manager.filter(pk=pks[-1]).first()
         scope = Scope(
-            rows=rows,
+            rows=changelist.queryset,
             question=gettext("Do you want to revoke every active login session of the site?"),
             name=gettext("All login sessions"),
             filter="all",
         )
-        user_pk: Any = asked.get(filters.UserFilter.parameter_name) if len(asked) == 1 else None
-        if user_pk and (user := get_user_model()._base_manager.filter(pk=user_pk).first()):
+        if user and not searched:
             scope = self._everywhere(request, user)
-        elif asked:
-            shown = "&".join(f"{name}={value}" for name, value in asked.items())
+        elif asked or searched:
+            words = filters.in_words(changelist)
+            search = [(pgettext("noun", "Search"), searched)] if searched else []
             # Neither the event nor the admin's log must have what was typed.
-            recorded = {**asked, **({SEARCH_VAR: "…"} if SEARCH_VAR in asked else {})}
-            recorded_as = "&".join(f"{name}={value}" for name, value in recorded.items())
+            typed = [(title, "…") for title, _text in search]
+            recorded = " · ".join(f"{title}: {text}" for title, text in [*words, *typed])
+            parameters = [(name, value) for name, values in asked.items() for value in values]
+            parameters += [(SEARCH_VAR, "…")] if searched else []
             scope = Scope(
-                rows=rows,
+                rows=changelist.queryset,
                 question=gettext(
                     "Do you want to revoke every active login session that matches"
-                    " the filters and the search of the list (%(filters)s)?"
-                )
-                % {"filters": shown},
-                name=gettext("All that match %(filters)s") % {"filters": recorded_as},
-                filter=recorded_as,
+                    " the filters and the search of the list?"
+                ),
+                words=[*words, *search],
+                name=gettext("All that match %(filters)s") % {"filters": recorded},
+                filter="&".join(f"{name}={value}" for name, value in parameters),
             )
         return self.revoke_many(request, scope) or HttpResponseRedirect(
             f"{self.page_url('changelist')}?{request.GET.urlencode()}"

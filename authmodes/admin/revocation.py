@@ -1,7 +1,7 @@
 """Ending login sessions from the admin: confirmation, batches, the admin's log, a message."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -50,6 +50,8 @@ class Scope:
     name: str
     # The same for the event, without anything that was typed. "": each row has an event.
     filter: str
+    # What the filters and the search of the list select, as pairs of a title and a text.
+    words: list[tuple[str, str]] = field(default_factory=list)
     # The row that the entry in the log is about, if there is one.
     about: Any = None
     # End all logins of each user that a row belongs to, and sign-ins that are not finished. Of
@@ -244,8 +246,7 @@ class RevokingAdmin(ListAdmin):
         # The confirmation posts again what was posted here. With "select across" these are
         # the keys of one page and the choice, not every key of the table.
         hidden = [(name, value) for name in CARRIED for value in request.POST.getlist(name)]
-        context: dict[str, Any] = {"row": row, "question": scope.question, "is_own": is_own}
-        context["ends_unfinished"] = scope.ends_unfinished
+        context: dict[str, Any] = {"row": row, "scope": scope, "is_own": is_own}
         if progress is None:
             count, users, listed = _extent(scope)
             progress = Progress(timezone.now().isoformat(), total=count)
