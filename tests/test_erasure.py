@@ -157,6 +157,14 @@ def test_the_log_of_the_admin_keeps_no_address_of_a_person(used, alice, admin_us
     assert LogEntry.objects.latest("pk").object_repr == "All that match Search: …"
 
 
+def test_the_log_of_the_admin_keeps_no_name_that_only_the_project_gives(
+    alice, admin_user, monkeypatch
+):
+    monkeypatch.setattr(type(alice), "__str__", lambda user: "Alice Liddell")
+    entry(admin_user, LoginSession, "All that match User: Alice Liddell · Mode: token")
+    assert erase("alice") == "Erased 0 login events, 1 log entries."
+
+
 def test_a_user_who_was_deleted_is_erased_by_the_id(used, alice):
     user_id = alice.pk
     alice.delete()

@@ -53,7 +53,7 @@ def _find(text: str) -> tuple[Any, set[str]]:
     user = user or model._base_manager.filter(pk=user_id).first()
     if user is None:
         return user_id, set()
-    names = {user.get_username(), getattr(user, model.get_email_field_name(), "")}
+    names = {str(user), user.get_username(), getattr(user, model.get_email_field_name(), "")}
     if apps.is_installed("allauth.account"):
         addresses = apps.get_model("account", "EmailAddress").objects.filter(user=user_id)
         names.update(addresses.values_list("email", flat=True))
