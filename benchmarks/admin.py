@@ -80,6 +80,10 @@ def pages() -> dict[str, str]:
         **{f"search {name}": {"q": word} for name, word in SEARCHES.items()},
     }
     found = {name: f"{SESSIONS}?{urlencode(query)}" for name, query in (sessions | shared).items()}
+    confirmed = ("status idle", "mode jwt", "search beginning of many users")
+    for name in ("page 1", *confirmed, "search beginning of an address"):
+        query = (sessions | shared)[name]
+        found[f"revoke, {name}"] = f"{SESSIONS}revoke/?{urlencode(query)}"
     for name, query in (events | shared).items():
         found[f"events, {name}"] = f"{EVENTS}?{urlencode(query)}"
     return {**found, "overview": f"{SESSIONS}overview/"}
@@ -232,6 +236,7 @@ def fill(rows: int) -> None:
 
 def serve() -> None:
     """Open the page that each line names; its number says whether to take the time or the plans."""
+    from django.conf import settings
     from django.contrib.auth import get_user_model
     from django.db import connection
     from django.test import Client, override_settings
@@ -240,7 +245,8 @@ def serve() -> None:
     cache = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     # Only answers may go to standard output.
     answers, sys.stdout = sys.stdout, sys.stderr
-    with override_settings(CACHES=cache):
+    middleware = [*settings.MIDDLEWARE, "django.contrib.messages.middleware.MessageMiddleware"]
+    with override_settings(CACHES=cache, MIDDLEWARE=middleware):
         from django.core.cache import cache as kept
 
         browser = Client(headers={"user-agent": "bench"})
@@ -255,7 +261,8 @@ def serve() -> None:
                 began = time.perf_counter()
                 response = browser.get(path)
                 seconds = time.perf_counter() - began
-            assert response.status_code == 200, (path, response)
+            # A confirmation of nothing leads back to the list.
+            assert response.status_code in (200, 302), (path, response)
             answer = {"seconds": seconds} if count else plans_of(captured)
             print(json.dumps(answer), file=answers, flush=True)
 

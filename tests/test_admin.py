@@ -325,7 +325,7 @@ def test_the_confirmation_lists_some_and_says_how_many(root, alice, bob, monkeyp
     pks += [row.pk for row in rows_of(alice, 3)]
     page = ask(root, "revoke_selected", pks)
     assert len(page.context["listed"]) == 2
-    assert "More than 4 login sessions" in page.content.decode()
+    assert "At least 4 login sessions of 2 users" in page.content.decode()
 
 
 # -- who may -------------------------------------------------------------------------------
@@ -1160,11 +1160,20 @@ def test_what_no_index_finds_is_searched_part_by_part(
 
 def test_a_search_part_by_part_can_be_revoked_whole(root, alice, bob, settings, monkeypatch):
     settings.AUTHMODES_IDLE_TIMEOUT = timedelta(hours=1)
-    monkeypatch.setattr(keyset, "WINDOW", 2)
+    monkeypatch.setattr(keyset, "WINDOW", 3)
     idle = rows_of(alice, 5, last_seen_at=timezone.now() - timedelta(hours=2))
-    rows_of(bob, 5)
+    rows_of(bob, 2)
     url = f"{LIST}revoke/?status=idle"
-    finish(root, root.get(url), url)
+    page = root.get(url)
+    # The newest three were searched.
+    assert "At least 1 login session of 1 user" in page.content.decode()
+    assert [row.user for row in page.context["listed"]] == [alice]
+    assert "entries were searched" in page.content.decode()
+    rows_of(bob, 2)
+    page = root.get(url)
+    assert page.context["listed"] == []
+    assert "entries were searched" in page.content.decode()
+    finish(root, page, url)
     ended = LoginSession.objects.ended().values_list("pk", flat=True)
     assert sorted(ended) == sorted(row.pk for row in idle)
 

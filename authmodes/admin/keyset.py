@@ -75,6 +75,11 @@ class KeysetChangeList:
         if self.further_page:
             setattr(self, "previous_page" if goes_back else "next_page", self.further_page)
 
+    def window(self, request: HttpRequest) -> Any:
+        """What is found where page 1 looks; None if it looks through everything."""
+        edge = self._edge(request, Q(), False)
+        return self.queryset.filter(self._beyond(edge[1], True)) if edge else None
+
     def _edge(self, request: HttpRequest, within: Q, goes_back: bool) -> list[Any] | None:
         """Return the last row that a page looks through, and the next; None if it has no end."""
         if MARK not in self.queryset.query.annotations:

@@ -276,7 +276,7 @@ class LoginSessionAdmin(RevokingAdmin):
             raise PermissionDenied
         self.refuse_nul(request)
         try:
-            changelist = self.get_changelist_instance(request)
+            changelist: Any = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
             return HttpResponseRedirect(self.page_url("changelist"))
         asked, searched = changelist.get_filters_params(), changelist.query.strip()
@@ -300,6 +300,7 @@ class LoginSessionAdmin(RevokingAdmin):
             parameters += [(SEARCH_VAR, "…")] if searched else []
             scope = Scope(
                 rows=changelist.queryset,
+                window=changelist.window(request),
                 question=gettext(
                     "Do you want to revoke every active login session that matches"
                     " the filters and the search of the list?"

@@ -26,7 +26,7 @@ from ..registry import ending, events
 from ..sessions import state as session_state
 from . import search
 from .base import ListAdmin
-from .keyset import scanned
+from .keyset import WINDOW, scanned
 
 # How many rows a confirmation page lists, and how many it counts at most.
 LISTED = 20
@@ -52,6 +52,8 @@ class Scope:
     filter: str
     # What the filters and the search of the list select, as pairs of a title and a text.
     words: list[tuple[str, str]] = field(default_factory=list)
+    # Of rows that no index finds, those that the confirmation counts; None for all.
+    window: Any = None
     # The row that the entry in the log is about, if there is one.
     about: Any = None
     # End all logins of each user that a row belongs to, and sign-ins that are not finished. Of
@@ -182,16 +184,20 @@ class RevokingAdmin(ListAdmin):
         is never among them.
         """
         own = session_state.current_sid(request)
-        rows = self.revocable(request, scope.rows.active())
-        if own:
-            rows = rows.exclude(sid=own)
-        tokens = scope.tokens
+
+        def others(rows: Any) -> Any:
+            rows = self.revocable(request, rows.active())
+            return rows.exclude(sid=own) if own else rows
+
+        rows, tokens = others(scope.rows), scope.tokens
         if tokens is not None:
             tokens = self.revocable(request, tokens)
-        scope = replace(scope, rows=rows, tokens=tokens)
+        window = None if scope.window is None else others(scope.window)
+        scope = replace(scope, rows=rows, window=window, tokens=tokens)
         if request.POST.get("post"):
             return self._continue(request, scope, own)
-        if scope.ends_unfinished or rows.exists() or (tokens is not None and tokens.exists()):
+        is_certain = scope.ends_unfinished or window is not None
+        if is_certain or rows.exists() or (tokens is not None and tokens.exists()):
             return self._ask(request, scope)
         self._report(request, 0)
         return None
@@ -249,9 +255,15 @@ class RevokingAdmin(ListAdmin):
         context: dict[str, Any] = {"row": row, "scope": scope, "is_own": is_own}
         if progress is None:
             count, users, listed = _extent(scope)
+            extent = _describe(min(count, COUNTED), users)
+            if scope.window is not None:
+                count = COUNTED + 1
+                context["searched"] = WINDOW
+            if count > COUNTED:
+                extent = gettext("At least %(extent)s") % {"extent": extent}
             progress = Progress(timezone.now().isoformat(), total=count)
             context |= {
-                "extent": _describe(count, users),
+                "extent": extent,
                 "count": count,
                 "listed": listed,
                 "unlisted": count > len(listed),
@@ -337,20 +349,19 @@ def _extent(scope: Scope) -> tuple[int, int, list[Any]]:
     """How many rows and users there are, COUNTED and one more at most, and the newest rows."""
     total, users = 0, 0
     listed: list[Any] = []
-    for rows in (scope.rows, scope.tokens):
+    newest = scope.rows.order_by("-created_at", "-pk")
+    for rows in (newest if scope.window is None else scope.window, scope.tokens):
         if rows is None:
             continue
         found = rows.order_by()[: COUNTED + 1].aggregate(
             rows=Count("pk"), users=Count("user", distinct=True)
         )
         total, users = total + found["rows"], users + found["users"]
-        listed += rows.order_by("-created_at", "-pk").select_related("user")[:LISTED]
+        listed += rows.select_related("user")[:LISTED]
     return total, users, listed[:LISTED]
 
 
 def _describe(count: int, users: int) -> str:
-    if count > COUNTED:
-        return gettext("More than %(count)s login sessions") % {"count": localize(COUNTED)}
     logins = ngettext("%(count)s login session", "%(count)s login sessions", count)
     owners = ngettext("%(users)s user", "%(users)s users", users)
     return gettext("%(logins)s of %(owners)s") % {
