@@ -298,16 +298,17 @@ def test_a_user_model_without_a_user_name_signs_in_both_ways(allauth_project):
 
 
 FROM_DJ_REST_AUTH = """
-from tests.support.mfa import SECRET, totp_code
+from tests.support.mfa import totp_code
 from tests.support.oidc_provider import OidcProvider, app_of
 from tests.support.oidc_server import serve
 
 APP = "https://app.example.com/signed-in"
 replaced = known
+app = {}
 
 def call(left, data=None, access=""):
     method, path = replaced[left]
-    headers = {"authorization": f"Bearer {access}"} if access else {}
+    headers = {"authorization": f"Bearer {access}"} if access else app
     path = "/" + path.replace("<provider>", "example")
     body = json.dumps(data) if data else ""
     return Client().generic(method, path, body, "application/json", headers=headers)
@@ -365,12 +366,31 @@ with serve(OidcProvider) as provider:
     assert call("a `SocialAccountDisconnectView`", access=here).status_code < 300
     assert (opens(here), opens(elsewhere)) == (True, False)
 
-    from allauth.mfa.models import Authenticator
-    from django.contrib.auth import get_user_model
-    owner = get_user_model().objects.get(username="bob")
-    Authenticator.objects.create(user=owner, type="totp", data={"secret": SECRET})
+    def headless(path, data):
+        return post("/_allauth/app/v1/" + path, data, Client(headers=app)).json()["meta"]
+
+    tokens = headless("auth/login", bob)
+    status = "`GET mfa/status/`"
+    said(call(status, access=tokens["access_token"]), 401)
+    app = {"x-session-token": tokens["session_token"]}
+    assert said(call(status))["data"] == []
+    enrolment = "`GET mfa/totp/activate/`"
+    said(call(enrolment), 409)
+    from allauth.account.models import EmailAddress
+    EmailAddress.objects.update(verified=True)
+    secret = said(call(enrolment), 404)["meta"]["secret"]
+    activate = "`POST mfa/totp/activate/`, `POST mfa/totp/deactivate/`"
+    said(call(activate, {"code": totp_code(secret)}), 401)
+    signed_in_again = headless("auth/reauthenticate", {"password": bob["password"]})
+    app = {"x-session-token": signed_in_again["session_token"]}
+    said(call(activate, {"code": totp_code(secret)}))
+    assert [each["type"] for each in said(call(status))["data"]] == ["totp", "recovery_codes"]
+    codes = "`POST mfa/recovery-codes/`, `POST mfa/recovery-codes/regenerate/`"
+    recovery_code = said(call(codes))["data"]["unused_codes"][0]
+
     assert said(call("`POST login/`", login), 401)["code"] == "stage_pending"
-    assert opens(said(call("`mfa/verify/`", {**login, "mfa_code": totp_code()}))["access"])
+    assert opens(said(call("`mfa/verify/`", {**login, "mfa_code": recovery_code}))["access"])
+    assert said(call(codes))["data"]["unused_code_count"] == 9
 """
 
 
