@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from django.conf import settings
@@ -23,6 +25,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from authmodes import registry
+from authmodes.management.commands import revoke_login_sessions
 from authmodes.models import AuthorizationCode, LoginEvent, LoginSession
 from authmodes.registry.events import new_bulk
 
@@ -127,6 +130,55 @@ def test_a_terminal_gets_a_progress_bar(command, logins, monkeypatch):
     assert "\r[#############...........................] 1/3" in terminal.getvalue()
     assert "\r[########################################] 3/3\n" in terminal.getvalue()
     assert "\r" not in run(*command)
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(24, "[#####............] 1/3"), (6, " 1/3")])
+def test_the_progress_bar_fits_on_a_narrow_terminal(columns, bar, logins, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("authmodes.registry.ending.BATCH", 1)
+    terminal = Terminal()
+    call_command("revoke_login_sessions", "--all", stdout=terminal)
+    *shown, last, done, _end = re.split("[\r\n]", terminal.getvalue())
+    assert shown[1] == bar
+    assert max(map(len, [*shown, last])) < columns
+    assert done == "Revoked 3 login sessions."
+
+
+def test_an_interrupted_command_says_so_and_goes_on_when_it_is_run_again(logins, monkeypatch):
+    monkeypatch.setattr("authmodes.registry.ending.BATCH", 1)
+    terminal, revoke_in_batches = Terminal(), registry.revoke_in_batches
+
+    def interrupted(*args, **kwargs):
+        yield next(revoke_in_batches(*args, **kwargs))
+        raise KeyboardInterrupt
+
+    command = revoke_login_sessions.Command(stdout=terminal)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "revoke_in_batches", interrupted)
+        # It closes the connection, which would end the transaction of the test.
+        patch.setattr("django.core.management.base.connections", mock.Mock())
+        with pytest.raises(SystemExit) as ended:
+            command.run_from_argv(["manage.py", "revoke_login_sessions", "--all"])
+    assert ended.value.code == 130
+    assert terminal.getvalue().endswith(
+        " 1/3\nInterrupted. What was done remains; run the command again to continue.\n"
+    )
+    assert run("revoke_login_sessions", "--all") == "Revoked 2 login sessions.\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("revoke_login_sessions", "--user"),
+        ("revoke_login_sessions", "--provider"),
+        ("erase_login_events", "--user"),
+        ("make_signing_key", "--kid"),
+    ],
+)
+def test_an_argument_that_is_not_utf_8_is_an_error(command):
+    argument = os.fsdecode(b"caf\xe9")
+    with pytest.raises(CommandError, match=f"^{command[1]} is not valid UTF-8.$"):
+        run(*command, argument)
 
 
 def test_pruning_says_what_it_did_or_would_do(logins):

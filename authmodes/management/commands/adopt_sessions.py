@@ -11,7 +11,7 @@ from django.utils import timezone
 from ...registry import adoption
 from ...sessions import StoredKey
 from ...sessions import store as session_store
-from ..progress import ProgressCommand
+from ..base import ProgressCommand
 
 BATCH = 1000
 
@@ -39,7 +39,7 @@ class Command(ProgressCommand):
             )
             done += len(batch)
             self.show(done, total)
-        self.stdout.write(f"Adopted {adopted} of {done} Django sessions.")
+        self.finish(f"Adopted {adopted} of {done} Django sessions.")
 
 
 def _batches(sessions: Any) -> Iterator[list[Any]]:

@@ -7,16 +7,17 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import Q
 
 from ...registry import erasure
+from ..base import CheckedCommand
 
 # The apps whose objects are described by the names and addresses of users.
 NAMING_APPS = ("authmodes", "token_blacklist", "account", "socialaccount", "mfa")
 
 
-class Command(BaseCommand):
+class Command(CheckedCommand):
     help = (
         "Remove a user's id, name, addresses and sids from the login events, and entries about "
         "the user from the admin's log. The kind, the time and the code of each event remain."

@@ -3,12 +3,11 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from ...registry.statistics import count_login_sessions
+from ..base import CheckedCommand
 
 
-class Command(BaseCommand):
+class Command(CheckedCommand):
     help = "Count login sessions by status, mode, provider and end reason; prints JSON."
 
     def handle(self, *args: Any, **options: Any) -> None:

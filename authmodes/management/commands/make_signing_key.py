@@ -6,8 +6,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from django.core.management.base import BaseCommand
 from django.utils import timezone
+
+from ..base import CheckedCommand
 
 CURVES: dict[str, type[Any]] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
 RSA_BITS = 3072
@@ -15,7 +16,7 @@ FAMILIES = ("HS", "RS", "PS", "ES")
 ALGORITHMS = [*(f"{family}{bits}" for family in FAMILIES for bits in (256, 384, 512)), "EdDSA"]
 
 
-class Command(BaseCommand):
+class Command(CheckedCommand):
     help = (
         "Print a new signing key as an entry of AUTHMODES_SIGNING_KEYS. The key is not stored; "
         "keep it with your secrets. First deploy it at the end of the list, so that every "

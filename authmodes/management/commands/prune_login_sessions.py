@@ -5,7 +5,7 @@ from typing import Any
 
 from ... import registry
 from ...registry import pruning
-from ..progress import ProgressCommand
+from ..base import ProgressCommand
 
 
 class Command(ProgressCommand):
@@ -28,4 +28,4 @@ class Command(ProgressCommand):
         for ends, deletes in registry.prune_in_batches():
             ended, deleted = ended + ends, deleted + deletes
             self.show(ended + deleted, total)
-        self.stdout.write(f"Ended {ended} and deleted {deleted} login sessions.")
+        self.finish(f"Ended {ended} and deleted {deleted} login sessions.")

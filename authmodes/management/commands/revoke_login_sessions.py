@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from ... import registry
 from ...models import LoginSession
 from ...registry import ending, events
-from ..progress import ProgressCommand
+from ..base import ProgressCommand
 
 
 class Command(ProgressCommand):
@@ -51,7 +51,7 @@ class Command(ProgressCommand):
         for count in registry.revoke_in_batches(rows, event=events.new_bulk(described)):
             done += count
             self.show(done, total)
-        self.stdout.write(f"Revoked {done} login sessions.")
+        self.finish(f"Revoked {done} login sessions.")
 
 
 def _user(name: str) -> Any:
