@@ -1,6 +1,11 @@
 """Metrics for Prometheus, and the view that says up or down."""
 
+import os
+import re
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +28,7 @@ from .support.staff import make_staff, sign_in_to_admin
 from .urls import urlpatterns as project_urlpatterns
 
 HEALTH = "/health/"
+ROOT = Path(__file__).parent.parent
 
 
 # -- metrics -------------------------------------------------------------------------------
@@ -78,6 +84,35 @@ def test_the_age_of_the_snapshot_is_a_metric(counted, login, settings, clock):
     snapshot.snapshot._try_poll()
     clock.shift(timedelta(seconds=5))
     assert REGISTRY.get_sample_value("authmodes_snapshot_age_seconds") == 5
+
+
+@pytest.mark.parametrize("mode", ["single", "multi"])
+def test_the_guide_shows_the_metrics_of_one_process_and_of_several(mode, tmp_path):
+    """In the client's multiprocess mode, an age of 0 would look like a fresh snapshot."""
+    guide = (ROOT / "docs" / "events.md").read_text()
+    app, view = re.findall("```python\n(.*?)```", guide[guide.index("## Metrics") :], re.S)[:2]
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "__init__.py").touch()
+    (project / "apps.py").write_text(app)
+    (project / "views.py").write_text(view)
+    (project / "settings.py").write_text(
+        'from tests.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, "project"]\n'
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    environment["DJANGO_SETTINGS_MODULE"] = "project.settings"
+    if mode == "multi":
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path)
+    code = (
+        "import django; django.setup(); from project.views import metrics;"
+        "from authmodes.contrib.prometheus import REUSE; REUSE.inc();"
+        "print(metrics(None).content.decode())"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    assert "\nauthmodes_reuse_total 1.0\n" in shown
+    assert ("authmodes_snapshot_age_seconds" in shown) == (mode == "single")
 
 
 # -- health --------------------------------------------------------------------------------

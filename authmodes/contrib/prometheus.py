@@ -1,8 +1,11 @@
 """Counters of logins for `prometheus_client`, in its default registry."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import REGISTRY, Counter
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from .. import signals
 from ..models import LoginSession
@@ -16,9 +19,21 @@ LOGINS = Counter("authmodes_logins", "Logins that started.", ["mode", "provider"
 REFUSED = Counter("authmodes_refused", "Attempts to sign in that were refused.", ["code"])
 REUSE = Counter("authmodes_reuse", "Refresh tokens that were reused.")
 ENDED = Counter("authmodes_ended", "Logins that ended.", ["reason"])
-SNAPSHOT_AGE = Gauge(
-    "authmodes_snapshot_age_seconds", "Age of this process's snapshot; NaN without one."
-)
+
+
+class SnapshotAge(Collector):
+    """Left out in the client's multiprocess mode, where a `Gauge` with a function reads 0."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        age = snapshot_age()
+        yield GaugeMetricFamily(
+            "authmodes_snapshot_age_seconds",
+            "Age of this process's snapshot; NaN without one.",
+            value=float("nan") if age is None else age.total_seconds(),
+        )
+
+
+REGISTRY.register(SnapshotAge())
 
 
 def register() -> None:
@@ -27,7 +42,6 @@ def register() -> None:
     signals.login_refused.connect(_count_refusal, dispatch_uid=UID)
     signals.refresh_token_reused.connect(_count_reuse, dispatch_uid=UID)
     signals.login_session_ended.connect(_count_end, dispatch_uid=UID)
-    SNAPSHOT_AGE.set_function(_snapshot_age)
 
 
 def _count_login(login_session: LoginSession, **kwargs: Any) -> None:
@@ -44,8 +58,3 @@ def _count_reuse(**kwargs: Any) -> None:
 
 def _count_end(login_session: LoginSession, **kwargs: Any) -> None:
     ENDED.labels(login_session.end_reason).inc()
-
-
-def _snapshot_age() -> float:
-    age = snapshot_age()
-    return float("nan") if age is None else age.total_seconds()
