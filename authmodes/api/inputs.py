@@ -25,6 +25,7 @@ from .fields import (
     PAGE_SIZE_LIMIT,
     PASSWORD_MAX_LENGTH,
     TOKEN_MAX_LENGTH,
+    InputSerializer,
     ModeField,
     ParameterField,
     TokenField,
@@ -77,7 +78,7 @@ EndOthersQuerySerializer = declare(
 )
 
 
-class LoginSerializer(Serializer[Any]):
+class LoginSerializer(InputSerializer):
     """`login/`: a name or an e-mail address, a password, and perhaps a mode."""
 
     mfa_code = CharField(**OPTIONAL, max_length=64)

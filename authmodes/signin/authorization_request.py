@@ -79,7 +79,8 @@ def store(request: HttpRequest, social_state: dict[str, Any]) -> None:
     if carried is not None:
         # A sign-up that began in a REST call may be finished through headless.
         requested = replace(requested, id_token=carried.id_token)
-    request.session[SESSION_KEY] = asdict(requested)
+    # Not `asdict`, which copies each value recursively.
+    request.session[SESSION_KEY] = dict(vars(requested))
     _note_code_flow(request, requested)
 
 

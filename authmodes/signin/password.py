@@ -66,6 +66,9 @@ def _valid_form(request: HttpRequest, data: dict[str, Any]) -> Any:
     # Without "remember", allauth ends the cookie with the browser, whatever Django's setting.
     data.setdefault("remember", not settings.SESSION_EXPIRE_AT_BROWSER_CLOSE)
     form = _form_class()(data, request=request)
+    for field in form.fields.values():
+        # No page shows the form, and for a password allauth renders a template.
+        field.help_text = ""
     if form.is_valid():
         return form
     # An error in allauth's own fields would tell whether the account exists.
