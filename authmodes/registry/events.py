@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from .. import logs, request_client
 from ..models import EndReason, EventKind, LoginEvent, LoginSession, write_database
+from ..models.compiled import insert
 from ..sessions import state as session_state
 from ..state import request_state
 
@@ -33,7 +34,7 @@ def record(kind: str, login_session: LoginSession | None = None, **fields: Any) 
     those of the request that allauth's middleware is serving.
     """
     event = new(kind, login_session, fields)
-    LoginEvent.objects.bulk_create([event])
+    insert(event)
     transaction.on_commit(partial(log, event), using=write_database())
     return event
 

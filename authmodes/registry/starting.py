@@ -19,6 +19,7 @@ from .. import policy, request_client, signals
 from ..conf import LimitPolicy, Mode, conf
 from ..exceptions import LimitReached, UserInactive
 from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted, write_database
+from ..models.compiled import insert
 from ..sessions import state as session_state
 from ..sessions import store as session_store
 from ..state import request_state, to_django
@@ -214,7 +215,7 @@ def _start(
             _end_previous(request)
             record_cookie(request, login_session)
         else:
-            login_session.save(force_insert=True)
+            insert(login_session)
         if session and tokens:
             # An app keeps no cookie, so the Django session lasts as long as the tokens.
             request.session.set_expiry(login_session.expires_at)
@@ -237,7 +238,7 @@ def _serialize_logins(user: Any) -> None:
 
 
 def _new_family(login_session: LoginSession) -> OutstandingToken:
-    return OutstandingToken.objects.create(
+    family = OutstandingToken(
         user=login_session.user,
         jti=new_jti(),
         # Empty on purpose: no usable token rests in the database.
@@ -245,6 +246,8 @@ def _new_family(login_session: LoginSession) -> OutstandingToken:
         created_at=login_session.created_at,
         expires_at=login_session.expires_at,
     )
+    insert(family)
+    return family
 
 
 def _end_previous(request: HttpRequest) -> None:
@@ -277,7 +280,7 @@ def _end_previous(request: HttpRequest) -> None:
 def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
     """Save the row of a Django session, and its `sid` in the session."""
     login_session.session_key = session_store.stored_key(session_store.ensure_key(request.session))
-    login_session.save(force_insert=True)
+    insert(login_session)
     session_state.attach(request.session, login_session)
 
 
