@@ -34,7 +34,7 @@ from authmodes.admin import (
     revocation,
     search,
 )
-from authmodes.models import EndReason, EventKind, LoginEvent, LoginSession
+from authmodes.models import AuthorizationCode, EndReason, EventKind, LoginEvent, LoginSession
 from authmodes.registry import ending
 
 from .support.browser import Browser
@@ -192,6 +192,20 @@ def test_a_page_that_a_project_has_narrowed_down_ends_no_other_rows(root, alice,
     hidden.refresh_from_db()
     assert hidden.ended_at is None
     assert ending.latest_revocation_of(bob) is None
+
+
+def test_signing_out_everywhere_ends_only_what_a_narrowed_page_shows(root, victim, alice):
+    cookie, token = victim
+    whole = LoginSessionAdmin.get_queryset
+
+    def of_cookies(page, request):
+        return whole(page, request).filter(mode="session")
+
+    everywhere = f"{LIST}revoke/?user__id__exact={alice.pk}"
+    with mock.patch.object(LoginSessionAdmin, "get_queryset", of_cookies):
+        finish(root, root.get(everywhere), everywhere)
+    assert cookie.get().status_code == 401
+    assert_works(token)
 
 
 @pytest.mark.parametrize("pk", ["4711", "9" * 30])
@@ -676,6 +690,21 @@ def test_a_support_role_does_not_end_unfinished_sign_ins_of_superusers(admin_use
     ]
     support.submit(url, {"post": "yes"})
     assert refresh(str(before)).status_code == 200
+
+
+@pytest.mark.parametrize("is_super", [True, False])
+def test_a_support_role_cancels_no_authorization_code_of_a_superuser(
+    is_super, root, admin_user, alice
+):
+    (row,) = rows_of(alice, provider="example")
+    for user in (admin_user, alice):
+        AuthorizationCode.objects.create(
+            user=user, provider="example", digest=user.username, expires_at=row.expires_at
+        )
+    support = sign_in_to_admin(make_staff("helpdesk", "view_loginsession", "revoke_loginsession"))
+    run(root if is_super else support, "revoke_all_of_provider", [row.pk])
+    left = [code.user for code in AuthorizationCode.objects.all()]
+    assert left == ([] if is_super else [admin_user])
 
 
 @pytest.mark.parametrize("way", ["everywhere", "selected", "across"])

@@ -9,14 +9,16 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.utils import timezone
 
+from authmodes import registry
 from authmodes.admin.login_sessions import LoginSessionAdmin
-from authmodes.models import LoginEvent, LoginSession
+from authmodes.models import AuthorizationCode, LoginEvent, LoginSession
 from authmodes.registry import ending
 
 from .support.browser import Browser
 from .support.logins import PASSWORD
 
 URL = "/auth/staff/sessions/"
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
@@ -258,3 +260,25 @@ def test_a_page_that_a_project_has_narrowed_down_is_narrow_here_too(administrato
     assert (his.get().status_code, hers.get().status_code) == (401, 200)
     # Nor does it end a sign-in that is not finished.
     assert ending.latest_revocation_of(hers.row.user) is None
+
+
+def test_signing_a_user_out_ends_what_they_do_in_the_name_of_others(
+    administrator, carol, alice, bob, login
+):
+    acts = registry.start(None, bob, "jwt", acting_user=alice)
+    his = login("jwt", bob)
+    assert administrator.delete(f"{URL}?user={alice.pk}").json()["ended"] == 1
+    acts.refresh_from_db()
+    assert (acts.end_reason, acts.ended_by) == ("revoked", carol)
+    assert LoginEvent.objects.get(kind="ended").actor == carol
+    assert his.get().status_code == 200
+
+
+def test_a_support_role_cancels_no_authorization_code_of_a_superuser(login, mode, carol, alice):
+    for user in (carol, alice):
+        AuthorizationCode.objects.create(
+            user=user, provider="corp", digest=user.username, expires_at=timezone.now() + HOUR
+        )
+    helper = login(mode, support("view_loginsession", "revoke_loginsession"))
+    assert helper.delete(f"{URL}?provider=corp").status_code == 200
+    assert [code.user for code in AuthorizationCode.objects.all()] == [carol]

@@ -315,7 +315,7 @@ class LoginSessionAdmin(RevokingAdmin):
 
     def _everywhere(self, request: HttpRequest, user: Any) -> Scope:
         return Scope(
-            rows=self.get_queryset(request).filter(_of_users([user.pk])),
+            rows=self.get_queryset(request).filter(of_users([user.pk])),
             question=gettext("Do you want to sign %(user)s out everywhere?") % {"user": user},
             name=str(user),
             filter=f"user={user.pk}",
@@ -346,7 +346,7 @@ class LoginSessionAdmin(RevokingAdmin):
             users = sorted({row.user for row in queryset}, key=str)
         theirs = queryset.order_by().values("user")
         scope = Scope(
-            rows=self.get_queryset(request).filter(_of_users(users or theirs)),
+            rows=self.get_queryset(request).filter(of_users(users or theirs)),
             question=gettext("Do you want to revoke all login sessions of the selected users?"),
             name=gettext("All of the users %(users)s") % {"users": ", ".join(map(str, users))}
             if users
@@ -374,12 +374,14 @@ class LoginSessionAdmin(RevokingAdmin):
             % {"providers": named},
             name=gettext("All of provider %(provider)s") % {"provider": named},
             filter=f"provider={','.join(ids)}",
-            begin=lambda: ending.cancel_authorization_codes(provider__in=ids),
+            begin=lambda: ending.cancel_authorization_codes(
+                spare=self.spared(request), provider__in=ids
+            ),
         )
         return self.revoke_many(request, scope)
 
 
-def _of_users(pks: Any) -> Q:
+def of_users(pks: Any) -> Q:
     """The logins of users, and those in which they act in another user's name."""
     return Q(user__in=pks) | Q(acting_user__in=pks)
 

@@ -124,12 +124,16 @@ class RevokingAdmin(ListAdmin):
         shown = self.get_queryset(request).filter(user=user)
         return self.may_revoke_for(request, user) and (shown.exists() or not theirs.exists())
 
-    def revocable(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave out the rows that this administrator may not revoke."""
+    def spared(self, request: HttpRequest) -> Any:
+        """Return the keys of the users whose logins this administrator may not revoke."""
         users = get_user_model()
         if _is_super(request) or not hasattr(users, "is_superuser"):
-            return rows
-        return rows.exclude(user__in=users._base_manager.filter(is_superuser=True).values("pk"))
+            return ()
+        return users._base_manager.filter(is_superuser=True).values("pk")
+
+    def revocable(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Leave out the rows that this administrator may not revoke."""
+        return rows.exclude(user__in=self.spared(request))
 
     # -- search
 
@@ -215,10 +219,10 @@ class RevokingAdmin(ListAdmin):
             .values_list("pk", "user", "acting_user")[:BATCH]
         )
         chosen = Q(pk__in=[pk for pk, _user, _acting_user in batch])
-        ends = LoginSession.objects.filter(chosen)
+        ends: Any = LoginSession.objects.filter(chosen)
         if scope.whole_users:
             users = {user for _pk, user, acting_user in batch if acting_user is None}
-            ends = LoginSession.objects.filter(chosen | Q(user__in=users))
+            ends = self.get_queryset(request).filter(chosen | Q(user__in=users))
             if own:
                 ends = ends.exclude(sid=own)
             ending.cancel_unfinished(*users)

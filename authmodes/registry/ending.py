@@ -101,9 +101,12 @@ def cancel_unfinished(*user_ids: Any) -> None:
     ExpiringMark.objects.extend(*names, until=timezone.now() + MARK_LIFETIME)
 
 
-def cancel_authorization_codes(**lookups: Any) -> None:
-    """Delete authorization codes by lookups such as `user` or `provider`."""
-    AuthorizationCode.objects.filter(**lookups).delete()
+def cancel_authorization_codes(*, spare: Any = (), **lookups: Any) -> None:
+    """Delete authorization codes by lookups such as `user` or `provider`.
+
+    Those of the users in `spare` stay.
+    """
+    AuthorizationCode.objects.filter(**lookups).exclude(user__in=spare).delete()
 
 
 def latest_revocation_of(user: Any) -> datetime | None:

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ... import registry
-from ...admin.login_sessions import LoginSessionAdmin
+from ...admin.login_sessions import LoginSessionAdmin, of_users
 from ...conf import conf
 from ...exceptions import InsufficientAuthentication
 from ...models import LoginSession
@@ -121,8 +121,10 @@ class StaffSessionListView(StaffView):
         own = base.own_login(request)
         actor = own.user
         page: Any = login_session_admin()
-        matching = _matching(request, fields).active()
-        rows = page.revocable(to_django(request), matching).exclude(sid=own.sid)
+        matching = _matching(request, fields)
+        if fields.keys() == {"user"}:
+            matching = _rows(request).filter(of_users([fields["user"]]))
+        rows = page.revocable(to_django(request), matching.active()).exclude(sid=own.sid)
         _cancel_unfinished(request, fields)
         event = events.new_bulk(described, by=actor)
         ended = 0
@@ -196,11 +198,12 @@ def _matching(request: Request, fields: Mapping[str, Any]) -> Any:
 def _cancel_unfinished(request: Request, fields: Mapping[str, Any]) -> None:
     """Cancel the sign-ins that have no row yet: each would have begun after these were ended."""
     if fields.keys() == {"provider"}:
-        ending.cancel_authorization_codes(provider=fields["provider"])
+        spared = login_session_admin().spared(to_django(request))
+        ending.cancel_authorization_codes(spare=spared, provider=fields["provider"])
     if fields.keys() == {"user"}:
         user: Any = get_user_model()._base_manager.filter(pk=fields["user"]).first()
         if user and login_session_admin().may_end_unfinished(to_django(request), user):
-            ending.cancel_pending(user.pk)
+            ending.cancel_unfinished(user.pk)
 
 
 def _log(actor: Any, name: str, message: str, row: LoginSession | None = None) -> None:
