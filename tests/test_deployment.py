@@ -219,6 +219,7 @@ class Site:
         self.certificate = make_certificate(self.folder)
         values = {
             "SITE_HOST": "localhost",
+            "RESOLVER": "127.0.0.1",
             "WEB_1": self.hosts[0].address,
             "WEB_2": self.hosts[1].address,
             "HTTP_PORT": f"127.0.0.1:{self.http_port}",
