@@ -156,12 +156,14 @@ def test_it_opens_no_transaction_that_could_fail_before_it(atomic_requests, monk
     assert seen == [False]
 
 
-def test_without_the_store_of_the_sessions_it_is_down(db, settings, monkeypatch):
+def test_without_the_store_of_the_sessions_it_is_down(db, settings, monkeypatch, caplog):
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
     assert Client().get(HEALTH).status_code == 200
     monkeypatch.setattr(cache_sessions.SessionStore, "exists", away)
     response = Client().get(HEALTH)
     assert (response.status_code, response.json()) == (503, {"status": "down"})
+    logged = [record.message for record in caplog.records if record.name == "authmodes"]
+    assert logged == ["health_check_failed session_store=OperationalError"]
 
 
 def test_staff_see_what_fails(db, monkeypatch, alice):

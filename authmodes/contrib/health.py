@@ -1,5 +1,6 @@
 """A view for load balancers: whether sign-ins can be served, and nothing about any login."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from .. import logs
 from ..models import LoginSession
 from ..registry.transactions import outside_view_transactions
 from ..sessions import store as session_store
@@ -26,13 +28,15 @@ def health(request: HttpRequest) -> JsonResponse:
     """Answer 200 `{"status": "up"}`, or 503 `{"status": "down"}`.
 
     It asks the database of the login sessions and the store of the Django sessions. Staff are
-    told which of them fails, by the class of the error.
+    told which of them fails, by the class of the error, and so is the log.
     """
     errors = {
         "database": _error_of(LoginSession.objects.exists),
         "session_store": _error_of(lambda: session_store.engine()().exists(PROBE)),
     }
     is_up = not any(errors.values())
+    if not is_up:
+        logs.log(logging.ERROR, "health_check_failed", **errors)
     answer: dict[str, Any] = {"status": "up" if is_up else "down"}
     if _is_staff(request):
         age = snapshot_age()
