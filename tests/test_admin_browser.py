@@ -8,13 +8,14 @@ from typing import Any, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from authmodes import registry
 from authmodes.admin import revocation
 from authmodes.models import LoginEvent, LoginSession
 
 from .support.chromium import check_page
+from .support.chromium import chromium as chromium
 from .support.logins import PASSWORD
 from .support.staff import CHROME
 
@@ -25,29 +26,30 @@ LONG_ADDRESS = "2001:db8:1234:5678:9abc:def0:1234:5678"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _queries_beside_an_event_loop() -> Iterator[None]:
+    """Playwright runs an event loop in this thread, and Django would refuse its queries."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        yield
+
+
 @pytest.fixture
-def page(
-    settings: Any, monkeypatch: pytest.MonkeyPatch, admin_user: Any, request: Any
-) -> Iterator[Page]:
+def page(settings: Any, chromium: Browser, admin_user: Any, request: Any) -> Iterator[Page]:
     """A page of an administrator, on a site whose policy allows its own files alone."""
     settings.CONTENT_SECURITY_POLICY = {"default-src": ["'self'"], "img-src": ["'self'", "data:"]}
     policy = "example_project.headers.ContentSecurityPolicyMiddleware"
     locale = "django.middleware.locale.LocaleMiddleware"
     settings.MIDDLEWARE = [policy, locale, *settings.MIDDLEWARE]
-    # Playwright runs an event loop in this thread, and Django would refuse its queries.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    url = request.getfixturevalue("live_server").url
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu"]
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
-        page = chromium.new_page(base_url=url)
-        page.goto("/admin/")
-        page.locator("[name=username]").fill("root")
-        page.locator("[name=password]").fill(PASSWORD)
-        page.locator("[type=submit]").click()
-        page.wait_for_url("**/admin/")
-        yield page
-        chromium.close()
+    context = chromium.new_context(base_url=request.getfixturevalue("live_server").url)
+    page = context.new_page()
+    page.goto("/admin/")
+    page.locator("[name=username]").fill("root")
+    page.locator("[name=password]").fill(PASSWORD)
+    page.locator("[type=submit]").click()
+    page.wait_for_url("**/admin/")
+    yield page
+    context.close()
 
 
 def rows_of(user: Any, count: int) -> None:

@@ -140,7 +140,6 @@ def site(tmp_path) -> Site:
 @pytest.fixture
 def page(chromium) -> Iterator[Page]:
     context = chromium.new_context()
-    context.set_default_timeout(20_000)
     yield context.new_page()
     context.close()
 

@@ -57,7 +57,6 @@ def demo(tmp_path_factory) -> Iterator[Demo]:
 def signed_in(chromium: Browser, demo: Demo) -> Iterator[Page]:
     """The page of a user who is signed in with a cookie and with tokens."""
     context = chromium.new_context(base_url=demo.url, viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
     page = context.new_page()
     page.goto("/compare/")
     page.locator("[name=login]").fill("alice")

@@ -44,7 +44,6 @@ def hosts(tmp_path_factory) -> Iterator[dict[str, str]]:
 @pytest.fixture
 def page(chromium) -> Iterator[Page]:
     context = chromium.new_context()
-    context.set_default_timeout(15_000)
     yield context.new_page()
     context.close()
 
@@ -239,7 +238,6 @@ def sign_in_app(page: Page, app: str, site: str, **fields: str) -> None:
 def test_long_names_fit_on_every_page(hosts, chromium):
     """Of the user, the browser and the login, at two widths."""
     context = chromium.new_context(user_agent="u" * 300)
-    context.set_default_timeout(15_000)
     page = context.new_page()
     sign_up(page, hosts["site"])
     page.wait_for_url("**/account/")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 # What Chromium would fetch in the background, on a machine that may be offline.
 CHROMIUM_FLAGS = [
@@ -18,6 +18,8 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# As long as Playwright waits for everything else: a busy machine may need more than 5 s.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
