@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
@@ -14,7 +13,7 @@ from authmodes import registry
 from authmodes.admin import revocation
 from authmodes.models import LoginEvent, LoginSession
 
-from .support.chromium import check_page
+from .support.chromium import check_accessibility, check_page
 from .support.chromium import chromium as chromium
 from .support.logins import PASSWORD
 from .support.staff import CHROME
@@ -79,9 +78,7 @@ def test_our_pages_are_accessible_and_whole_under_a_strict_policy(page, alice):
     for scheme, url in itertools.product(SCHEMES, urls):
         page.emulate_media(color_scheme=scheme)
         page.goto(url)
-        found = Axe().run(page).response["violations"]
-        serious = [each for each in found if each["impact"] in ("serious", "critical")]
-        assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == [], (scheme, url)
+        check_accessibility(page)
     assert page.locator("canvas").count() >= 5
     assert page.locator("details[open]").count() == 0
     assert errors == []
@@ -133,11 +130,9 @@ def test_our_pages_fit_in_german_and_in_arabic(page, alice, language):
     row = LoginSession.objects.filter(user=alice).first()
     assert row is not None
     page.context.add_cookies([{"name": "django_language", "value": language, "url": page.url}])
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        for path in ("", f"{row.pk}/change/", f"{row.pk}/revoke/", "overview/"):
-            page.goto(LIST + path)
-            check_page(page, language)
+    for path in ("", f"{row.pk}/change/", f"{row.pk}/revoke/", "overview/"):
+        page.goto(LIST + path)
+        check_page(page, language)
     # Each column of the list is in sight.
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(LIST)

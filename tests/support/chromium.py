@@ -34,12 +34,18 @@ def chromium() -> Iterator[Browser]:
 
 
 def check_page(page: Page, language: str) -> None:
-    """Check that a page is in a language, as wide as the window, and accessible."""
-    found = page.evaluate("""() => {
-        const root = document.documentElement;
-        return [root.lang, root.dir, root.scrollWidth - root.clientWidth];
-    }""")
-    assert found == [language, "rtl" if language == "ar" else "ltr", 0], page.url
+    """Check that a page is in a language, fits a wide and a narrow window, and is accessible."""
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        found = page.evaluate("""() => {
+            const root = document.documentElement;
+            return [root.lang, root.dir, root.scrollWidth - root.clientWidth];
+        }""")
+        assert found == [language, "rtl" if language == "ar" else "ltr", 0], (page.url, width)
+    check_accessibility(page)
+
+
+def check_accessibility(page: Page) -> None:
     violations = Axe().run(page).response["violations"]
     serious = [each for each in violations if each["impact"] in ("serious", "critical")]
     assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == [], page.url
