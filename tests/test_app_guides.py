@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,11 +17,10 @@ from typing import Any
 
 import django
 import pytest
-import requests
 from playwright.sync_api import Page, TimeoutError, expect
 
 from .support.chromium import chromium as chromium
-from .support.processes import free_ports
+from .support.processes import free_ports, wait_for
 from .test_guides import ROOT, Project, blocks
 
 PASSWORD = "correct horse battery"
@@ -114,13 +112,7 @@ class Site:
             stderr=subprocess.DEVNULL,
         )
         try:
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline:
-                try:
-                    requests.get(f"http://127.0.0.1:{self.site_port}/auth/", timeout=10)
-                    break
-                except requests.ConnectionError:
-                    time.sleep(0.1)
+            wait_for(f"http://127.0.0.1:{self.site_port}/auth/", process)
             yield
         finally:
             process.terminate()

@@ -16,6 +16,7 @@ from .support.chromium import check_page
 from .support.chromium import chromium as chromium
 from .support.demo import run_demo
 from .support.mfa import totp_code
+from .support.processes import PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -233,7 +234,7 @@ def test_the_page_of_the_api_shows_every_endpoint_and_can_call_them(new_page, si
     page.goto("/")
     page.get_by_role("link", name="API").click()
     expect(page.locator(".opblock").first).to_be_visible()
-    document = requests.get(f"{site}/api/schema/?format=json", timeout=10).json()
+    document = requests.get(f"{site}/api/schema/?format=json", timeout=PATIENCE).json()
     documented = sum(len(verbs) for verbs in document["paths"].values())
     assert page.locator(".opblock").count() == documented > len(urlpatterns)
 
@@ -250,7 +251,7 @@ def test_the_page_of_the_api_shows_every_endpoint_and_can_call_them(new_page, si
 
 
 def test_the_pages_declare_what_scripts_may_run(site):
-    answer = requests.get(f"{site}/spa/", timeout=10)
+    answer = requests.get(f"{site}/spa/", timeout=PATIENCE)
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy

@@ -136,7 +136,7 @@ class Worker:
             stderr=self.errors,
         )
         try:
-            wait_for(self.url, self.process, self.errors)
+            wait_for(f"{self.url}/auth/", self.process, self.errors)
         except BaseException:
             self.kill()
             raise

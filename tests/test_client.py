@@ -16,6 +16,7 @@ from playwright.sync_api import Page, Request, Route
 
 from .support.chromium import chromium as chromium
 from .support.demo import ROOT, run_demo
+from .support.processes import PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -271,10 +272,10 @@ def test_a_revoked_login_is_signed_out_in_all_tabs(storage, tabs, site):
     second = tabs.open(options) if storage == "sharedStorage" else tabs.duplicate(first, options)
     assert second.evaluate("auth.restore().then((answer) => answer.sid)") == sid
     other = requests.post(
-        f"{site.url}/auth/login/", json={**ADMIN, "mode": "jwt"}, timeout=10
+        f"{site.url}/auth/login/", json={**ADMIN, "mode": "jwt"}, timeout=PATIENCE
     ).json()
     bearer = {"Authorization": f"Bearer {other['access']}"}
-    assert requests.delete(f"{site.url}/auth/sessions/{sid}/", headers=bearer, timeout=10).ok
+    assert requests.delete(f"{site.url}/auth/sessions/{sid}/", headers=bearer, timeout=PATIENCE).ok
     assert call(first) == 401
     expect_signed_out(first, "elsewhere")
     expect_signed_out(second, "elsewhere")

@@ -21,7 +21,7 @@ from authmodes.testing import login
 from .support.chromium import check_accessibility
 from .support.chromium import chromium as chromium
 from .support.demo import run_demo
-from .support.processes import free_ports
+from .support.processes import PATIENCE, free_ports
 
 HELLO = "/api/hello/"
 
@@ -43,7 +43,7 @@ class Demo:
 
     def hello(self, url: str = "", **headers: str) -> tuple[int, str]:
         """What a server says of a credential, without the page."""
-        answer = requests.get(f"{url or self.url}{HELLO}", headers=headers, timeout=15)
+        answer = requests.get(f"{url or self.url}{HELLO}", headers=headers, timeout=PATIENCE)
         return answer.status_code, answer.json().get("code", "")
 
 
@@ -130,7 +130,7 @@ def test_storage_token_and_cost_are_measured_as_the_server_sees_them(demo, page)
     explained = dict(
         each.split("\n")[:2] for each in page.locator(".claims > div:visible").all_inner_texts()
     )
-    user = requests.get(f"{demo.url}/auth/user/", headers=token, timeout=15).json()
+    user = requests.get(f"{demo.url}/auth/user/", headers=token, timeout=PATIENCE).json()
     assert (explained["sid"], explained["sub"]) == (user["sid"], user["user"]["id"])
     assert explained["sid"] == cell(page, "sid-token").inner_text()
 
@@ -225,7 +225,9 @@ def test_a_second_server_refuses_the_login_that_ended_at_the_first(demo, page_of
     page = page_of_its_own
     second = f"http://localhost:{demo.environment['SECOND_PORT']}"
     cookie, token = credentials(page)
-    measured = requests.get(f"{second}{HELLO}", headers={**token, "X-Measure": "1"}, timeout=15)
+    measured = requests.get(
+        f"{second}{HELLO}", headers={**token, "X-Measure": "1"}, timeout=PATIENCE
+    )
     pid = json.loads(measured.headers["X-Measured"])["process"]["pid"]
     assert str(pid) not in "".join(cells(page, "process"))
     for way in ("cookie", "token"):

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from allauth.socialaccount.models import SocialAccount
 from .support.authorization_code import challenge_of
 from .support.browser import Browser
 from .support.oidc_provider import app_of
-from .support.processes import free_ports
+from .support.processes import PATIENCE, free_ports, wait_for
 
 ROOT = Path(__file__).parent.parent
-START_TIMEOUT = 60
 CLIENT, SECRET = "example-site", "example-site-demo-secret"
 VERIFIER = "v" * 43
 PATH = "/auth/social/demo/"
@@ -42,7 +40,7 @@ def idp(tmp_path_factory) -> Iterator[dict[str, Any]]:
         [sys.executable, "-m", "example_project.idp.seed"], cwd=ROOT, env=environment, check=True
     )
     url = f"http://localhost:{idp_port}"
-    with (folder / "idp.log").open("wb") as log:
+    with (folder / "idp.log").open("w+b") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "django", "runserver", "--noreload", f"127.0.0.1:{idp_port}"],
             cwd=ROOT,
@@ -51,7 +49,7 @@ def idp(tmp_path_factory) -> Iterator[dict[str, Any]]:
             stderr=subprocess.STDOUT,
         )
         try:
-            wait_for(url, process, folder / "idp.log")
+            wait_for(url, process, log)
             with requests.Session() as browser:
                 yield {
                     "url": url,
@@ -60,20 +58,7 @@ def idp(tmp_path_factory) -> Iterator[dict[str, Any]]:
                 }
         finally:
             process.terminate()
-            process.wait(timeout=10)
-
-
-def wait_for(url, process, log):
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            requests.get(url, timeout=5, proxies={"http": ""})
-        except requests.ConnectionError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError(log.read_text())
+            process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -99,19 +84,19 @@ def get_code(demo, nonce="n-1"):
         "code_challenge": challenge_of(VERIFIER),
         "code_challenge_method": "S256",
     }
-    config = browser.get(f"{demo['url']}/.well-known/openid-configuration", timeout=30).json()
+    config = browser.get(f"{demo['url']}/.well-known/openid-configuration", timeout=PATIENCE).json()
     response = browser.get(
-        config["authorization_endpoint"], params=asked, allow_redirects=False, timeout=30
+        config["authorization_endpoint"], params=asked, allow_redirects=False, timeout=PATIENCE
     )
     while not response.headers.get("location", "").startswith(demo["redirect_uri"]):
         if response.is_redirect:
             url = requests.compat.urljoin(response.url, response.headers["location"])
-            response = browser.get(url, allow_redirects=False, timeout=30)
+            response = browser.get(url, allow_redirects=False, timeout=PATIENCE)
             continue
         # Once; from then on the provider knows the browser.
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', response.text)[1]
         form = {"csrfmiddlewaretoken": token, "login": "alice", "password": "alice-demo"}
-        response = browser.post(response.url, form, allow_redirects=False, timeout=30)
+        response = browser.post(response.url, form, allow_redirects=False, timeout=PATIENCE)
         assert response.is_redirect, response.text
     query = parse_qs(urlsplit(response.headers["location"]).query)
     assert query["state"] == ["s-1"]
@@ -131,7 +116,7 @@ def get_id_token(demo):
             "code_verifier": VERIFIER,
         },
         headers={"authorization": f"Basic {basic}"},
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 200, answer.text
     return answer.json()["id_token"]

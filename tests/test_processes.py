@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from authmodes.models import LoginSession
 
 from .support.logins import PASSWORD
-from .support.processes import serve
+from .support.processes import PATIENCE, serve
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,12 +22,12 @@ def servers():
 def sign_in_over_http(url: str, mode: str) -> requests.Session:
     """Sign in over HTTP; the session that comes back carries the cookie or the tokens."""
     session = requests.Session()
-    token = session.get(f"{url}/auth/csrf/", timeout=10).json()["csrf_token"]
+    token = session.get(f"{url}/auth/csrf/", timeout=PATIENCE).json()["csrf_token"]
     session.headers["X-CSRFToken"] = token
     answer = session.post(
         f"{url}/auth/login/",
         json={"username": "alice", "password": PASSWORD, "mode": mode},
-        timeout=10,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 200, answer.text
     if mode == "jwt":
@@ -43,23 +43,23 @@ def sign_in_over_http(url: str, mode: str) -> requests.Session:
 def test_a_login_revoked_in_one_process_is_refused_by_the_other(servers, mode):
     one, other = servers
     victim, owner = sign_in_over_http(one, mode), sign_in_over_http(one, "session")
-    assert victim.get(f"{other}/auth/user/", timeout=10).status_code == 200
+    assert victim.get(f"{other}/auth/user/", timeout=PATIENCE).status_code == 200
 
-    revoked = owner.delete(f"{one}/auth/sessions/{victim.sid}/", timeout=10)
+    revoked = owner.delete(f"{one}/auth/sessions/{victim.sid}/", timeout=PATIENCE)
 
     assert revoked.status_code == 204
-    assert victim.get(f"{other}/auth/user/", timeout=10).status_code == 401
-    assert owner.get(f"{other}/auth/user/", timeout=10).status_code == 200
+    assert victim.get(f"{other}/auth/user/", timeout=PATIENCE).status_code == 401
+    assert owner.get(f"{other}/auth/user/", timeout=PATIENCE).status_code == 200
 
 
 def test_a_refresh_token_revoked_in_one_process_is_refused_by_the_other(servers):
     one, other = servers
     victim, owner = sign_in_over_http(one, "jwt"), sign_in_over_http(one, "session")
 
-    owner.delete(f"{one}/auth/sessions/{victim.sid}/", timeout=10)
+    owner.delete(f"{one}/auth/sessions/{victim.sid}/", timeout=PATIENCE)
 
     answer = requests.post(
-        f"{other}/auth/token/refresh/", json={"refresh": victim.refresh}, timeout=10
+        f"{other}/auth/token/refresh/", json={"refresh": victim.refresh}, timeout=PATIENCE
     )
     assert answer.status_code == 401
     assert LoginSession.objects.get(sid=victim.sid).end_reason == "revoked_by_user"

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from .support.chromium import chromium as chromium
-from .support.processes import free_port
+from .support.processes import PATIENCE, free_port, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -80,15 +79,7 @@ class Project:
     def serve(self) -> Iterator[None]:
         port = self.url.rpartition(":")[2]
         with self.start("manage.py", "runserver", "--noreload", port) as server:
-            deadline = time.monotonic() + 30
-            while True:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                try:
-                    requests.get(self.url, timeout=5)
-                    break
-                except requests.ConnectionError:
-                    time.sleep(0.1)
+            wait_for(self.url, server)
             yield
 
     def write(self, name: str, text: str) -> None:
@@ -170,7 +161,7 @@ def test_the_tutorial_ends_as_it_says(project, new_page):
         alice.get_by_text("You are signed in. Go back to the program.").wait_for()
         token = program.stdout.readline().strip()
         bearer = {"Authorization": f"Bearer {token}"}
-        answer = requests.get(f"{project.url}/hello/", headers=bearer, timeout=10)
+        answer = requests.get(f"{project.url}/hello/", headers=bearer, timeout=PATIENCE)
         assert answer.json() == expected_json('"mode":"jwt"')
 
         admin.goto("/admin/authmodes/loginsession/?q=alice")
@@ -182,7 +173,7 @@ def test_the_tutorial_ends_as_it_says(project, new_page):
         admin.get_by_role("button", name="Run").or_(admin.get_by_role("button", name="Go")).click()
         picture(admin, "revoke", 430)
         admin.locator("form [type=submit]").last.click()
-        answer = requests.get(f"{project.url}/hello/", headers=bearer, timeout=10)
+        answer = requests.get(f"{project.url}/hello/", headers=bearer, timeout=PATIENCE)
         assert answer.status_code == 401
         assert answer.json() == expected_json("login_session_ended")
         alice.goto("/auth/sessions/manage/")

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .processes import free_ports
+from .processes import PATIENCE, free_ports
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT = 90
 
 
 @contextmanager
@@ -43,12 +42,12 @@ def run_demo(folder: Path, **environment: str) -> Iterator[str]:
             yield f"http://localhost:{environment['SITE_PORT']}"
         finally:
             demo.send_signal(signal.SIGINT)
-            assert demo.wait(timeout=30) == 0
+            assert demo.wait(timeout=PATIENCE) == 0
 
 
 def _wait_until_ready(demo: "subprocess.Popen[bytes]", log: Path) -> None:
     """The demo prints the addresses when all hosts answer."""
-    deadline = time.monotonic() + START_TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     while "Ctrl-C stops the demo" not in log.read_text():
         assert demo.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()

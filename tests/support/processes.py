@@ -1,6 +1,8 @@
 """Application processes of the test project, on the test database, for tests about several."""
 
+import itertools
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -15,7 +17,10 @@ import requests
 from django.db import connection
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT = 30
+# For a start, an answer or an end: a busy machine may need many times what an idle one does.
+PATIENCE = 120
+# Below those that the system gives to connections, or one could have a server's port before it.
+PORTS = range(11_000, 32_000)
 
 
 @contextmanager
@@ -44,11 +49,11 @@ def _process(environment: dict[str, str]) -> Iterator[str]:
             stderr=errors,
         )
         try:
-            wait_for(url, process, errors)
+            wait_for(f"{url}/auth/", process, errors)
             yield url
         finally:
             process.terminate()
-            process.wait(timeout=10)
+            process.wait(timeout=PATIENCE)
 
 
 def free_port() -> int:
@@ -56,25 +61,42 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    with_sockets = [socket.socket() for _ in range(count)]
-    for probe in with_sockets:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in with_sockets]
-    for probe in with_sockets:
-        probe.close()
-    return ports
+    return list(itertools.islice(filter(_is_free, _candidates), count))
 
 
-def wait_for(url: str, process: "subprocess.Popen[Any]", errors: IO[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            errors.seek(0)
-            raise AssertionError(errors.read().decode())
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do; a port whose connections have ended is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            requests.get(f"{url}/auth/", timeout=5)
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+# Each worker begins somewhere else, and gives no port twice.
+_start = secrets.randbelow(len(PORTS))
+_candidates = itertools.cycle([*PORTS[_start:], *PORTS[:_start]])
+
+
+def wait_for(url: str, process: "subprocess.Popen[Any]", output: IO[bytes] | None = None) -> None:
+    """Return when the process answers at the URL."""
+
+    def written() -> str:
+        if output is None:
+            return f"{url} does not answer"
+        output.seek(0)
+        return output.read().decode()
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        assert process.poll() is None, written()
+        assert time.monotonic() < deadline, written()
+        try:
+            # An environment's proxy does not know our localhost.
+            requests.get(url, timeout=PATIENCE, proxies={"http": ""})
         except requests.ConnectionError:
             time.sleep(0.1)
         else:
             return
-    raise AssertionError(f"{url} does not answer")
