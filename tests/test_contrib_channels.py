@@ -26,7 +26,7 @@ from authmodes.machines import tokens as machine_tokens
 from authmodes.models import LoginSession
 
 from .support.browser import Browser
-from .support.processes import free_port
+from .support.processes import PATIENCE, free_port
 from .support.tokens import forge
 
 ORIGIN = "http://testserver"
@@ -65,7 +65,7 @@ class Communicator(ApplicationCommunicator):
     async def connect(self):
         """The message of acceptance, None if the connection was denied."""
         await self.send_input({"type": "websocket.connect"})
-        answer = await self.receive_output(timeout=5)
+        answer = await self.receive_output(timeout=PATIENCE)
         return answer if answer["type"] == "websocket.accept" else None
 
 
@@ -92,13 +92,13 @@ class Socket:
             if step is not None:
                 await sync_to_async(step)()
             await client.send_input({"type": "websocket.receive", "text": "who?"})
-            answer = await client.receive_output(timeout=5)
+            answer = await client.receive_output(timeout=PATIENCE)
             seen.append(answer.get("text") or answer["code"])
             if answer["type"] == "websocket.close":
                 break
         else:
             await client.send_input({"type": "websocket.disconnect", "code": 1000})
-        await client.wait()
+        await client.wait(PATIENCE)
         return seen
 
 
@@ -494,13 +494,13 @@ def test_on_a_real_server_a_revoked_login_is_signed_out_of_its_sockets(login):
                 assert second.subprotocol == "authmodes-bearer"
                 for socket in (first, second):
                     socket.send("{}")
-                    assert socket.recv(timeout=5) == '{"username": "alice"}'
+                    assert socket.recv(timeout=PATIENCE) == '{"username": "alice"}'
         with by_cookie("/async/") as first, by_token("/sync/") as second:
             registry.revoke_user(cookie.row.user)
             for socket in (first, second):
                 socket.send("{}")
                 with pytest.raises(ConnectionClosed) as closed:
-                    socket.recv(timeout=5)
+                    socket.recv(timeout=PATIENCE)
                 assert closed.value.rcvd.code == 4401
         with pytest.raises(InvalidStatus) as denied:
             by_token("/async/")

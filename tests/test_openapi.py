@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -35,6 +36,12 @@ NOT_AN_API = {"session_manage"}
 def document(**settings):
     with patched_settings({"OAS_VERSION": "3.1.0", **settings}):
         return SchemaGenerator().get_schema(request=None, public=True)
+
+
+@cache
+def default_document():
+    """The one of the tests' settings, which is only read."""
+    return document()
 
 
 def operations_of(written):
@@ -92,7 +99,7 @@ def endpoints():
 
 
 def test_every_endpoint_is_described():
-    written = document()
+    written = default_document()
     described = []
     for view, method, at in endpoints():
         assert find_operation(view, method) is not None, f"{method} {at}"
@@ -109,7 +116,7 @@ def bodies_of(written):
 
 
 def test_a_body_is_json_and_a_form_where_oauth_says_so():
-    bodies = bodies_of(document())
+    bodies = bodies_of(default_document())
     json, form = "application/json", "application/x-www-form-urlencoded"
     special = {
         "authmodes_token_obtain_pair": {json, form},
@@ -126,7 +133,7 @@ def test_a_body_is_required_unless_it_may_be_one_of_several():
     """Of several that are, openapi-python-client makes a module that does not import."""
     bodies = {
         name: operation["requestBody"]["required"]
-        for name, operation in operations_of(document()).items()
+        for name, operation in operations_of(default_document()).items()
         if "requestBody" in operation
     }
     optional = {name for name, is_required in bodies.items() if not is_required}
@@ -134,13 +141,13 @@ def test_a_body_is_required_unless_it_may_be_one_of_several():
 
 
 def test_a_refresh_asks_for_the_refresh_token_alone():
-    asked = document()["components"]["schemas"]["AuthModesTokenRefresh"]
+    asked = default_document()["components"]["schemas"]["AuthModesTokenRefresh"]
     assert (set(asked["properties"]), asked["required"]) == ({"refresh"}, ["refresh"])
 
 
 def test_every_code_is_in_the_reference():
     reference = (ROOT / "docs" / "error-codes.md").read_text()
-    for name, operation in operations_of(document()).items():
+    for name, operation in operations_of(default_document()).items():
         for status, answer in operation["responses"].items():
             for code in re.findall(r"`(\w+)`", answer["description"]):
                 # DRF's own, for what no endpoint of any project takes.
@@ -150,12 +157,12 @@ def test_every_code_is_in_the_reference():
 
 def test_all_names_are_ours():
     """So that none collides with one of the project."""
-    components = document()["components"]
+    components = default_document()["components"]
     # drf-spectacular marks the body of a PATCH.
     schemas = [name.removeprefix("Patched") for name in components["schemas"]]
     assert all(name.startswith("AuthModes") for name in schemas)
     assert all(name.startswith("authmodes") for name in components["securitySchemes"])
-    assert all(name.startswith("authmodes_") for name in operations_of(document()))
+    assert all(name.startswith("authmodes_") for name in operations_of(default_document()))
 
 
 def test_no_view_of_ours_asks_for_drf_spectacular():
@@ -253,7 +260,7 @@ def test_a_view_that_a_project_extends_keeps_its_schema_and_may_change_it():
 
 
 def test_what_is_throttled_says_so():
-    written = document()
+    written = default_document()
     for view, method, at in endpoints():
         counted = issubclass(view, AuthModesViewMixin) and view.credential_scope and method != "GET"
         answer = written["paths"][at][method.lower()]["responses"].get("429")
@@ -267,7 +274,7 @@ def test_what_is_throttled_says_so():
 @pytest.fixture
 def conforms():
     """Hold an answer against the document: its status, its kind, its body."""
-    written = document()
+    written = default_document()
 
     def check(operation_id, response, status):
         assert response.status_code == status, response.content

@@ -26,6 +26,7 @@ from authmodes.sessions import store as session_store
 
 from .support.browser import Browser, browser_with
 from .support.logins import API, PAGE, PASSWORD, only_row
+from .support.processes import PATIENCE
 from .support.sessions import at_once, sent_key, session_without_row
 from .support.views import change_password, cycle, put
 from .urls import urlpatterns as project_urlpatterns
@@ -264,13 +265,13 @@ def test_a_touch_while_another_request_changes_the_key_ends_nobodys_login(login)
 
     def during(request):
         loaded.set()
-        assert cycled.wait(timeout=20)
+        assert cycled.wait(timeout=PATIENCE)
 
     def after_cycle(request):
         # As if this request had asked a moment before the touch was due.
         LoginSession.objects.update(last_seen_at=datetime.now(UTC) - 5 * MINUTE)
         cycled.set()
-        touched.wait(timeout=20)
+        touched.wait(timeout=PATIENCE)
 
     hooks["during"], hooks["cycled"] = during, after_cycle
 
@@ -285,9 +286,9 @@ def test_a_touch_while_another_request_changes_the_key_ends_nobodys_login(login)
 
     with ThreadPoolExecutor(1) as pool:
         one = pool.submit(slow)
-        assert loaded.wait(timeout=10)
+        assert loaded.wait(timeout=PATIENCE)
         assert used.browser.get("/cycle-and-wait/").status_code == 200
-        one.result(timeout=30)
+        one.result(timeout=PATIENCE)
     assert only_row().ended_at is None
     assert used.browser.get(PAGE).status_code == 200
 
@@ -521,7 +522,7 @@ def hold_up(call, slow="/slow/", fast=PAGE):
 
     def during(request):
         entered.set()
-        leave.wait(timeout=20)
+        leave.wait(timeout=PATIENCE)
 
     hooks["during"] = during
 
@@ -533,15 +534,15 @@ def hold_up(call, slow="/slow/", fast=PAGE):
 
     with ThreadPoolExecutor(2) as pool:
         one = pool.submit(run, slow)
-        assert entered.wait(timeout=10)
+        assert entered.wait(timeout=PATIENCE)
         two = pool.submit(run, fast)
         try:
-            return two.result(timeout=4)
+            return two.result(timeout=PATIENCE / 2)
         except TimeoutError:
             return "blocked"
         finally:
             leave.set()
-            one.result(timeout=30)
+            one.result(timeout=PATIENCE)
 
 
 @pytest.mark.servers
@@ -582,7 +583,7 @@ def test_a_page_that_saves_its_user_and_a_login_that_takes_turns(login, settings
 
     def during(request):
         entered.set()
-        leave.wait(timeout=20)
+        leave.wait(timeout=PATIENCE)
 
     hooks["during"] = during
 
@@ -605,10 +606,10 @@ def test_a_page_that_saves_its_user_and_a_login_that_takes_turns(login, settings
 
     with ThreadPoolExecutor(2) as pool:
         one = pool.submit(page)
-        assert entered.wait(timeout=10)
+        assert entered.wait(timeout=PATIENCE)
         two = pool.submit(enter)
         leave.set()
-        assert (one.result(timeout=30), two.result(timeout=30)) == (200, 200)
+        assert (one.result(timeout=PATIENCE), two.result(timeout=PATIENCE)) == (200, 200)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -37,6 +37,7 @@ def check_page(page: Page, language: str) -> None:
     """Check that a page is in a language, fits a wide and a narrow window, and is accessible."""
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
+        page.reload()
         found = page.evaluate("""() => {
             const root = document.documentElement;
             return [root.lang, root.dir, root.scrollWidth - root.clientWidth];
