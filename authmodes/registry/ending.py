@@ -8,6 +8,7 @@ from typing import Any
 
 from allauth.core import context
 from django.db import transaction
+from django.db.models import DateTimeField, Value
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
@@ -22,6 +23,7 @@ from ..models import (
     LoginSessionQuerySet,
     write_database,
 )
+from ..models.bulk import OneOf, insert_from
 from ..models.compiled import update_returning
 from ..sessions import StoredKey
 from ..sessions import state as session_state
@@ -193,7 +195,7 @@ def _end(
     """Set `ended_at` and update both mirrors; return the rows that this call ended."""
     mark = {"ended_at": now, "end_reason": reason, "ended_by": by}
     with transaction.atomic(using=write_database()):
-        ended: list[Any] = _mark(LoginSession.objects.filter(pk__in=pks), mark)
+        ended: list[Any] = _mark(LoginSession.objects.filter(OneOf("pk", pks)), mark)
         if not ended:
             return []
         is_heard = signals.login_session_ended.has_listeners(LoginSession)
@@ -206,14 +208,7 @@ def _end(
         if reason in DELIBERATE:
             # An authorization code that was issued just before would sign the user in again.
             AuthorizationCode.objects.filter(user__in={row.user_id for row in ended}).delete()
-        BlacklistedToken.objects.bulk_create(
-            [
-                BlacklistedToken(token_id=row.refresh_token_id)
-                for row in ended
-                if row.refresh_token_id
-            ],
-            ignore_conflicts=True,
-        )
+        _blacklist([row.pk for row in ended if row.refresh_token_id], now)
         events.record_ends(ended, reason, by, event)
         if is_heard:
             # After the commit, which may be the caller's.
@@ -235,6 +230,15 @@ def _mark(rows: LoginSessionQuerySet, mark: dict[str, Any]) -> list[Any]:
         is_ours = {"ended_at": mark["ended_at"]}
         found = rows.filter(**is_ours).values_list(*Ended._fields) if going.update(**mark) else ()
     return [Ended(*row) for row in found]
+
+
+def _blacklist(pks: Sequence[Any], now: datetime) -> None:
+    """Blacklist the refresh tokens of rows that were ended at `now`."""
+    if pks:
+        at = Value(now, output_field=DateTimeField())
+        tokens: Any = LoginSession.objects.filter(OneOf("pk", pks))
+        tokens = tokens.values_list("refresh_token_id", at)
+        insert_from(tokens, BlacklistedToken, "token", "blacklisted_at")
 
 
 def _flush_current_session(ended: Sequence[Any]) -> None:

@@ -22,6 +22,7 @@ from django.utils import timezone
 from .. import logs
 from ..conf import conf
 from ..models import write_database
+from ..models.bulk import OneOf
 from ..state import request_state
 from . import BrowserKey, StoredKey
 from . import state as session_state
@@ -152,7 +153,7 @@ def find_missing(stored_keys: Collection[StoredKey]) -> set[StoredKey]:
     if issubclass(store, db.SessionStore):
         model = store.get_model_class()
         unexpired = model.objects.using(router.db_for_write(model)).filter(
-            session_key__in=stored_keys, expire_date__gt=timezone.now()
+            OneOf("session_key", stored_keys), expire_date__gt=timezone.now()
         )
         return set(stored_keys).difference(unexpired.values_list("session_key", flat=True))
     try:
@@ -234,7 +235,7 @@ def _delete_from_database(keys: Collection[StoredKey]) -> bool:
     store = engine()
     if not issubclass(store, db.SessionStore):
         return True
-    store.get_model_class().objects.filter(session_key__in=keys).delete()
+    store.get_model_class().objects.filter(OneOf("session_key", keys)).delete()
     return is_outside_database()
 
 
