@@ -11,6 +11,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -238,7 +239,8 @@ def _validate_by_row(request: HttpRequest | None, token: AccessToken, auth: Logi
     touch_after = request_settings(request).touch_after
     if policy.needs_touch(login_session.last_seen_at, touch_after, timezone.now()):
         if request is None:
-            django_sessions.touch(auth.sid, login_session.last_ip_address)
+            # The address stays as it is.
+            django_sessions.touch(auth.sid, F("last_ip_address"))
         else:
             # After the view: here it would lock the row for as long as the view takes.
             address = request_client.ip_address(request)

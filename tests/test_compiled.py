@@ -351,14 +351,14 @@ def test_a_session_is_loaded_as_by_a_queryset(db):
 
 
 def test_a_wrapper_of_the_connection_sees_the_statement(login):
-    sid, seen = login("jwt").row.sid, []
+    row, seen = login("jwt").row, []
 
     def wrapper(execute, sql, params, many, context):
         seen.append((sql, context["connection"]))
         return execute(sql, params, many, context)
 
     with connections[write_database()].execute_wrapper(wrapper):
-        assert validation._of_request.first(write_database(), sid=sid).sid == sid
+        assert validation._of_request.first(write_database(), sid=row.sid) == row
     assert [used for _sql, used in seen] == [connections[write_database()]]
 
 

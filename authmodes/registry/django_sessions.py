@@ -113,7 +113,7 @@ def is_idle(sid: str) -> bool:
     return all(policy.is_idle(moment, conf.IDLE_TIMEOUT, now) for moment in seen)
 
 
-def touch(sid: str, ip_address: str | None) -> bool:
+def touch(sid: str, ip_address: str | F | None) -> bool:
     """Note that a login session was seen; return whether that was written.
 
     Of many parallel requests one writes: the others find a fresh row.

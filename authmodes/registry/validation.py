@@ -35,8 +35,8 @@ from .transactions import write_or_defer
 
 # What validating a request with an access token reads; the rest is not loaded.
 VALIDATED = {
-    *("id", "sid", "user", "acting_user", "auth_hash", "ip_address", "user_agent"),
-    *("last_ip_address", "last_seen_at", "expires_at", "ended_at"),
+    *("id", "user", "acting_user", "auth_hash", "ip_address", "user_agent"),
+    *("last_seen_at", "expires_at", "ended_at"),
 }
 NOT_VALIDATED = [
     field.name for field in LoginSession._meta.concrete_fields if field.name not in VALIDATED
