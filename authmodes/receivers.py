@@ -181,11 +181,8 @@ def change_key_at_reauthentication(
 @receiver(post_save, sender=BlacklistedToken)
 def end_blacklisted_login(instance: BlacklistedToken, raw: bool, **kwargs: Any) -> None:
     """End the login session of a refresh token that was blacklisted through simplejwt."""
-    if raw:
-        return
-    ended = registry.revoke_all(LoginSession.objects.filter(refresh_token=instance.token_id))
-    if not ended:
-        validation.revoke_by_raw_token(instance.token)
+    if not raw:
+        registry.revoke_all(LoginSession.objects.filter(refresh_token=instance.token_id))
 
 
 def note_new_password(

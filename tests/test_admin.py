@@ -758,6 +758,7 @@ def test_no_page_shows_a_credential(root, alice, victim):
         cookie.row.auth_hash,
         token.row.auth_hash,
         token.row.refresh_token.jti,
+        token.row.current_jti,
         token.row.previous_jti,
         token.refresh_token,
         token.access,
@@ -793,6 +794,7 @@ def test_no_page_shows_a_credential(root, alice, victim):
     [
         "session_key__startswith=a",
         "auth_hash__startswith=a",
+        "current_jti__startswith=a",
         "previous_jti__startswith=a",
         "refresh_token__jti__startswith=a",
         "user__password__startswith=m",
@@ -834,7 +836,7 @@ def test_autocomplete_names_no_token(root, victim):
 
 
 @pytest.mark.parametrize("page", [LIST, TOKENS, BLACKLIST])
-@pytest.mark.parametrize("field", ["session_key", "jti", "token", "token__jti", "previous_jti"])
+@pytest.mark.parametrize("field", ["session_key", "jti", "token", "token__jti", "current_jti"])
 def test_a_popup_names_no_credential_either(root, victim, page, field):
     assert root.get(page, {"_popup": "1", "_to_field": field}).status_code == 400
 

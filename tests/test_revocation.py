@@ -367,7 +367,7 @@ def test_the_list_shows_both_modes_alike_and_no_credential(login, bob):
         cookie.browser.session_cookie,
         token.access,
         token.refresh_token,
-        token.row.refresh_token.jti,
+        token.row.current_jti,
         token.row.auth_hash,
     ):
         assert secret not in text

@@ -559,7 +559,22 @@ def test_the_recipe_of_simplejwts_own_documentation_for_one_token(is_rotated, lo
     authmodes.tokens.RefreshToken(raw_token).blacklist()
     assert used.get().status_code == 401
     assert used.row.ended_at is not None
-    assert not OutstandingToken.objects.exclude(token="").exists()
+    assert OutstandingToken.objects.get().token == ""
+
+
+def test_each_token_of_a_family_finds_its_outstanding_token(login, clock):
+    used = login("jwt")
+    raw_tokens = [used.refresh_token]
+    for _ in range(2):
+        clock.shift(timedelta(seconds=1))
+        used.refresh()
+        raw_tokens.append(used.refresh_token)
+    tokens = [authmodes.tokens.RefreshToken(each) for each in raw_tokens]
+    assert {each.outstand() for each in tokens} == {used.row.refresh_token}
+    used.row.delete()
+    with pytest.raises(TokenError):
+        tokens[-1].blacklist()
+    assert not BlacklistedToken.objects.exists()
 
 
 @pytest.mark.parametrize("name", ["refresh", "blacklist"])

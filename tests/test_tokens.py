@@ -547,7 +547,7 @@ def test_neither_a_token_nor_a_pair_shows_itself_in_a_log(login):
         assert raw_token not in repr(pair)
     token = read_token(AccessToken, used.access)
     assert "user_id" not in repr(token)
-    assert used.row.refresh_token.jti not in repr(read_token(RefreshToken, pair.refresh))
+    assert used.row.current_jti not in repr(read_token(RefreshToken, pair.refresh))
 
 
 @pytest.mark.parametrize("value", [None, b"x", 1, ["x"], {}, ""])

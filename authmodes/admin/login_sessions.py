@@ -26,7 +26,7 @@ from .revocation import RevokingAdmin, Scope
 from .timeline import signed_in_with, timeline_of
 from .user_panel import add_user_panel
 
-SECRETS = ("session_key", "auth_hash", "previous_jti")
+SECRETS = ("session_key", "auth_hash", "current_jti", "previous_jti")
 # How many other login sessions of the user the page of one lists.
 OTHERS = 10
 

@@ -99,7 +99,8 @@ class OutstandingTokenAdmin(TokenAdmin):
 
     @admin.display(description=_("issued at"))
     def issued_at(self, row: OutstandingToken) -> str:
-        return relative_time(row.created_at)
+        login_session = self.login_session_of(row)
+        return relative_time(login_session.refreshed_at if login_session else row.created_at)
 
     @admin.display(description=_("status"))
     def status(self, row: OutstandingToken) -> SafeString:

@@ -132,6 +132,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("session_key", models.CharField(editable=False, max_length=128, null=True)),
+                ("current_jti", models.CharField(default="", editable=False, max_length=255)),
                 ("previous_jti", models.CharField(default="", editable=False, max_length=255)),
                 (
                     "rotated_at",

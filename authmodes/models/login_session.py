@@ -156,6 +156,9 @@ class LoginSession(AuthenticationContextModel):
         related_name="login_session",
         editable=False,
     )
+    # Of the refresh token that counts and of the one before it. `refresh_token`, which stands for
+    # the whole family, keeps the first, so a rotation writes to one row and to no index.
+    current_jti = models.CharField(max_length=255, default="", editable=False)
     previous_jti = models.CharField(max_length=255, default="", editable=False)
     rotated_at = models.DateTimeField(_("rotated at"), null=True, editable=False)
     auth_hash = models.CharField(max_length=128, default="", editable=False)

@@ -96,13 +96,13 @@ def _try_rotation(
     transaction hides the change.
     """
     login_session = find_login_session(presented)
-    if login_session is None or login_session.refresh_token is None:
+    if login_session is None or login_session.refresh_token_id is None:
         return Refusal.TOKEN_NOT_VALID
     if not validate_or_end(login_session, request):
         return Refusal.LOGIN_SESSION_ENDED
     login_session.is_persistent = presented.is_persistent
     jti, now = presented[simple_jwt().JTI_CLAIM], timezone.now()
-    if jti == login_session.refresh_token.jti:
+    if jti == login_session.current_jti:
         if policy.is_over(refresh_deadline(login_session), now):
             revoke(login_session, EndReason.EXPIRED)
             return Refusal.TOKEN_EXPIRED
@@ -119,8 +119,7 @@ def is_reused(raw_token: Any) -> bool:
     if identified is None or identified[1].ended_at is not None:
         return False
     jti, login_session = identified[0][simple_jwt().JTI_CLAIM], identified[1]
-    current = login_session.refresh_token
-    if current is None or jti == current.jti:
+    if login_session.refresh_token_id is None or jti == login_session.current_jti:
         return False
     return not _is_within_grace(login_session, jti, timezone.now())
 
@@ -132,56 +131,49 @@ def _is_within_grace(login_session: LoginSession, jti: str, now: datetime) -> bo
     )
 
 
-def _row_update(pk: Any, previous: Any, jti: Any, now: Any, auth_hash: Any) -> Any:
-    rows = LoginSession.objects.active(now).filter(pk=pk, previous_jti=previous)
-    changes = {"previous_jti": jti, "rotated_at": now, "last_seen_at": now, "auth_hash": auth_hash}
-    return rows, changes
+def _build_update(pk: Any, jti: Any, successor: Any, now: Any, auth_hash: Any) -> Any:
+    blacklisted = BlacklistedToken.objects.filter(token_id=OuterRef("refresh_token_id"))
+    rows = LoginSession.objects.active(now).filter(
+        ~Exists(blacklisted), pk=pk, current_jti=jti, refresh_token__isnull=False
+    )
+    return rows, {
+        "previous_jti": jti,
+        "current_jti": successor,
+        "rotated_at": now,
+        "last_seen_at": now,
+        "auth_hash": auth_hash,
+    }
 
 
-def _token_update(pk: Any, jti: Any, successor: Any, now: Any) -> Any:
-    blacklisted = BlacklistedToken.objects.filter(token_id=OuterRef("pk"))
-    rows = OutstandingToken.objects.filter(~Exists(blacklisted), pk=pk, jti=jti)
-    return rows, {"jti": successor, "created_at": now}
-
-
-_update_row = CompiledUpdate(
+_update = CompiledUpdate(
     LoginSession,
-    _row_update,
+    _build_update,
     pk="id",
-    previous="previous_jti",
-    jti="previous_jti",
+    jti="current_jti",
+    successor="current_jti",
     now="rotated_at",
     auth_hash="auth_hash",
-)
-_update_token = CompiledUpdate(
-    OutstandingToken, _token_update, pk="id", jti="jti", successor="jti", now="created_at"
 )
 
 
 def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
     """Write the next `jti`; return False if a parallel request rotated or ended the family."""
-    outstanding = login_session.refresh_token
-    assert outstanding is not None
     successor = new_jti()
-    using, user = write_database(), login_session.user
-    # The first statement locks the row and both are conditional: each rotation changes
-    # `previous_jti` and `jti`, so of two at once the second matches nothing.
-    with transaction.atomic(using=using):
-        won = _update_row.execute(
-            using,
-            pk=login_session.pk,
-            previous=login_session.previous_jti,
-            jti=jti,
-            now=now,
-            # With the current SECRET_KEY, so that its fallbacks can be removed.
-            auth_hash=user.get_session_auth_hash(),
-        ) and _update_token.execute(using, pk=outstanding.pk, jti=jti, successor=successor, now=now)
-        if not won:
-            transaction.set_rollback(True, using=using)
-            return False
-    login_session.previous_jti, login_session.rotated_at = jti, now
-    login_session.last_seen_at = now
-    outstanding.jti, outstanding.created_at = successor, now
+    # Each rotation changes `current_jti`, so of two at once the second matches nothing. One
+    # statement needs no transaction, which would take three more round trips to the database.
+    won = _update.execute(
+        write_database(),
+        pk=login_session.pk,
+        jti=jti,
+        successor=successor,
+        now=now,
+        # With the current SECRET_KEY, so that its fallbacks can be removed.
+        auth_hash=login_session.user.get_session_auth_hash(),
+    )
+    if not won:
+        return False
+    login_session.previous_jti, login_session.current_jti = jti, successor
+    login_session.rotated_at = login_session.last_seen_at = now
     return True
 
 

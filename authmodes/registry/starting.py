@@ -210,6 +210,7 @@ def _start(
             is_same_kind = previous.mode == login_session.mode
             revoke(previous, EndReason.LOGOUT if is_same_kind else EndReason.REPLACED)
         if tokens:
+            login_session.current_jti = new_jti()
             login_session.refresh_token = _new_family(login_session)
         if session:
             _end_previous(request)
@@ -240,7 +241,7 @@ def _serialize_logins(user: Any) -> None:
 def _new_family(login_session: LoginSession) -> OutstandingToken:
     family = OutstandingToken(
         user=login_session.user,
-        jti=new_jti(),
+        jti=login_session.current_jti,
         # Empty on purpose: no usable token rests in the database.
         token="",
         created_at=login_session.created_at,

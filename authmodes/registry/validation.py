@@ -21,7 +21,6 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.debug import sensitive_variables
-from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from .. import policy, request_client
 from ..conf import Mode, conf, simple_jwt
@@ -51,14 +50,11 @@ _of_token = CompiledQuery[LoginSession](LoginSession, _by_sid, sid="sid")
 _of_request = CompiledQuery[LoginSession](
     LoginSession, lambda sid: _by_sid(sid).defer(*NOT_VALIDATED), sid="sid"
 )
-_of_refresh_token = CompiledQuery[LoginSession](
-    LoginSession, lambda sid: _by_sid(sid).select_related("refresh_token"), sid="sid"
-)
 
 
 def find_login_session(token: LoginToken) -> LoginSession | None:
     """Load the login session of a verified token, ended or not; None for another user's."""
-    return _find(_of_refresh_token if isinstance(token, RefreshToken) else _of_token, token)
+    return _find(_of_token, token)
 
 
 def find_for_request(token: AccessToken) -> LoginSession | None:
@@ -105,8 +101,8 @@ def validate_token_or_end(token: LoginToken, login_session: LoginSession) -> boo
         return True
     if policy.is_over(refresh_deadline(login_session), timezone.now()):
         return False
-    current = login_session.refresh_token
-    return current is not None and token[simple_jwt().JTI_CLAIM] == current.jti
+    has_token = login_session.refresh_token_id is not None
+    return has_token and token[simple_jwt().JTI_CLAIM] == login_session.current_jti
 
 
 def validate_or_end(login_session: LoginSession, request: HttpRequest | None = None) -> bool:
@@ -184,17 +180,3 @@ def end_outdated(user: Any, *, spare: str | None = None) -> None:
     if spare is not None:
         outdated = outdated.exclude(sid=spare)
     revoke_all(outdated, EndReason.PASSWORD_CHANGED)
-
-
-def revoke_by_raw_token(outstanding: OutstandingToken) -> None:
-    """End the login session of a refresh token that simplejwt stored to blacklist it.
-
-    simplejwt's `blacklist()` stores a token that was rotated before. Its text is the only
-    link to the login session, and is removed here.
-    """
-    if not outstanding.token:
-        return
-    identified = identify(outstanding.token)
-    if identified is not None:
-        OutstandingToken.objects.filter(pk=outstanding.pk).update(token="")
-        revoke(identified[1])

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework_simplejwt import tokens as simplejwt
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenError
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
 
 from .. import policy
@@ -123,6 +124,23 @@ class RefreshToken(LoginToken, simplejwt.RefreshToken):
         # Rotation reads the blacklist in the query that loads the login session, and
         # blacklists a legacy token in the statement that asks whether it is blacklisted.
         return None
+
+    def outstand(self) -> OutstandingToken:
+        """Return the row of the token's family. Raises `TokenError` if it has none.
+
+        simplejwt would look for the `jti`, which is not stored there after a rotation, and make
+        a row with the text of the token.
+        """
+        rows = OutstandingToken.objects.using(write_database())
+        outstanding = rows.filter(login_session__sid=self.sid).first()
+        if outstanding is None:
+            raise TokenError("Token has no login session")
+        return outstanding
+
+    def blacklist(self) -> Any:
+        """Blacklist the token's family, which ends the login."""
+        entries = BlacklistedToken.objects.using(write_database())
+        return entries.get_or_create(token=self.outstand())
 
 
 class LegacyRefreshToken(RefreshToken):
@@ -259,10 +277,8 @@ def _mint_access(login_session: LoginSession, now: datetime, expires_at: datetim
 
 
 def _mint_refresh(login_session: LoginSession) -> str:
-    outstanding = login_session.refresh_token
-    assert outstanding is not None
     token = RefreshToken()
-    token.payload[simple_jwt().JTI_CLAIM] = outstanding.jti
+    token.payload[simple_jwt().JTI_CLAIM] = login_session.current_jti
     token.payload.update(
         _shared_claims(login_session, login_session.refreshed_at, login_session.expires_at)
     )
