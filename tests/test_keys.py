@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import io
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import jwt as pyjwt
@@ -96,10 +96,10 @@ def signing_part(entry):
     return entry.get("secret") or entry["private_key"]
 
 
-def sign(entry, payload, **headers):
+def sign(entry, payload, json_encoder=None, **headers):
     """A token signed with a key of the ring, with a header of the forger's choice."""
     headers = {"typ": "at+jwt", "kid": entry["kid"], **headers}
-    return pyjwt.encode(payload, signing_part(entry), entry["algorithm"], headers=headers)
+    return pyjwt.encode(payload, signing_part(entry), entry["algorithm"], headers, json_encoder)
 
 
 def forge_hs256(header, payload, secret):
@@ -164,6 +164,34 @@ def test_the_signature_of_each_algorithm_is_checked(algorithm, login):
         stranger = {**make_key(algorithm, "stranger"), "kid": "k1"}
         assert_refused(sign(stranger, claims_of(used.access)))
         assert used.get().status_code == 200
+
+
+class OwnEncoder(json.JSONEncoder):
+    def default(self, value):
+        return str(value)
+
+
+# The signatures of the other families are not the same twice.
+@pytest.mark.parametrize("encoder", [None, "tests.test_keys.OwnEncoder"])
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "EdDSA"])
+def test_a_token_is_encoded_as_by_pyjwt(algorithm, encoder, settings):
+    entry = make_key(algorithm, "k1")
+    names = {"aud": ["a", "b"], "iss": "https://é.example/"}
+    settings.SIMPLE_JWT = {
+        "AUDIENCE": names["aud"],
+        "ISSUER": names["iss"],
+        "JSON_ENCODER": encoder,
+    }
+    claims = {"sub": "ü", "exp": 9, "nbf": datetime(2026, 1, 2, 3, tzinfo=UTC), "amr": ["pwd"]}
+    if encoder:
+        claims["at"] = claims["nbf"]
+    with ring(entry):
+        token = keys.backend(keys.ACCESS).encode(claims)
+    assert token == sign(entry, claims | names, json_encoder=encoder and OwnEncoder)
+
+
+def test_a_token_of_a_key_without_a_kid_is_encoded_as_by_pyjwt(settings):
+    assert keys.backend().encode({"exp": 9}) == pyjwt.encode({"exp": 9}, settings.SECRET_KEY)
 
 
 def test_the_command_prints_a_fresh_key_with_a_kid_of_its_own():

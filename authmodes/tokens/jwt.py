@@ -1,6 +1,7 @@
 """The two JWTs of a login session: claims, minting and reading; nothing is stored here."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, cast
@@ -40,8 +41,20 @@ class RingToken(simplejwt.Token):
 
     typ = keys.UNTYPED
 
+    @classmethod
+    def backend(cls) -> keys.RingBackend:
+        return keys.backend(cls.typ)
+
     def get_token_backend(self) -> keys.RingBackend:
-        return keys.backend(self.typ)
+        return self.backend()
+
+    @classmethod
+    def sign(cls, claims: Mapping[str, Any]) -> str:
+        """Return a token of this kind with these claims, and no others but its type.
+
+        simplejwt's constructor would first make claims that the ones of a login session replace.
+        """
+        return cls.backend().encode({**claims, simple_jwt().TOKEN_TYPE_CLAIM: cls.token_type})
 
     def verify(self) -> None:
         super().verify()
@@ -112,9 +125,10 @@ class RefreshToken(LoginToken, simplejwt.RefreshToken):
     access_token_class = AccessToken
     lifetime = simple_jwt_setting("REFRESH_TOKEN_LIFETIME")
 
-    def get_token_backend(self) -> keys.RingBackend:
+    @classmethod
+    def backend(cls) -> keys.RingBackend:
         issuer = simple_jwt().ISSUER
-        return keys.backend(self.typ, f"{issuer.rstrip('/')}/token" if issuer else AUDIENCE)
+        return keys.backend(cls.typ, f"{issuer.rstrip('/')}/token" if issuer else AUDIENCE)
 
     @property
     def is_persistent(self) -> bool:
@@ -152,7 +166,8 @@ class LegacyRefreshToken(RefreshToken):
 
     token_type = simplejwt.RefreshToken.token_type
 
-    def get_token_backend(self) -> keys.RingBackend:
+    @classmethod
+    def backend(cls) -> keys.RingBackend:
         return keys.backend()
 
     def check_login_session(self) -> None:
@@ -266,29 +281,24 @@ def mint(login_session: LoginSession) -> TokenPair:
 
 
 def _mint_access(login_session: LoginSession, now: datetime, expires_at: datetime) -> str:
-    token = AccessToken()
+    claims = _shared_claims(login_session, new_jti(), now, expires_at)
+    claims.update(sub=_user_id(login_session), amr=login_session.amr.split())
     extra = conf.CLAIMS
-    if extra is not None:
-        # A project adds claims and replaces none.
-        token.payload = {**extra(login_session.user, login_session), **token.payload}
-    token.payload.update(_shared_claims(login_session, now, expires_at))
-    token.payload.update(sub=_user_id(login_session), amr=login_session.amr.split())
-    return str(token)
+    # A project adds claims and replaces none.
+    added = extra(login_session.user, login_session) if extra is not None else {}
+    return AccessToken.sign({**added, **claims})
 
 
 def _mint_refresh(login_session: LoginSession) -> str:
-    token = RefreshToken()
-    token.payload[simple_jwt().JTI_CLAIM] = login_session.current_jti
-    token.payload.update(
-        _shared_claims(login_session, login_session.refreshed_at, login_session.expires_at)
-    )
+    issued_at, expires_at = login_session.refreshed_at, login_session.expires_at
+    claims = _shared_claims(login_session, login_session.current_jti, issued_at, expires_at)
     if not login_session.is_persistent:
-        token.payload[PERSISTENT] = False
-    return str(token)
+        claims[PERSISTENT] = False
+    return RefreshToken.sign(claims)
 
 
 def _shared_claims(
-    login_session: LoginSession, issued_at: datetime, expires_at: datetime
+    login_session: LoginSession, jti: str, issued_at: datetime, expires_at: datetime
 ) -> dict[str, Any]:
     client_id = login_session.client_id
     return {
@@ -298,6 +308,7 @@ def _shared_claims(
         simple_jwt().USER_ID_CLAIM: _user_id(login_session),
         "sid": str(login_session.sid),
         "auth_time": login_session.auth_time,
+        simple_jwt().JTI_CLAIM: jti,
         "iat": to_epoch(issued_at),
         "exp": to_epoch(expires_at),
     }
