@@ -14,7 +14,7 @@ from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from .. import policy, signals
-from ..conf import Mode, conf, simple_jwt
+from ..conf import RequestSettings, conf, simple_jwt
 from ..models import AuthenticationContext, EndReason, LoginSession, is_accepted, write_database
 from ..models.compiled import CompiledUpdate
 from ..state import hide_variables
@@ -83,7 +83,7 @@ def rotate(raw_token: str, request: HttpRequest | None = None) -> TokenPair | Re
 
 
 def _is_jwt_allowed() -> bool:
-    return conf.MODE.allows(Mode.JWT)
+    return RequestSettings.read().allows_tokens
 
 
 @retry_on_conflict

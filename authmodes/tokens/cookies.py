@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
-from ..conf import Transport, conf
+from ..conf import RequestSettings, conf
 from ..exceptions import TokenTooLarge
 from .jwt import TokenPair
 
@@ -17,7 +17,7 @@ COOKIE_MAX = 4096
 
 
 def are_enabled() -> bool:
-    return conf.TOKEN_TRANSPORT is Transport.COOKIE
+    return RequestSettings.read().tokens_in_cookies
 
 
 def are_persistent(session: SessionBase) -> bool:
