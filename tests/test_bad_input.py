@@ -5,8 +5,12 @@ import json
 import pytest
 from django.test import Client
 from django.test.utils import override_settings
+from rest_framework.exceptions import ValidationError
+from rest_framework.serializers import CharField
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
+from authmodes.api.fields import AsciiFirst, TokenField
 from authmodes.models import AuthorizationCode, LoginSession
 
 from .support.authorization_code import challenge_of
@@ -133,6 +137,22 @@ KINDS = [FIELDS[0], FIELDS[1], ("/auth/token/refresh/", "refresh"), FIELDS[-2]]
 def test_a_value_that_no_column_holds_is_4xx(path, field, value, client, unchanged):
     body = json.dumps({**POST[path], field: value})
     assert_bad(send(client, path, body), 400, 401)
+
+
+def test_half_a_surrogate_in_a_token_is_refused_as_by_drf(client, unchanged):
+    response = send(client, "/auth/token/refresh/", json.dumps({"refresh": "a.\ud800"}))
+    with pytest.raises(ValidationError) as refused:
+        CharField().run_validation("a.\ud800")
+    assert response.status_code == 400
+    assert response.json()["errors"] == {"refresh": refused.value.detail}
+
+
+def test_a_token_has_the_validators_of_drf_but_one():
+    """Fails where DRF has another one for surrogates: `AsciiFirst` then replaces none."""
+    swapped = {ProhibitSurrogateCharactersValidator: AsciiFirst}
+    of_drf = [type(each) for each in CharField().validators]
+    kinds = [swapped.get(kind, kind) for kind in of_drf]
+    assert [type(each) for each in TokenField().validators] == kinds != of_drf
 
 
 @pytest.mark.parametrize(("path", "field"), FIELDS)

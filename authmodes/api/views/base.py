@@ -138,7 +138,8 @@ class AuthModesViewMixin(View):
 
     # A revocation must survive the error it is answered with, so under ATOMIC_REQUESTS
     # these views stay outside; the registry has transactions of its own.
-    @method_decorator(transactions.outside_view_transactions)
+    # Not by `method_decorator`, which would decorate anew for each request.
+    @transactions.outside_view_transactions
     # What Django mails administrators of a 500 has a form's fields in it, and with
     # `include_html` the variables of every function called from here.
     @sensitive_variables()
