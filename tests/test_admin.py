@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 from allauth.account.models import EmailAddress
 from django.contrib.admin import AdminSite
+from django.contrib.admin import site as default_site
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
@@ -21,6 +22,7 @@ from django.core.management import call_command
 from django.db.models import Value
 from django.db.models.functions import Concat
 from django.test.utils import CaptureQueriesContext, override_settings
+from django.urls import path as route
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken as StockRefreshToken
@@ -41,6 +43,7 @@ from .support.browser import Browser
 from .support.database import connection
 from .support.logins import PASSWORD, Login, call_with, post_json, refresh
 from .support.staff import CHROME, LIST, ask, confirm, finish, make_staff, run, sign_in_to_admin
+from .urls import urlpatterns as project_urlpatterns
 
 User = get_user_model()
 TOKENS = "/admin/token_blacklist/outstandingtoken/"
@@ -485,6 +488,17 @@ def test_a_project_can_hide_addresses_from_staff(viewer, root, alice, monkeypatc
     for word in ("192.0.2.1", "192.0."):
         assert row in shown(root.get(f"{LIST}?q={word}"))
         assert shown(viewer.get(f"{LIST}?q={word}")) == []
+    # And the confirmation of the page of refresh tokens.
+    monkeypatch.setattr(
+        LoginSessionAdmin, "has_address_permission", lambda self, request: request.user.is_superuser
+    )
+    token = registry.start(None, alice, "jwt")
+    LoginSession.objects.update(ip_address="192.0.2.4")
+    support = make_staff("support", *VIEWS, "revoke_loginsession")
+    for browser, sees in ((sign_in_to_admin(support), False), (root, True)):
+        page = ask(browser, "revoke_selected", [token.refresh_token_id], TOKENS)
+        assert "alice" in page.content.decode()
+        assert ("192.0.2.4" in page.content.decode()) == sees
 
 
 # -- the admin's log -----------------------------------------------------------------------
@@ -1301,6 +1315,40 @@ def test_an_admin_of_users_that_is_registered_late_has_the_panel_too():
     alone = AdminSite()
     alone.register(LoginSession, LoginSessionAdmin)
     assert alone.urls
+
+
+@pytest.mark.parametrize("models", [(LoginEvent,), (OutstandingToken, BlacklistedToken)])
+def test_a_second_site_may_have_a_part_of_the_pages(models, admin_user, victim, settings):
+    """Without the page of login sessions, nothing links to it."""
+    site = AdminSite("second")
+    for model in models:
+        site.register(model, type(default_site.get_model_admin(model)))
+
+    class Routes:
+        urlpatterns = (route("second/", site.urls), *project_urlpatterns)
+
+    settings.ROOT_URLCONF = Routes()
+    registry.revoke(victim[1].row, by=admin_user)
+    browser = sign_in_to_admin(admin_user)
+    for model in models:
+        url = f"/second/{model._meta.app_label}/{model._meta.model_name}/"
+        html = browser.get(url).content.decode()
+        assert "alice" in html
+        assert "loginsession" not in html
+        row = model.objects.first()
+        assert browser.get(f"{url}{row.pk}/change/").status_code in (200, 302)
+
+
+@pytest.mark.parametrize("page", ["change", "revoke"])
+def test_a_project_may_decide_for_each_row(page, root, alice, bob, monkeypatch):
+    (hers,), (his,) = rows_of(alice), rows_of(bob)
+    monkeypatch.setattr(
+        LoginSessionAdmin,
+        "has_view_permission",
+        lambda self, request, obj=None: obj is None or obj.user == bob,
+    )
+    assert root.get(f"{LIST}{his.pk}/{page}/").status_code == 200
+    assert root.get(f"{LIST}{hers.pk}/{page}/").status_code == 403
 
 
 # -- the overview --------------------------------------------------------------------------

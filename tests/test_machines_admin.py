@@ -181,6 +181,17 @@ def test_each_permission_opens_one_thing(row, may):
     assert (row.revoked_at is not None) == ("revoke" in allowed)
 
 
+@pytest.mark.parametrize("page", ["change", "revoke"])
+def test_a_project_may_decide_for_each_client(root, row, page, monkeypatch):
+    """A secret of a client that staff may not change must not be shown to them."""
+    name = f"has_{page}_permission"
+    monkeypatch.setattr(MachineClientAdmin, name, lambda self, request, obj=None: obj is None)
+    response = root.submit(url(row, "rotate" if page == "change" else page), {"hours": "0"})
+    assert response.status_code == 403
+    row.refresh_from_db()
+    assert (row.secrets.count(), row.revoked_at) == (1, None)
+
+
 def test_a_client_cannot_be_deleted(root, row):
     assert root.get(url(row, "delete")).status_code == 403
     assert root.submit(url(row, "delete"), {"post": "yes"}).status_code == 403

@@ -205,7 +205,7 @@ def test_an_admin_site_that_asks_for_more_is_obeyed(administrator):
 
 
 def test_addresses_are_for_those_who_may_see_them(administrator):
-    place = "authmodes.admin.base.ListAdmin.has_address_permission"
+    place = "authmodes.admin.LoginSessionAdmin.has_address_permission"
     assert administrator.get(URL).json()["results"][0]["ip_address"] == "127.0.0.1"
     one = f"{URL}{administrator.sid}/"
     with mock.patch(place, return_value=False):

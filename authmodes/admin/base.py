@@ -77,10 +77,6 @@ class ListAdmin(ModelAdmin):
     def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm(self.revoke_permission))
 
-    def has_address_permission(self, request: HttpRequest) -> bool:
-        """Whether staff see and search IP addresses. A project may override this."""
-        return True
-
     # -- the list
 
     def changelist_view(
@@ -115,14 +111,12 @@ class ListAdmin(ModelAdmin):
         self, request: HttpRequest, name: str, description: Any, of: Column, text: Column = str
     ) -> Column:
         """A column of what `of` finds for a row, linked if the administrator may open it."""
-        site = self.admin_site
 
         def column(row: Any) -> str:
             found = of(row)
             if found is None:
                 return self.get_empty_value_display()
-            page = site.get_model_admin(type(found)) if site.is_registered(type(found)) else None
-            if page is None or not page.has_view_or_change_permission(request):
+            if not self.may_open(request, type(found)):
                 return text(found)
             return format_html('<a href="{}">{}</a>', self.page_url("change", found), text(found))
 
@@ -158,6 +152,12 @@ class ListAdmin(ModelAdmin):
         context: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
         return add_preserved_filters(context, url)
 
+    def may_open(self, request: HttpRequest, model: Any) -> bool:
+        """Whether this site has a page of a model, and shows it to the administrator."""
+        if not self.admin_site.is_registered(model):
+            return False
+        return self.admin_site.get_model_admin(model).has_view_or_change_permission(request)
+
     def list_url(self, request: HttpRequest) -> str:
         return self.keep_filters(request, self.page_url("changelist"))
 
@@ -168,6 +168,9 @@ class ListAdmin(ModelAdmin):
         row = self.get_object(request, unquote(object_id))
         if row is None:
             raise Http404
+        # As Django's own pages do; a project may decide for each row.
+        if not self.has_view_or_change_permission(request, row):
+            raise PermissionDenied
         return row
 
     def render(

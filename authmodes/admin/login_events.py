@@ -70,13 +70,6 @@ class LoginEventAdmin(RevokingAdmin):
     list_display_links = ("created_at",)
     search_help_text = _("Name or e-mail address of the user, an IP address, or a sid.")
 
-    def has_address_permission(self, request: HttpRequest) -> bool:
-        """What the page of login sessions says, which a project may have replaced."""
-        if not self.admin_site.is_registered(LoginSession):
-            return True
-        page: Any = self.admin_site.get_model_admin(LoginSession)
-        return bool(page.has_address_permission(request))
-
     # -- the list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -139,7 +132,7 @@ class LoginEventAdmin(RevokingAdmin):
         return admin.display(description=field.verbose_name)(column)
 
     def _login_session_column(self, request: HttpRequest) -> Column:
-        may_open = request.user.has_perm("authmodes.view_loginsession")
+        may_open = self.may_open(request, LoginSession)
 
         @admin.display(description=_("login session"))
         def login_session(row: Any) -> str:

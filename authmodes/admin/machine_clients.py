@@ -140,6 +140,8 @@ class MachineClientAdmin(ListAdmin):
         form = RotationForm(request.POST if request.method == "POST" else None)
         if not row.is_active:
             return self._refuse(request, row)
+        if not self.has_change_permission(request, row):
+            raise PermissionDenied
         if not form.is_valid():
             return self._ask(request, row, gettext("Rotate secret"), form)
         raw_secret = machine_clients.rotate(row, HOUR * form.cleaned_data["hours"])
@@ -151,9 +153,9 @@ class MachineClientAdmin(ListAdmin):
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask for confirmation by GET; revoke by POST."""
-        if not self.has_revoke_permission(request):
-            raise PermissionDenied
         row = self.get_row(request, object_id)
+        if not self.has_revoke_permission(request, row):
+            raise PermissionDenied
         if row.revoked_at is not None:
             return self._refuse(request, row)
         if request.method != "POST":

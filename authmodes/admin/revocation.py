@@ -104,6 +104,16 @@ class RevokingAdmin(ListAdmin):
         view = get_permission_codename("view", self.opts)
         return bool(request.user.has_perm(f"{self.opts.app_label}.{view}"))
 
+    def has_address_permission(self, request: HttpRequest) -> bool:
+        """Whether staff see and search IP addresses. The page of login sessions decides.
+
+        A project may override this there.
+        """
+        if not self.admin_site.is_registered(LoginSession):
+            return True
+        page: Any = self.admin_site.get_model_admin(LoginSession)
+        return page is self or bool(page.has_address_permission(request))
+
     def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether logins may be revoked. Those of superusers: by superusers alone."""
         return self.may_revoke_for(request, getattr(obj, "user", None))

@@ -62,8 +62,9 @@ class TokenAdmin(RevokingAdmin):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
         login_session = row and self.login_session_of(row)
-        url = self.page_url("change", login_session) if login_session else self.list_url(request)
-        return HttpResponseRedirect(url)
+        if login_session is None or not self.may_open(request, LoginSession):
+            return HttpResponseRedirect(self.list_url(request))
+        return HttpResponseRedirect(self.page_url("change", login_session))
 
     def own_columns(self, request: HttpRequest) -> list[Column | str]:
         """The columns that both lists begin with."""
