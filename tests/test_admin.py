@@ -31,12 +31,20 @@ from authmodes import registry
 from authmodes.admin import (
     LoginSessionAdmin,
     LoginSessionsPanelMixin,
+    OverviewAdmin,
     keyset,
     overview,
     revocation,
     search,
 )
-from authmodes.models import AuthorizationCode, EndReason, EventKind, LoginEvent, LoginSession
+from authmodes.models import (
+    AuthorizationCode,
+    EndReason,
+    EventKind,
+    LoginEvent,
+    LoginSession,
+    Overview,
+)
 from authmodes.registry import ending
 
 from .support.browser import Browser
@@ -192,6 +200,10 @@ def test_a_page_that_a_project_has_narrowed_down_ends_no_other_rows(root, alice,
     with mock.patch.object(LoginSessionAdmin, "get_queryset", of_alice):
         run(root, "revoke_all_of_provider", [shown.pk])
         assert root.submit(everywhere, {"post": "yes"}).status_code == 302
+        # Nor is the user named, for whatever number.
+        assert root.get(everywhere).status_code == 302
+        assert "bob" not in root.get(f"{LIST}?user__id__exact={bob.pk}").content.decode()
+        assert "alice" in root.get(f"{LIST}?user__id__exact={alice.pk}").content.decode()
     hidden.refresh_from_db()
     assert hidden.ended_at is None
     assert ending.latest_revocation_of(bob) is None
@@ -1321,6 +1333,7 @@ def test_an_admin_of_users_that_is_registered_late_has_the_panel_too():
 def test_a_second_site_may_have_a_part_of_the_pages(models, admin_user, victim, settings):
     """Without the page of login sessions, nothing links to it."""
     site = AdminSite("second")
+    site.register(Overview, OverviewAdmin)
     for model in models:
         site.register(model, type(default_site.get_model_admin(model)))
 
@@ -1330,6 +1343,7 @@ def test_a_second_site_may_have_a_part_of_the_pages(models, admin_user, victim, 
     settings.ROOT_URLCONF = Routes()
     registry.revoke(victim[1].row, by=admin_user)
     browser = sign_in_to_admin(admin_user)
+    assert browser.get("/second/authmodes/overview/").status_code == 403
     for model in models:
         url = f"/second/{model._meta.app_label}/{model._meta.model_name}/"
         html = browser.get(url).content.decode()
@@ -1416,6 +1430,9 @@ def test_the_overview_names_who_revoked_last(root, alice, bob):
     url = f"{LIST}revoke/?provider=example"
     finish(root, root.get(url), url)
     events = root.get(f"{LIST}overview/").context["revocations"]
+    for names, sees in ((VIEWS, False), ((*VIEWS, "view_loginevent"), True)):
+        staff = sign_in_to_admin(make_staff(f"staff{len(names)}", *names))
+        assert ("Latest revocations" in staff.get(f"{LIST}overview/").content.decode()) == sees
     assert [(event.count, str(event.actor), event.user or event.filter) for event in events] == [
         (2, "root", "provider=example"),
         (1, "root", bob),

@@ -282,3 +282,16 @@ def test_a_support_role_cancels_no_authorization_code_of_a_superuser(login, mode
     helper = login(mode, support("view_loginsession", "revoke_loginsession"))
     assert helper.delete(f"{URL}?provider=corp").status_code == 200
     assert [code.user for code in AuthorizationCode.objects.all()] == [carol]
+
+
+def test_a_project_may_decide_for_each_row(administrator, login, bob, monkeypatch):
+    hers, his = login("jwt"), login("jwt", bob)
+    monkeypatch.setattr(
+        LoginSessionAdmin,
+        "has_view_permission",
+        lambda self, request, obj=None: obj is None or obj.user == bob,
+    )
+    assert administrator.get(f"{URL}{his.sid}/").status_code == 200
+    for call in (administrator.get, administrator.delete):
+        assert call(f"{URL}{hers.sid}/").status_code == 403
+    assert hers.get().status_code == 200

@@ -149,6 +149,9 @@ class UserFilter(admin.SimpleListFilter):
             self.user = get_user_model()._base_manager.filter(pk=asked).first()
         except (OverflowError, ValueError, ValidationError) as error:
             raise IncorrectLookupParameters(error) from error
+        if self.user and model_admin.hides(request, **{self.user_path: self.user}):
+            # The name would be shown to staff for any number.
+            self.user = None
         return [(asked, self.user or asked)]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:

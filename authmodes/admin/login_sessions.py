@@ -5,7 +5,6 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
-from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -16,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import LoginSession
+from ..models import LoginEvent, LoginSession
 from ..registry import ending
 from ..signin import providers
 from . import filters
@@ -254,7 +253,10 @@ class LoginSessionAdmin(RevokingAdmin):
     def overview_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = overview_context(providers.names(request))
+        events: Any = None
+        if self.may_open(request, LoginEvent):
+            events = self.admin_site.get_model_admin(LoginEvent).get_queryset(request)
+        context = overview_context(providers.names(request), events)
         return self.render(request, "overview", gettext("Overview"), context)
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -280,8 +282,8 @@ class LoginSessionAdmin(RevokingAdmin):
         except IncorrectLookupParameters:
             return HttpResponseRedirect(self.page_url("changelist"))
         asked, searched = changelist.get_filters_params(), changelist.query.strip()
-        pks = asked.get(filters.UserFilter.parameter_name) if len(asked) == 1 else None
-        user = pks and get_user_model()._base_manager.filter(pk=pks[-1]).first()
+        specs = [each for each in changelist.filter_specs if isinstance(each, filters.UserFilter)]
+        user = specs[0].user if specs and len(asked) == 1 else None
         scope = Scope(
             rows=changelist.queryset,
             question=gettext("Do you want to revoke every active login session of the site?"),

@@ -41,7 +41,7 @@ class OverviewAdmin(ListAdmin):
     """Leads from the index and the sidebar to the overview."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("authmodes.view_loginsession"))
+        return self.may_open(request, LoginSession)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -61,8 +61,11 @@ class OverviewAdmin(ListAdmin):
         return HttpResponseRedirect(page.page_url("overview"))
 
 
-def overview_context(names: dict[str, str]) -> dict[str, Any]:
-    """Return what the page shows; `names` are those of the providers."""
+def overview_context(names: dict[str, str], events: Any) -> dict[str, Any]:
+    """Return what the page shows; `names` are those of the providers.
+
+    `events` are the login events that the administrator may see; None if there are none.
+    """
     days = [timezone.localdate() - timedelta(days=age) for age in range(DAYS)]
     counted = _count_days(days)
     active = cache.get(f"{KEY}.active") or _count_active()
@@ -72,7 +75,7 @@ def overview_context(names: dict[str, str]) -> dict[str, Any]:
         "active_since": active["since"] and parse_datetime(active["since"]),
         "counted_days": len(counted),
         "all_days": DAYS,
-        "revocations": _latest_revocations(),
+        "revocations": None if events is None else _latest_revocations(events),
     }
 
 
@@ -129,9 +132,9 @@ def _count_active() -> dict[str, Any]:
     return counted
 
 
-def _latest_revocations() -> list[LoginEvent]:
+def _latest_revocations(events: Any) -> list[LoginEvent]:
     # One query for each reason, so that each is answered by the index on it.
-    rows = LoginEvent.objects.filter(kind=EventKind.ENDED).prefetch_related("user", "actor")
+    rows = events.filter(kind=EventKind.ENDED).prefetch_related("user", "actor")
     found = [
         event
         for code in REVOKED

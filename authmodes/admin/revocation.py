@@ -130,9 +130,12 @@ class RevokingAdmin(ListAdmin):
 
     def may_end_unfinished(self, request: HttpRequest, user: Any) -> bool:
         """Whether sign-ins that no row shows may be ended; not if the page hides the user."""
-        theirs = LoginSession.objects.filter(user=user)
-        shown = self.get_queryset(request).filter(user=user)
-        return self.may_revoke_for(request, user) and (shown.exists() or not theirs.exists())
+        return self.may_revoke_for(request, user) and not self.hides(request, user=user)
+
+    def hides(self, request: HttpRequest, **lookups: Any) -> bool:
+        """Whether there are such rows, and a `get_queryset` of the project's leaves out all."""
+        shown = self.get_queryset(request).filter(**lookups)
+        return not shown.exists() and self.model._default_manager.filter(**lookups).exists()
 
     def spared(self, request: HttpRequest) -> Any:
         """Return the keys of the users whose logins this administrator may not revoke."""

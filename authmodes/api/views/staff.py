@@ -163,7 +163,10 @@ class StaffSessionDetailView(StaffView):
         return Response(status=204)
 
     def _find(self, request: Request, sid: str) -> LoginSession:
-        return get_object_or_404(_rows(request), sid=sid)
+        row: LoginSession = get_object_or_404(_rows(request), sid=sid)
+        if not login_session_admin().has_view_permission(to_django(request), row):
+            raise PermissionDenied
+        return row
 
 
 def _read(request: Request, serializer_class: type[Any]) -> dict[str, Any]:
