@@ -79,6 +79,12 @@ def test_logins_refusals_reuse_and_ends_are_counted(counted, alice, login):
     assert counted("ended_total", reason="revoked") == 1
 
 
+def test_what_has_not_happened_yet_is_0(counted):
+    """Otherwise the first of a kind is no increase."""
+    for name, labels in (("ended", {"reason": "limit"}), ("refused", {"code": "user_inactive"})):
+        assert REGISTRY.get_sample_value(f"authmodes_{name}_total", labels) is not None
+
+
 def test_the_age_of_the_snapshot_is_a_metric(counted, login, settings, clock):
     assert str(REGISTRY.get_sample_value("authmodes_snapshot_age_seconds")) == "nan"
     snapshot.snapshot._try_poll()

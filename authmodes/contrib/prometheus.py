@@ -8,7 +8,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from .. import signals
-from ..models import LoginSession
+from ..exceptions import refusal_codes
+from ..models import EndReason, LoginSession
 from ..tokens.snapshot import snapshot_age
 
 __all__ = ["register"]
@@ -42,6 +43,11 @@ def register() -> None:
     signals.login_refused.connect(_count_refusal, dispatch_uid=UID)
     signals.refresh_token_reused.connect(_count_reuse, dispatch_uid=UID)
     signals.login_session_ended.connect(_count_end, dispatch_uid=UID)
+    # A series that begins at 1 has not grown for Prometheus, so the first would be missed.
+    for reason in EndReason.values:
+        ENDED.labels(reason)
+    for code in refusal_codes():
+        REFUSED.labels(code)
 
 
 def _count_login(login_session: LoginSession, **kwargs: Any) -> None:
