@@ -368,9 +368,9 @@ def fill(count, user):
 
 
 def test_the_command_needs_no_more_memory_for_more_sessions(alice, monkeypatch):
-    monkeypatch.setattr(adopt_sessions, "BATCH", 100)
+    monkeypatch.setattr(adopt_sessions, "BATCH", 40)
     peaks = []
-    for count in (500, 5_000):
+    for count in (200, 2_000):
         fill(count, alice)
         LoginSession.objects.all().delete()
         tracemalloc.start()

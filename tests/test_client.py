@@ -4,7 +4,6 @@ import gzip
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import requests
 from playwright.sync_api import Page, Request, Route
 
 from .support.chromium import chromium as chromium
-from .support.demo import ROOT, run_demo
+from .support.demo import ROOT, run_site, seed_site
 from .support.processes import PATIENCE
 
 pytestmark = pytest.mark.browser
@@ -37,22 +36,23 @@ class Site:
     key: str
 
 
-@contextmanager
-def run_site(folder: Path, **environment: str) -> Iterator[Site]:
-    with run_demo(folder, **environment) as url:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    seed_site(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folder) -> Iterator[Site]:
+    with run_site(folder) as url:
         yield Site(url, (folder / "site_signing_key.pem").read_text())
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Iterator[Site]:
-    with run_site(tmp_path_factory.mktemp("demo")) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def cookie_site(tmp_path_factory) -> Iterator[Site]:
-    with run_site(tmp_path_factory.mktemp("demo"), AUTHMODES_TOKEN_TRANSPORT="cookie") as site:
-        yield site
+def cookie_site(folder) -> Iterator[Site]:
+    with run_site(folder, AUTHMODES_TOKEN_TRANSPORT="cookie") as url:
+        yield Site(url, "")
 
 
 class Tabs:

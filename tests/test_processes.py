@@ -12,11 +12,16 @@ from .support.processes import PATIENCE, serve
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def servers():
-    get_user_model().objects.create_user("alice", "alice@example.com", PASSWORD)
+@pytest.fixture(scope="module")
+def running(django_db_setup):
     with serve(2) as urls:
         yield urls
+
+
+@pytest.fixture
+def servers(running):
+    get_user_model().objects.create_user("alice", "alice@example.com", PASSWORD)
+    return running
 
 
 def sign_in_over_http(url: str, mode: str) -> requests.Session:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .processes import PATIENCE, free_ports
+from .processes import PATIENCE, free_ports, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,18 +17,7 @@ ROOT = Path(__file__).parents[2]
 @contextmanager
 def run_demo(folder: Path, **environment: str) -> Iterator[str]:
     """Run the demo on free ports and in a folder of its own; give the URL of the site."""
-    site_port, idp_port, spa_port, service_port, second_port = free_ports(5)
-    environment = {
-        **{name: value for name, value in os.environ.items() if "DJANGO" not in name},
-        "SITE_PORT": str(site_port),
-        "IDP_PORT": str(idp_port),
-        "SPA_PORT": str(spa_port),
-        "SERVICE_PORT": str(service_port),
-        "SECOND_PORT": str(second_port),
-        "DEMO_VAR_DIR": str(folder),
-        "AUTHMODES_MODE": "both",
-        **environment,
-    }
+    environment = demo_environment(folder, **environment)
     with (folder / "demo.log").open("w+") as log:
         demo = subprocess.Popen(
             [sys.executable, "-m", "example_project.demo"],
@@ -43,6 +32,49 @@ def run_demo(folder: Path, **environment: str) -> Iterator[str]:
         finally:
             demo.send_signal(signal.SIGINT)
             assert demo.wait(timeout=PATIENCE) == 0
+
+
+@contextmanager
+def run_site(folder: Path, **environment: str) -> Iterator[str]:
+    """Run the site alone, on a folder that `seed_site` has filled; give its URL."""
+    environment = demo_environment(folder, **environment)
+    environment["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
+    port = environment["SITE_PORT"]
+    command = ["-m", "django", "runserver", "--noreload", "--insecure", f"127.0.0.1:{port}"]
+    with (folder / f"site-{port}.log").open("w+b") as log:
+        site = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_for(f"http://localhost:{port}/auth/", site, log)
+            yield f"http://localhost:{port}"
+        finally:
+            site.terminate()
+            site.wait(timeout=PATIENCE)
+
+
+def seed_site(folder: Path) -> None:
+    command = [sys.executable, "-m", "example_project.seed"]
+    subprocess.run(command, cwd=ROOT, env=demo_environment(folder), check=True, capture_output=True)
+
+
+def demo_environment(folder: Path, **changed: str) -> dict[str, str]:
+    site_port, idp_port, spa_port, service_port, second_port = map(str, free_ports(5))
+    return {
+        **{name: value for name, value in os.environ.items() if "DJANGO" not in name},
+        "SITE_PORT": site_port,
+        "IDP_PORT": idp_port,
+        "SPA_PORT": spa_port,
+        "SERVICE_PORT": service_port,
+        "SECOND_PORT": second_port,
+        "DEMO_VAR_DIR": str(folder),
+        "AUTHMODES_MODE": "both",
+        **changed,
+    }
 
 
 def _wait_until_ready(demo: "subprocess.Popen[bytes]", log: Path) -> None:
