@@ -37,6 +37,7 @@ class Demo:
         self.start()
 
     def start(self, **environment: str) -> None:
+        self.changed = environment
         self.stack.close()
         demo = run_demo(self.folder, **self.environment, **environment)
         self.url = self.stack.enter_context(demo)
@@ -48,9 +49,16 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory) -> Iterator[Demo]:
+def running_demo(tmp_path_factory) -> Iterator[Demo]:
     with ExitStack() as stack:
         yield Demo(tmp_path_factory.mktemp("demo"), stack)
+
+
+@pytest.fixture
+def demo(running_demo) -> Demo:
+    if running_demo.changed:
+        running_demo.start()
+    return running_demo
 
 
 @contextmanager
@@ -68,9 +76,9 @@ def signed_in(chromium: Browser, demo: Demo) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def page(chromium, demo) -> Iterator[Page]:
+def page(chromium, running_demo) -> Iterator[Page]:
     """For tests that end no login."""
-    with signed_in(chromium, demo) as page:
+    with signed_in(chromium, running_demo) as page:
         yield page
 
 
