@@ -4,17 +4,15 @@ import gzip
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 import requests
 from playwright.sync_api import Page, Request, Route
 
 from .support.chromium import chromium as chromium
-from .support.demo import ROOT, run_site, seed_site
+from .support.demo import ROOT, expired_token, run_site, seed_site
 from .support.processes import PATIENCE
 
 pytestmark = pytest.mark.browser
@@ -30,12 +28,6 @@ SLOW_CLOCK = """{
 }"""
 
 
-@dataclass(frozen=True)
-class Site:
-    url: str
-    key: str
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
@@ -44,23 +36,23 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(folder) -> Iterator[Site]:
+def site(folder) -> Iterator[str]:
     with run_site(folder) as url:
-        yield Site(url, (folder / "site_signing_key.pem").read_text())
+        yield url
 
 
 @pytest.fixture(scope="module")
-def cookie_site(folder) -> Iterator[Site]:
+def cookie_site(folder) -> Iterator[str]:
     with run_site(folder, AUTHMODES_TOKEN_TRANSPORT="cookie") as url:
-        yield Site(url, "")
+        yield url
 
 
 class Tabs:
     """The tabs of one browser, each with a client of its own."""
 
-    def __init__(self, chromium: Any, site: Site) -> None:
-        self.key = site.key
-        self.context = chromium.new_context(base_url=site.url)
+    def __init__(self, chromium: Any, url: str, folder: Path) -> None:
+        self.folder = folder
+        self.context = chromium.new_context(base_url=url)
         self.context.add_init_script(SLOW_CLOCK)
         self.refreshes: list[str] = []
         self.context.on("request", self._count)
@@ -106,24 +98,21 @@ class Tabs:
         access = self.context.pages[-1].evaluate("storage?.read().access")
         if access is None:
             return
-        header = jwt.get_unverified_header(access)
-        claims = jwt.decode(access, options={"verify_signature": False})
-        claims["exp"] = claims["iat"] - 1
-        expired = jwt.encode(claims, self.key, header["alg"], headers=header)
+        expired = expired_token(access, self.folder)
         for page in self.context.pages:
             page.evaluate("access => storage.write({ ...storage.read(), access })", expired)
 
 
 @pytest.fixture
-def tabs(chromium, site) -> Iterator[Tabs]:
-    made = Tabs(chromium, site)
+def tabs(chromium, site, folder) -> Iterator[Tabs]:
+    made = Tabs(chromium, site, folder)
     yield made
     made.context.close()
 
 
 @pytest.fixture
-def cookie_tabs(chromium, cookie_site) -> Iterator[Tabs]:
-    made = Tabs(chromium, cookie_site)
+def cookie_tabs(chromium, cookie_site, folder) -> Iterator[Tabs]:
+    made = Tabs(chromium, cookie_site, folder)
     yield made
     made.context.close()
 
@@ -272,10 +261,10 @@ def test_a_revoked_login_is_signed_out_in_all_tabs(storage, tabs, site):
     second = tabs.open(options) if storage == "sharedStorage" else tabs.duplicate(first, options)
     assert second.evaluate("auth.restore().then((answer) => answer.sid)") == sid
     other = requests.post(
-        f"{site.url}/auth/login/", json={**ADMIN, "mode": "jwt"}, timeout=PATIENCE
+        f"{site}/auth/login/", json={**ADMIN, "mode": "jwt"}, timeout=PATIENCE
     ).json()
     bearer = {"Authorization": f"Bearer {other['access']}"}
-    assert requests.delete(f"{site.url}/auth/sessions/{sid}/", headers=bearer, timeout=PATIENCE).ok
+    assert requests.delete(f"{site}/auth/sessions/{sid}/", headers=bearer, timeout=PATIENCE).ok
     assert call(first) == 401
     expect_signed_out(first, "elsewhere")
     expect_signed_out(second, "elsewhere")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jwt
+
 from .processes import PATIENCE, free_ports, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +62,15 @@ def run_site(folder: Path, **environment: str) -> Iterator[str]:
 def seed_site(folder: Path) -> None:
     command = [sys.executable, "-m", "example_project.seed"]
     subprocess.run(command, cwd=ROOT, env=demo_environment(folder), check=True, capture_output=True)
+
+
+def expired_token(raw_token: str, folder: Path) -> str:
+    """The access token as its site, which runs on the folder, had issued it earlier."""
+    header = jwt.get_unverified_header(raw_token)
+    claims = jwt.decode(raw_token, options={"verify_signature": False})
+    claims["exp"] = claims["iat"] - 1
+    key = (folder / "site_signing_key.pem").read_text()
+    return jwt.encode(claims, key, header["alg"], headers=header)
 
 
 def demo_environment(folder: Path, **changed: str) -> dict[str, str]:
