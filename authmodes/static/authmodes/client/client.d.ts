@@ -70,7 +70,7 @@ export class AuthClient extends EventTarget {
   readonly expiresAt: number | null;
   signIn(parameters?: { returnTo?: string; provider?: string; prompt?: string; [name: string]: string | undefined }): Promise<void>;
   handleRedirect(): Promise<{ returnTo: string } | null>;
-  login(fields: { username?: string; email?: string; password: string; mfa_code?: string; [field: string]: unknown }): Promise<User>;
+  login(fields: { username?: string; email?: string; password: string; mfa_code?: string; remember?: boolean; [field: string]: unknown }): Promise<User>;
   restore(): Promise<{ sid: string; mode: string; user: User } | null>;
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
   refresh(): Promise<boolean>;
