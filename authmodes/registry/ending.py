@@ -198,17 +198,20 @@ def _end(
         ended: list[Any] = _mark(LoginSession.objects.filter(OneOf("pk", pks)), mark)
         if not ended:
             return []
+        rows = LoginSession.objects.filter(OneOf("pk", [row.pk for row in ended]))
         is_heard = signals.login_session_ended.has_listeners(LoginSession)
         if is_heard:
-            heard = LoginSession.objects.filter(pk__in=[row.pk for row in ended])
-            ended = list(heard.select_related("user"))
+            ended = list(rows.select_related("user"))
         session_store.delete(
             {str(row.sid): StoredKey(row.session_key) for row in ended if row.session_key}
         )
         if reason in DELIBERATE:
             # An authorization code that was issued just before would sign the user in again.
-            AuthorizationCode.objects.filter(user__in={row.user_id for row in ended}).delete()
-        _blacklist([row.pk for row in ended if row.refresh_token_id], now)
+            AuthorizationCode.objects.filter(user__in=rows.values("user")).delete()
+        if any(row.refresh_token_id for row in ended):
+            at = Value(now, output_field=DateTimeField())
+            tokens = rows.filter(refresh_token__isnull=False).values_list("refresh_token", at)
+            insert_from(tokens, BlacklistedToken, "token", "blacklisted_at")
         events.record_ends(ended, reason, by, event)
         if is_heard:
             # After the commit, which may be the caller's.
@@ -230,15 +233,6 @@ def _mark(rows: LoginSessionQuerySet, mark: dict[str, Any]) -> list[Any]:
         is_ours = {"ended_at": mark["ended_at"]}
         found = rows.filter(**is_ours).values_list(*Ended._fields) if going.update(**mark) else ()
     return [Ended(*row) for row in found]
-
-
-def _blacklist(pks: Sequence[Any], now: datetime) -> None:
-    """Blacklist the refresh tokens of rows that were ended at `now`."""
-    if pks:
-        at = Value(now, output_field=DateTimeField())
-        tokens: Any = LoginSession.objects.filter(OneOf("pk", pks))
-        tokens = tokens.values_list("refresh_token_id", at)
-        insert_from(tokens, BlacklistedToken, "token", "blacklisted_at")
 
 
 def _flush_current_session(ended: Sequence[Any]) -> None:
