@@ -32,7 +32,7 @@ from .exceptions import (
     UserInactive,
 )
 from .models import is_accepted, write_database
-from .registry import authentication_context, refusals, starting
+from .registry import authentication_context, django_sessions, refusals, starting
 from .sessions import store as session_store
 from .signin import (
     allauth_internals,
@@ -217,7 +217,10 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         that they replace first, and SQLite refuses to write after a read if a different
         connection has written since ("database is locked", without waiting).
         """
-        with transaction.atomic(using=write_database()):
+        with (
+            transaction.atomic(using=write_database()),
+            django_sessions.defer_insert(request.session),
+        ):
             super().login(request, user)
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:

@@ -67,7 +67,7 @@ def connect() -> None:
         signals.authenticator_reset.connect(end_other_logins)
 
 
-@receiver(user_logged_in)
+@receiver(user_logged_in, dispatch_uid="authmodes")
 def record_cookie_login(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
     """Start a login session for every `login()`: allauth's, the admin's and the project's own."""
     if request is None or not hasattr(request, "session"):

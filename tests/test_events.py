@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
@@ -163,6 +164,7 @@ def test_an_end_and_its_event_are_committed_together(mode, login, monkeypatch):
     with pytest.raises(SystemExit):
         sign_in(mode)
     assert LoginSession.objects.count() == 1
+    assert Session.objects.count() == (1 if mode == "session" else 0)
 
 
 def test_what_is_rolled_back_leaves_no_event(login):

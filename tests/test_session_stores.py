@@ -7,8 +7,10 @@ from datetime import timedelta
 from importlib import import_module
 
 import pytest
+from allauth.account.signals import user_logged_in as allauth_logged_in
 from asgiref.sync import async_to_sync
 from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends import cached_db as django_cached_db
 from django.contrib.sessions.backends import db as django_db
 from django.contrib.sessions.backends import file as django_file
@@ -17,6 +19,7 @@ from django.contrib.sessions.models import Session
 from django.core import management
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
@@ -30,7 +33,7 @@ from authmodes.sessions import store as session_store
 from authmodes.sessions.db import digest_of
 
 from .support.browser import Browser
-from .support.logins import API
+from .support.logins import API, PASSWORD, sign_in
 
 ENGINES = ["authmodes.sessions.db", "authmodes.sessions.cached_db"]
 pytestmark = pytest.mark.django_db
@@ -628,3 +631,106 @@ def test_a_revocation_that_is_rolled_back_leaves_the_cookie(
         registry.revoke(used.row)
         transaction.set_rollback(True, using=write_database())
     assert used.get().status_code == 200
+
+
+# -- a login writes its session once -----------------------------------------------------------
+
+
+@pytest.fixture
+def receiver():
+    """A receiver of Django's signal that is called before ours; connected by the test."""
+    connected = []
+
+    def connect(receive):
+        user_logged_in.connect(receive, weak=False)
+        user_logged_in.receivers.insert(0, user_logged_in.receivers.pop())
+        user_logged_in.sender_receivers_cache.clear()
+        connected.append(receive)
+
+    yield connect
+    for receive in connected:
+        assert user_logged_in.disconnect(receive)
+
+
+def test_a_receiver_finds_the_session_of_a_login_in_its_store(alice, receiver):
+    """As with a list of sessions of a project's own, which refers to Django's table."""
+    found = []
+
+    def look(request, **kwargs):
+        found.append(Session.objects.filter(session_key=request.session.session_key).exists())
+
+    receiver(look)
+    browser = Browser()
+    assert sign_in("session", browser).status_code == 200
+    assert found == [True]
+    assert browser.get(API).status_code == 200
+
+
+def test_what_a_view_changes_after_the_login_is_saved(alice):
+    """Even within a list, which compares equal to itself."""
+
+    def change(request, **kwargs):
+        request.session["account_authentication_methods"][0]["changed"] = True
+        request.session.modified = True
+
+    allauth_logged_in.connect(change)
+    try:
+        assert sign_in("session").status_code == 200
+    finally:
+        allauth_logged_in.disconnect(change)
+    stored = Session.objects.get().get_decoded()
+    assert stored["account_authentication_methods"][0]["changed"] is True
+
+
+def test_a_key_that_a_view_changes_after_the_login_is_saved(alice):
+    def change(request, **kwargs):
+        request.session.cycle_key()
+
+    browser = Browser()
+    allauth_logged_in.connect(change)
+    try:
+        assert sign_in("session", browser).status_code == 200
+    finally:
+        allauth_logged_in.disconnect(change)
+    assert browser.get(API).status_code == 200
+    assert Session.objects.get().session_key == browser.cookies["sessionid"].value
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_the_session_of_a_login_is_written_with_its_expiry(remember, alice):
+    browser = Browser()
+    body = {"username": "alice", "password": PASSWORD, "remember": remember}
+    with CaptureQueriesContext(connection) as captured:
+        assert browser.send_json("/auth/login/", body).status_code == 200
+    written = [each["sql"].split()[0] for each in captured if "django_session" in each["sql"]]
+    assert written == ["INSERT"]
+    assert bool(browser.cookies["sessionid"]["max-age"]) is remember
+    assert Session.objects.get().get_decoded()["_session_expiry"] == (1209600 if remember else 0)
+
+
+@pytest.mark.parametrize(
+    ("engine", "database", "is_deferred"),
+    [
+        ("django.contrib.sessions.backends.db", write_database, True),
+        ("authmodes.sessions.db", write_database, True),
+        ("django.contrib.sessions.backends.db", lambda: "other", False),
+        ("django.contrib.sessions.backends.cached_db", write_database, False),
+        ("authmodes.sessions.cached_db", write_database, False),
+        ("django.contrib.sessions.backends.cache", write_database, False),
+        ("django.contrib.sessions.backends.file", write_database, False),
+    ],
+)
+def test_only_a_session_of_the_rows_transaction_is_written_with_it(
+    engine, database, is_deferred, settings, monkeypatch, db
+):
+    """A store outside it would keep the session of a login that is rolled back."""
+    settings.SESSION_ENGINE = engine
+    monkeypatch.setattr(django_sessions, "write_database", database)
+    session = session_store.engine()()
+    django_sessions.attach_store(session)
+    with django_sessions.defer_insert(session):
+        session.cycle_key()
+        assert session.exists(session.session_key) is not is_deferred
+        django_sessions.insert_deferred(session)
+        assert session.exists(session.session_key)
+    session.flush()

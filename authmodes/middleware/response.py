@@ -243,7 +243,9 @@ def _cap_expiry(session: SessionBase) -> None:
     if session_state.is_cookie_expired(session, stored, now):
         session.set_expiry(session_state.cookie_expires_at(session, stored))
         return
-    session_state.update(session, renewed_at=now)
+    # A login of this request has just stored it.
+    if session_state.of(session).written is None:
+        session_state.update(session, renewed_at=now)
     end = session_state.to_datetime(stored.expires_at)
     if not session.get_expire_at_browser_close() and session.get_expiry_date() > end:
         session.set_expiry(end)

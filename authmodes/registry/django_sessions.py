@@ -5,15 +5,16 @@ It keeps the row's key and `last_seen_at` up to date.
 
 import functools
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, cast
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, router, transaction
 from django.db.models import F, Q
 from django.http import HttpRequest
 from django.utils import timezone
@@ -32,6 +33,8 @@ from .transactions import as_bookkeeping, retry_on_conflict, write_if_possible
 from .validation import is_actor_accepted, matches_password, validate_or_end
 
 Prepare = Callable[[SessionBase], None]
+# The receivers of Django's `user_logged_in` that do not look for the session in its store.
+RECEIVERS = {"update_last_login", "authmodes"}
 
 
 class LoginSessionStore(session_rotation.RotationMixin):
@@ -42,7 +45,11 @@ class LoginSessionStore(session_rotation.RotationMixin):
     """
 
     def save(self, must_create: bool = False) -> None:
-        if session_state.of(self).is_saved and not self.modified and not must_create:
+        known = session_state.of(self)
+        if must_create:
+            if known.is_insert_deferred:
+                return
+        elif _is_written(self) or (known.is_saved and not self.modified):
             return
         is_plain = must_create or not session_rotation.may_be_rotated_in_parallel(self)
         stored = None if is_plain else session_state.load(self)
@@ -90,6 +97,48 @@ def _store_class(engine: type[SessionBase]) -> type[SessionBase]:
     names = {"__module__": engine.__module__, "__qualname__": engine.__qualname__}
     lookup = (CompiledLookupMixin,) if has_djangos_lookup(engine) else ()
     return type(engine.__name__, (LoginSessionStore, *lookup, engine), names)
+
+
+@contextmanager
+def defer_insert(session: SessionBase) -> Iterator[None]:
+    """Let a `login()` write a new session once: with its row, by `insert_deferred`.
+
+    Django writes it twice, first without its user and then after the view, which takes 5 % of a
+    login to a cookie. It does so where a receiver of the signal may look for the session in its
+    store, and where the row is not written in the same transaction.
+    """
+    known, store = session_state.of(session), cast(Any, session)
+    known.is_insert_deferred = (
+        isinstance(session, LoginSessionStore)
+        and session.session_key is None
+        and not session_store.is_outside_database()
+        and router.db_for_write(store.model) == write_database()
+        and {key[0] for key, *_ in user_logged_in.receivers} <= RECEIVERS
+    )
+    try:
+        yield
+    finally:
+        known.is_insert_deferred = False
+
+
+def insert_deferred(session: SessionBase) -> None:
+    """Write a session that Django's `login()` has not written."""
+    known = session_state.of(session)
+    if known.is_insert_deferred:
+        known.is_insert_deferred = False
+        session.save(must_create=True)
+        known.written = _content(session)
+
+
+def _is_written(session: SessionBase) -> bool:
+    """Whether the session is as `insert_deferred` has written it, in this request."""
+    written = session_state.of(session).written
+    return written is not None and written == _content(session)
+
+
+def _content(session: Any) -> tuple[BrowserKey | None, Any]:
+    # As text, because a view may also change what is in a list or a dict.
+    return session_state.key_of(session), session.serializer().dumps(dict(session.items()))
 
 
 # -- seen again ----------------------------------------------------------------------------

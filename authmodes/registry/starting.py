@@ -283,6 +283,7 @@ def record_cookie(request: HttpRequest, login_session: LoginSession) -> None:
     login_session.session_key = session_store.stored_key(session_store.ensure_key(request.session))
     insert(login_session)
     session_state.attach(request.session, login_session)
+    django_sessions.insert_deferred(request.session)
 
 
 def _enforce_limit(login_session: LoginSession) -> None:

@@ -57,6 +57,9 @@ class SessionState:
     used_retired_key: bool = False
     # Saved by the middleware already; a second save would change nothing.
     is_saved: bool = False
+    # Its INSERT waits for that of its row; then the key and the data that were written with it.
+    is_insert_deferred: bool = False
+    written: tuple[BrowserKey | None, Any] | None = None
     # What the middleware keeps of the session, if it was discarded.
     remains: dict[str, Any] | None = None
     # The key that the row is known to have.
