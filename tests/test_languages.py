@@ -157,3 +157,18 @@ def test_an_error_of_the_api_is_in_the_language_of_the_request(
         )
     assert answer.json() == {"detail": detail, "code": "no_active_account"}
     assert "Accept-Language" in answer["Vary"]
+
+
+def test_the_error_of_a_long_name_is_in_the_language_of_each_request(settings, client, db):
+    """DRF's own text for it keeps the language that it is read in first."""
+    settings.MIDDLEWARE = ["django.middleware.locale.LocaleMiddleware", *settings.MIDDLEWARE]
+    long = {"username": "a" * 321, "password": PASSWORD}
+    told = {}
+    with translation.override(None):
+        for language in ("de", "en", "ar"):
+            answer = client.post(
+                "/auth/login/", long, "application/json", headers={"Accept-Language": language}
+            )
+            told[language] = answer.json()["errors"]["username"]
+    assert told["en"] == ["Ensure this field has no more than 320 characters."]
+    assert len({str(each) for each in told.values()}) == 3

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.core.validators import BaseValidator
+from django.utils.text import format_lazy
 from rest_framework import serializers
 from rest_framework.serializers import CharField, ChoiceField, Serializer
 from rest_framework.validators import ProhibitSurrogateCharactersValidator
@@ -88,7 +90,15 @@ class InputSerializer(Serializer[Any]):
 
 @functools.cache
 def _fields_of(kind: type[InputSerializer]) -> Any:
-    return super(InputSerializer, kind()).fields
+    fields = super(InputSerializer, kind()).fields
+    for field in fields.values():
+        for validator in field.validators:
+            if isinstance(validator, BaseValidator):
+                # DRF's text keeps the language of the first request that it is sent to, and
+                # raises `AttributeError` where two threads make it at once.
+                limit = {validator.code: validator.limit_value}
+                validator.message = format_lazy(field.error_messages[validator.code], **limit)
+    return fields
 
 
 def declare(
