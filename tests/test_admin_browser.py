@@ -25,14 +25,6 @@ LONG_ADDRESS = "2001:db8:1234:5678:9abc:def0:1234:5678"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _queries_beside_an_event_loop() -> Iterator[None]:
-    """Playwright runs an event loop in this thread, and Django would refuse its queries."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        yield
-
-
 @pytest.fixture
 def page(settings: Any, chromium: Browser, admin_user: Any, request: Any) -> Iterator[Page]:
     """A page of an administrator, on a site whose policy allows its own files alone."""
