@@ -232,7 +232,7 @@ def test_an_update_returns_what_a_queryset_reads(login):
 VALUES = {
     "sid": uuid.UUID(int=5),
     "pk": 7,
-    "previous": "a",
+    "known_hash": "a",
     "jti": "b",
     "successor": "c",
     "auth_hash": "d",

@@ -17,6 +17,7 @@ from rest_framework.decorators import api_view
 from rest_framework.response import Response
 
 from authmodes.models import LoginSession
+from authmodes.registry import rotation
 
 from . import urls as project
 from .support.browser import Browser
@@ -207,6 +208,19 @@ def test_a_token_view_that_signs_in_without_a_new_password_keeps_both(login):
     assert mine.post("/signs-in/").status_code == 200
     assert mine.get().status_code == 200
     assert mine.browser.get(PAGE).json()["username"] == "alice"
+
+
+def test_a_refresh_that_a_password_change_overtakes_keeps_the_login(login, monkeypatch):
+    mine, rotate_row = login("jwt"), rotation._rotate_row
+
+    def overtaken(*args):
+        monkeypatch.undo()
+        assert mine.post("/change/?keep=1").status_code == 200
+        return rotate_row(*args)
+
+    monkeypatch.setattr(rotation, "_rotate_row", overtaken)
+    assert mine.refresh().status_code == 200
+    assert mine.get().status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)

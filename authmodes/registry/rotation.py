@@ -131,10 +131,17 @@ def _is_within_grace(login_session: LoginSession, jti: str, now: datetime) -> bo
     )
 
 
-def _build_update(pk: Any, jti: Any, successor: Any, now: Any, auth_hash: Any) -> Any:
+def _build_update(
+    pk: Any, jti: Any, known_hash: Any, successor: Any, now: Any, auth_hash: Any
+) -> Any:
     blacklisted = BlacklistedToken.objects.filter(token_id=OuterRef("refresh_token_id"))
     rows = LoginSession.objects.active(now).filter(
-        ~Exists(blacklisted), pk=pk, current_jti=jti, refresh_token__isnull=False
+        ~Exists(blacklisted),
+        pk=pk,
+        current_jti=jti,
+        # The login may have changed the password since it was read.
+        auth_hash=known_hash,
+        refresh_token__isnull=False,
     )
     return rows, {
         "previous_jti": jti,
@@ -150,6 +157,7 @@ _update = CompiledUpdate(
     _build_update,
     pk="id",
     jti="current_jti",
+    known_hash="auth_hash",
     successor="current_jti",
     now="rotated_at",
     auth_hash="auth_hash",
@@ -165,6 +173,7 @@ def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
         write_database(),
         pk=login_session.pk,
         jti=jti,
+        known_hash=login_session.auth_hash,
         successor=successor,
         now=now,
         # With the current SECRET_KEY, so that its fallbacks can be removed.
