@@ -21,6 +21,9 @@ from django.dispatch import receiver
 Row = TypeVar("Row", bound=Model)
 # An undocumented name of Django's that is used here has changed. Tests see that.
 HAS_MOVED = (AttributeError, ImportError, LookupError, TypeError, ValueError)
+# Fields of MySQL, PostgreSQL and GIS have a placeholder of their own, by the second name since
+# Django 6.1.
+PLACEHOLDERS = ("get_placeholder", "get_placeholder_sql")
 
 
 class Parameter(Value):
@@ -205,8 +208,7 @@ class CompiledInsert(Compiled):
         columns = [field.cached_col for field in opts.db_returning_fields]
         if (
             opts.parents
-            # MySQL and GIS have fields with a placeholder of their own.
-            or any(hasattr(field, "get_placeholder") for field in self.written)
+            or any(hasattr(field, name) for field in self.written for name in PLACEHOLDERS)
             or opts.pk not in opts.db_returning_fields
             or connection.vendor not in ("postgresql", "sqlite", "mysql")
             or not has_returning
