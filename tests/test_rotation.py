@@ -342,6 +342,39 @@ def test_a_revoked_login_stays_revoked_under_atomic_requests(login, atomic_reque
     assert only_row().end_reason == "user_disabled"
 
 
+def _break(user, login_session):
+    raise RuntimeError
+
+
+def _load_anew(user, login_session):
+    login_session.refresh_from_db()
+    return {}
+
+
+def test_a_refresh_whose_claims_fail_leaves_the_token_as_it_was(login, clock, settings):
+    used = login("jwt")
+    settings.AUTHMODES_CLAIMS = _break
+    with pytest.raises(RuntimeError):
+        used.refresh()
+    clock.shift(timedelta(hours=1))
+    settings.AUTHMODES_CLAIMS = _load_anew
+    assert [used.refresh().status_code for _ in range(2)] == [200, 200]
+
+
+def _change_password(user, login_session):
+    get_user_model().objects.filter(pk=user.pk).update(password="changed")
+    user.refresh_from_db()
+    return {}
+
+
+def test_a_password_changed_while_claims_are_made_still_ends_the_login(login, settings):
+    used = login("jwt")
+    settings.AUTHMODES_CLAIMS = _change_password
+    used.refresh()
+    assert used.get().status_code == 401
+    assert used.refresh().status_code == 401
+
+
 # -- races ---------------------------------------------------------------------------------
 
 

@@ -106,7 +106,7 @@ def _try_rotation(
         if policy.is_over(refresh_deadline(login_session), now):
             revoke(login_session, EndReason.EXPIRED)
             return Refusal.TOKEN_EXPIRED
-        return mint(login_session) if _rotate_row(login_session, jti, now) else None
+        return _rotate_row(login_session, jti, now)
     if _is_within_grace(login_session, jti, now):
         return mint(login_session)
     _revoke_reused(login_session, request)
@@ -164,26 +164,28 @@ _update = CompiledUpdate(
 )
 
 
-def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> bool:
-    """Write the next `jti`; return False if a parallel request rotated or ended the family."""
-    successor = new_jti()
+def _rotate_row(login_session: LoginSession, jti: str, now: datetime) -> TokenPair | None:
+    """Write the next `jti`; return None if a parallel request rotated or ended the family."""
+    known_hash, successor = login_session.auth_hash, new_jti()
+    # Of the user that was validated, and with the current SECRET_KEY, so that its fallbacks can be
+    # removed.
+    auth_hash = login_session.user.get_session_auth_hash()
+    login_session.previous_jti, login_session.current_jti = jti, successor
+    login_session.rotated_at = login_session.last_seen_at = now
+    # Before the row is written: where a project's claims fail, the client keeps its token.
+    pair = mint(login_session)
     # Each rotation changes `current_jti`, so of two at once the second matches nothing. One
     # statement needs no transaction, which would take three more round trips to the database.
     won = _update.execute(
         write_database(),
         pk=login_session.pk,
         jti=jti,
-        known_hash=login_session.auth_hash,
+        known_hash=known_hash,
         successor=successor,
         now=now,
-        # With the current SECRET_KEY, so that its fallbacks can be removed.
-        auth_hash=login_session.user.get_session_auth_hash(),
+        auth_hash=auth_hash,
     )
-    if not won:
-        return False
-    login_session.previous_jti, login_session.current_jti = jti, successor
-    login_session.rotated_at = login_session.last_seen_at = now
-    return True
+    return pair if won else None
 
 
 def _revoke_reused(login_session: LoginSession, request: HttpRequest | None) -> None:

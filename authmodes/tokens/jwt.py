@@ -273,8 +273,9 @@ def mint(login_session: LoginSession) -> TokenPair:
     access_expires_at = min(now + simple_jwt().ACCESS_TOKEN_LIFETIME, login_session.expires_at)
     return TokenPair(
         login_session=login_session,
-        access=_mint_access(login_session, now, access_expires_at),
+        # First, because a project's claims may load the row anew.
         refresh=_mint_refresh(login_session),
+        access=_mint_access(login_session, now, access_expires_at),
         access_expires_at=access_expires_at,
         refresh_expires_at=refresh_deadline(login_session),
     )
