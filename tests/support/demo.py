@@ -40,7 +40,7 @@ def run_demo(folder: Path, **environment: str) -> Iterator[str]:
 def run_site(folder: Path, **environment: str) -> Iterator[str]:
     """Run the site alone, on a folder that `seed_site` has filled; give its URL."""
     environment = demo_environment(folder, **environment)
-    environment["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
+    environment["DJANGO_SETTINGS_MODULE"] = "tests.support.site_settings"
     port = environment["SITE_PORT"]
     command = ["-m", "django", "runserver", "--noreload", "--insecure", f"127.0.0.1:{port}"]
     with (folder / f"site-{port}.log").open("w+b") as log:
