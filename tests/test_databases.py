@@ -92,7 +92,7 @@ def test_an_ending_is_announced_after_the_commit_in_the_database_of_the_logins(l
 @ROUTED
 def test_a_lost_rotation_changes_nothing_in_the_database_of_the_logins(logins, login):
     row = login("jwt").row
-    assert rotation._rotate_row(row, "not the jti", timezone.now()) is False
+    assert rotation._rotate_row(row, "not the jti", timezone.now()) is None
     assert LoginSession.objects.get().previous_jti == ""
 
 
