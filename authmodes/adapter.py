@@ -117,10 +117,9 @@ class AuthModesAdapterMixin(Base):  # type: ignore[misc]
         if sociallogin is not None:
             email_match.remove_other_ways_in(user, sociallogin)
         kept_login.keep(request)
-        remembers = allauth_internals.is_remembered(request)
-        if token_cookies.are_enabled() and remembers is not None:
-            # As allauth does later; a code and token cookies have to know now.
-            request.session.set_expiry(app_settings.SESSION_COOKIE_AGE if remembers else 0)
+        ticked = allauth_internals.remember_ticked(request)
+        if token_cookies.are_enabled() and ticked is not None:
+            allauth_internals.set_expiry(request, ticked)
         authorization_request.store(request, sociallogin.state if sociallogin else {})
         pending.store(request, user)
         authentication_context.store_provider_session(

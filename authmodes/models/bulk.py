@@ -1,6 +1,6 @@
 """Statements about a thousand rows at once, without a Python object for each parameter or row.
 
-Ending 100,000 rows takes half of Python's time with them.
+They halve the time that Python takes to end 100,000 rows.
 """
 
 from typing import Any

@@ -26,10 +26,11 @@ __all__ = [
     "get_pending_stage",
     "get_reauthentication_flows",
     "headless_error",
-    "is_remembered",
     "jti_cache_key",
     "parse_rates",
     "record_authentication",
+    "remember_ticked",
+    "set_expiry",
     "social_flows",
     "unstash_login",
     "verify_jti",
@@ -51,16 +52,23 @@ def email_that_matched(sociallogin: Any) -> str | None:
     return getattr(sociallogin, "_did_authenticate_by_email", None)
 
 
-def is_remembered(request: HttpRequest) -> bool | None:
-    """Return what allauth's login form was told about "Remember me"; None for other requests.
-
-    The form says so to the session after the login, when the token cookies are made.
-    """
+def remember_ticked(request: HttpRequest) -> bool | None:
+    """Return whether "Remember me" is ticked on allauth's login page; None for other requests."""
     if not {"login", "password"} <= request.POST.keys():
         return None
+    ticked = CheckboxInput().value_from_datadict(request.POST, request.FILES, "remember")
+    return bool(ticked)
+
+
+def set_expiry(request: HttpRequest, remember: bool | None) -> None:
+    """Let the session expire as allauth's form does.
+
+    The form does it after the login, when the session is written and the tokens are made.
+    """
     for_all: bool | None = app_settings.SESSION_REMEMBER
-    checkbox = CheckboxInput().value_from_datadict(request.POST, request.FILES, "remember")
-    return bool(checkbox) if for_all is None else for_all
+    remember = remember if for_all is None else for_all
+    if remember is not None:
+        request.session.set_expiry(app_settings.SESSION_COOKIE_AGE if remember else 0)
 
 
 def jti_cache_key(claims: dict[str, Any]) -> str:

@@ -16,11 +16,9 @@ from django.core.exceptions import NON_FIELD_ERRORS, ObjectDoesNotExist
 from django.http import HttpRequest
 from rest_framework.exceptions import ValidationError
 
-from ..conf import Mode
 from ..exceptions import NoActiveAccount, PasswordLoginDisabled
 from ..models import LoginSession
-from ..tokens import cookies as token_cookies
-from . import stages
+from . import allauth_internals, stages
 from .flow import clear_earlier_login, run, throttled
 from .stages import Answers
 
@@ -47,17 +45,9 @@ def sign_in(
     with run(request, mode):
         form = _valid_form(request, {**(further or {}), "login": login, "password": password})
         clear_earlier_login(request)
-        remembers = app_settings.SESSION_REMEMBER
-        if remembers is None:
-            remembers = form.cleaned_data.get("remember")
-        if mode == Mode.SESSION and remembers is not None:
-            # As the form does after the login, which has written the session by then.
-            request.session.set_expiry(app_settings.SESSION_COOKIE_AGE if remembers else 0)
+        allauth_internals.set_expiry(request, form.cleaned_data.get("remember"))
         form.login(request)
-        started = stages.conclude(request, form.user, Answers(mfa_code))
-        # The form says so after the login.
-        started.is_persistent = token_cookies.are_persistent(request.session)
-        return started
+        return stages.conclude(request, form.user, Answers(mfa_code))
 
 
 def form_fields() -> list[str]:
